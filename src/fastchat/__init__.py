@@ -1,0 +1,16 @@
+"""asyncore and asynchat for today's Python, with a compiled hot path.
+
+``fastchat.asyncore`` and ``fastchat.asynchat`` are drop-in replacements of the modules that left
+the standard library in Python 3.12.  ``install()`` makes them importable under the old names;
+``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
+
+``implementation`` says which scanner is in use: ``"cython"`` or ``"python"``.
+"""
+
+from fastchat import asynchat, asyncore
+from fastchat._backend import implementation
+from fastchat.aliases import install, uninstall
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "asynchat", "asyncore", "implementation", "install", "uninstall"]

@@ -1,0 +1,5 @@
+"""``python -m fastchat``: see ``cli``."""
+
+from fastchat.cli import main
+
+main()

@@ -1,0 +1,274 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The hot path, compiled: finding terminators and cutting the input buffer.
+
+The twin of ``_scanner_py.py``, which has the contract in words: the same names, the same results,
+the same errors.  A change here is a change there, and a trace test that shows it.
+
+What is compiled is the common case: a buffer of type bytes, and terminators that are bytes, a
+tuple of bytes, a number, or nothing.  Everything else is the twin's.
+
+Rules this file keeps:
+
+* No state, and no pointer that lives across a call into Python: each one is taken from a bytes
+  object that a local variable keeps alive, and is used up before the next hook is called.
+* The C functions read ``data[start:end]`` and nothing else.
+* Work is linear: O(bytes * length of the terminator) at worst, where the length is at most
+  ``LONGEST``; beyond that ``bytes.find`` searches, which is linear in itself.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memchr, memcmp
+
+from fastchat._scanner_py import (
+    as_bytes,
+    check_terminators,
+    cut_plainly,
+)
+from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
+
+cdef enum:
+    LONGEST = 64
+    WINDOW = 128  # the first stretch of input that is searched for every one of several
+
+
+cdef Py_ssize_t _search(
+    const char *data, Py_ssize_t start, Py_ssize_t end, const char *wanted, Py_ssize_t length
+) noexcept nogil:
+    """The index of the first *wanted* in ``data[start:end]``, or -1.
+
+    Looks for the last byte of *wanted*, which memchr does many bytes at a time, and compares what
+    stands before it: in b"\\r\\n" the last byte is the rarer one.
+    """
+    cdef const char *hit
+    cdef Py_ssize_t before = length - 1
+    start += before
+    while start < end:
+        hit = <const char *> memchr(data + start, wanted[before], end - start)
+        if hit == NULL:
+            return -1
+        if memcmp(hit - before, wanted, before) == 0:
+            return hit - before - data
+        start = hit - data + 1
+    return -1
+
+
+cdef Py_ssize_t _find(bytes data, bytes wanted, Py_ssize_t start, Py_ssize_t end) except -2:
+    """``data.find(wanted, start, end)`` for a *wanted* that is not empty."""
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(wanted)
+    if length > LONGEST:
+        return data.find(wanted, start, end)
+    return _search(PyBytes_AS_STRING(data), start, end, PyBytes_AS_STRING(wanted), length)
+
+
+cdef Py_ssize_t _prefix_at_end(
+    const char *data, Py_ssize_t start, Py_ssize_t end, const char *wanted, Py_ssize_t length
+) noexcept nogil:
+    """The length of the longest proper prefix of *wanted* that ``data[start:end]`` ends with."""
+    cdef Py_ssize_t size = length - 1
+    if size > end - start:
+        size = end - start
+    while size > 0 and memcmp(data + end - size, wanted, size) != 0:
+        size -= 1
+    return size
+
+
+cdef Py_ssize_t _held_back(bytes data, Py_ssize_t start, tuple terminators) except -1:
+    """How many bytes at the end of *data*, none before *start*, may begin a terminator."""
+    cdef Py_ssize_t held, longest = 0
+    for terminator in terminators:
+        held = _prefix_at_end(
+            PyBytes_AS_STRING(data), start, PyBytes_GET_SIZE(data),
+            PyBytes_AS_STRING(terminator), PyBytes_GET_SIZE(terminator),
+        )
+        if held > longest:
+            longest = held
+    return longest
+
+
+cdef Py_ssize_t _find_first(bytes data, tuple terminators, Py_ssize_t start, Py_ssize_t *which) \
+        except -2:
+    """The index of the match that ends first, its number in *which*; -1 where there is none.
+
+    Searching everything for each terminator would make a rare one cost its whole distance on
+    every line.  Windows that grow keep the work in proportion to the distance of the match.
+    """
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t low = start, high = start + WINDOW
+    cdef Py_ssize_t begin, end, index, found, length, best_length = 0, number
+    while low < size:
+        found = -1
+        end = high if high < size else size
+        for number in range(len(terminators)):
+            terminator = terminators[number]
+            length = PyBytes_GET_SIZE(terminator)
+            # A match that began in the last window may end in this one.
+            begin = low - length + 1
+            index = _find(data, <bytes> terminator, start if begin < start else begin, end)
+            if index >= 0 and (found < 0 or index + length < end or length < best_length):
+                found, end, best_length = index, index + length, length
+                which[0] = number
+        if found >= 0:
+            return found
+        low, high = high, high + 2 * (high - start)
+    return -1
+
+
+def find_terminator(data, terminator, start=0):
+    """The index of the first *terminator* in *data* at or after *start*, or -1.
+
+    Raises TypeError unless both are bytes, ValueError where *terminator* is empty or *start* is
+    negative.
+    """
+    if not (isinstance(data, bytes) and isinstance(terminator, bytes)):
+        raise TypeError(
+            "find_terminator() takes bytes and bytes, "
+            f"not {type(data).__name__} and {type(terminator).__name__}"
+        )
+    if not terminator:
+        raise ValueError("the terminator is empty; it must have at least one byte")
+    if start < 0:
+        raise ValueError(f"start must not be negative, but is {start}")
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    return _find(<bytes> data, <bytes> terminator, min(start, size), size)
+
+
+def find_first_terminator(data, terminators, start=0):
+    """The match of one of *terminators* in *data*, at or after *start*, that ends first.
+
+    Of several that end at the same byte the shortest wins, so that the answer does not depend on
+    how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
+
+    Raises TypeError unless *data* is bytes and *terminators* a tuple of bytes, ValueError where
+    there is none, where one is empty, or where *start* is negative.
+    """
+    if not isinstance(data, bytes):
+        raise TypeError(f"find_first_terminator() takes bytes, not {type(data).__name__}")
+    check_terminators(terminators)
+    if start < 0:
+        raise ValueError(f"start must not be negative, but is {start}")
+    cdef Py_ssize_t which = 0
+    cdef Py_ssize_t index = _find_first(
+        <bytes> data, <tuple> terminators, min(start, len(data)), &which
+    )
+    return None if index < 0 else (index, terminators[which])
+
+
+def find_prefix_at_end(haystack, needle):
+    """How many bytes at the end of *haystack* may be the beginning of *needle*.
+
+    The length of the longest proper prefix of *needle* that *haystack* ends with; a *haystack*
+    that ends with all of *needle* is not what this is for.  An empty *needle* gives -1, as it
+    does in CPython 3.11.  Takes bytes-like objects or str, both of the same kind; raises TypeError
+    where a comparison of the two does.
+    """
+    if type(haystack) is not bytes or type(needle) is not bytes or not needle:
+        return _find_prefix_at_end(haystack, needle)
+    return _prefix_at_end(
+        PyBytes_AS_STRING(haystack), 0, PyBytes_GET_SIZE(haystack),
+        PyBytes_AS_STRING(needle), PyBytes_GET_SIZE(needle),
+    )
+
+
+def drive(channel):
+    """Deliver what the input buffer of *channel* holds.
+
+    Calls ``collect_incoming_data`` and ``found_terminator`` until the buffer is empty, or ends
+    with what may be the beginning of a terminator.  Where a hook closes the channel, the rest is
+    dropped.  Exceptions of the hooks leave.  Raises TypeError where the terminator is of no type
+    that can be one.
+    """
+    cdef Py_ssize_t start, end, piece_end, size, which = 0
+    cdef bint found, untouched, counted
+    cdef bytes buffer
+    closes = getattr(channel, "_closes", 0)
+    while True:
+        state = getattr(channel, "_ac_in", None)
+        if type(state) is not bytes:
+            if not cut_plainly(channel, closes):
+                return
+            continue
+        buffer = <bytes> state
+        position = channel._ac_pos
+        start = position
+        size = PyBytes_GET_SIZE(buffer)
+        if start >= size:
+            return
+
+        # Where the piece ends, where the search goes on, and whether that is a terminator's end.
+        terminator = channel.get_terminator()
+        found = counted = False
+        piece_end = end = size
+        if type(terminator) is bytes and terminator:
+            piece_end = _find(buffer, terminator, start, size)
+            found = piece_end >= 0
+            if found:
+                end = piece_end + PyBytes_GET_SIZE(terminator)
+            else:
+                piece_end = end = size - _held_back(buffer, start, (terminator,))
+        elif not terminator:
+            pass
+        elif isinstance(terminator, int):
+            if terminator < 0:  # only an assignment to the attribute gets it there
+                if not cut_plainly(channel, closes):
+                    return
+                continue
+            counted = True
+            if terminator <= size - start:
+                found = True
+                piece_end = end = start + <Py_ssize_t> terminator
+        elif isinstance(terminator, tuple):
+            check_terminators(terminator)
+            piece_end = _find_first(buffer, <tuple> terminator, start, &which)
+            found = piece_end >= 0
+            if found:
+                end = piece_end + PyBytes_GET_SIZE(terminator[which])
+            else:
+                piece_end = end = size - _held_back(buffer, start, <tuple> terminator)
+        else:
+            terminator = as_bytes(terminator)
+            piece_end = _find(buffer, terminator, start, size)
+            found = piece_end >= 0
+            if found:
+                end = piece_end + PyBytes_GET_SIZE(terminator)
+            else:
+                piece_end = end = size - _held_back(buffer, start, (terminator,))
+
+        if piece_end > start:
+            channel.collect_incoming_data(_slice(buffer, start, piece_end))
+            if getattr(channel, "_closes", 0) != closes:
+                channel.ac_in_buffer = b""
+                return
+        # The very object, not only an equal number: cheaper, and what is new is looked at anew.
+        untouched = channel._ac_in is buffer and channel._ac_pos is position
+        if found:
+            if untouched:
+                channel._ac_pos = end
+            else:
+                channel.ac_in_buffer = channel.ac_in_buffer[end - start :]
+            if counted:
+                channel.terminator = 0
+            elif isinstance(terminator, tuple):
+                channel.matched_terminator = terminator[which]
+            channel.found_terminator()
+            if getattr(channel, "_closes", 0) != closes:
+                channel.ac_in_buffer = b""
+                return
+        elif end < size:
+            # A copy, so that a few bytes do not keep all of what was received alive.
+            if untouched:
+                channel.ac_in_buffer = _slice(buffer, end, size)
+            else:
+                channel.ac_in_buffer = channel.ac_in_buffer[end - size :]
+            return
+        else:
+            channel.ac_in_buffer = b""
+            if counted:
+                channel.terminator = channel.terminator - (size - start)
+            return
+
+
+cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
+    """``data[start:end]``, which is *data* itself where that is all of it."""
+    if start == 0 and end == PyBytes_GET_SIZE(data):
+        return data
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)

@@ -1,0 +1,285 @@
+"""The hot path in Python: finding terminators and cutting the input buffer.
+
+The twin of ``_scanner.pyx``: the same names, the same results, the same errors.  It is what runs
+where there is no compiled extension, and what the compiled scanner is tested against.
+
+``drive`` is the loop over the input buffer of an ``async_chat`` channel.  The rules it keeps,
+because programs can see each of them:
+
+* ``get_terminator`` is called once for each piece, hooks are looked up on the channel each time.
+* While ``collect_incoming_data`` runs, the buffer still begins with the piece; while
+  ``found_terminator`` runs, it begins behind the terminator.  An exception leaves it like that.
+* What a hook does to the buffer counts: the buffer is looked at again after every hook.
+* A closed channel gets no more input.
+* Work is linear in the bytes: the buffer is one object and an offset (``_ac_in``, ``_ac_pos``),
+  never cut by copying the rest, and nothing is searched twice.
+
+A channel whose class replaces the ``ac_in_buffer`` property with a plain attribute, and a buffer
+that is not bytes, take ``_cut_plainly`` instead, which does one piece at a time the old way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The first stretch of input that is searched for every one of several terminators.
+_WINDOW = 128
+
+
+def find_terminator(data: bytes, terminator: bytes, start: int = 0) -> int:
+    """The index of the first *terminator* in *data* at or after *start*, or -1.
+
+    Raises TypeError unless both are bytes, ValueError where *terminator* is empty or *start* is
+    negative.
+    """
+    if not (isinstance(data, bytes) and isinstance(terminator, bytes)):
+        raise TypeError(
+            "find_terminator() takes bytes and bytes, "
+            f"not {type(data).__name__} and {type(terminator).__name__}"
+        )
+    if not terminator:
+        raise ValueError("the terminator is empty; it must have at least one byte")
+    if start < 0:
+        raise ValueError(f"start must not be negative, but is {start}")
+    return data.find(terminator, start)
+
+
+def find_first_terminator(
+    data: bytes, terminators: tuple[bytes, ...], start: int = 0
+) -> tuple[int, bytes] | None:
+    """The match of one of *terminators* in *data*, at or after *start*, that ends first.
+
+    Of several that end at the same byte the shortest wins, so that the answer does not depend on
+    how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
+
+    Raises TypeError unless *data* is bytes and *terminators* a tuple of bytes, ValueError where
+    there is none, where one is empty, or where *start* is negative.
+    """
+    if not isinstance(data, bytes):
+        raise TypeError(f"find_first_terminator() takes bytes, not {type(data).__name__}")
+    check_terminators(terminators)
+    if start < 0:
+        raise ValueError(f"start must not be negative, but is {start}")
+    # Searching everything for each terminator would make a rare one cost its whole distance on
+    # every line.  Windows that grow keep the work in proportion to the distance of the match.
+    size = len(data)
+    low, high = start, start + _WINDOW
+    while low < size:
+        found = -1
+        end = min(high, size)
+        for terminator in terminators:
+            # A match that began in the last window may end in this one.
+            begin = max(start, low - len(terminator) + 1)
+            index = data.find(terminator, begin, end)
+            if index >= 0:
+                last = index + len(terminator)
+                if found < 0 or last < end or len(terminator) < len(best):
+                    found, best, end = index, terminator, last
+        if found >= 0:
+            return found, best
+        low, high = high, high + 2 * (high - start)
+    return None
+
+
+def check_terminators(terminators: object) -> None:
+    """Raise TypeError or ValueError where *terminators* is no tuple of one or more bytes."""
+    if not isinstance(terminators, tuple):
+        raise TypeError(
+            f"several terminators must be a tuple of bytes, not {type(terminators).__name__}"
+        )
+    if not terminators:
+        raise ValueError("the tuple of terminators is empty; it must have at least one member")
+    for terminator in terminators:
+        if not isinstance(terminator, bytes):
+            raise TypeError(
+                "a tuple of terminators may only have bytes, "
+                f"but {terminator!r} is {type(terminator).__name__}"
+            )
+        if not terminator:
+            raise ValueError(
+                f"one of the terminators {terminators!r} is empty; each needs at least one byte"
+            )
+
+
+def find_prefix_at_end(haystack: Any, needle: Any) -> Any:
+    """How many bytes at the end of *haystack* may be the beginning of *needle*.
+
+    The length of the longest proper prefix of *needle* that *haystack* ends with; a *haystack*
+    that ends with all of *needle* is not what this is for.  An empty *needle* gives -1, as it
+    does in CPython 3.11.  Takes bytes-like objects or str, both of the same kind; raises TypeError
+    where a comparison of the two does.
+    """
+    size = len(needle) - 1
+    if type(haystack) is bytes and type(needle) is bytes:
+        first = needle[:1]
+        begin = haystack.find(first, max(0, len(haystack) - size)) if size > 0 else -1
+        while begin >= 0 and not needle.startswith(haystack[begin:]):
+            begin = haystack.find(first, begin + 1)
+        return min(size, 0) if begin < 0 else len(haystack) - begin
+    while size and not haystack.endswith(needle[:size]):
+        size -= 1
+    return size
+
+
+def drive(channel: Any) -> None:
+    """Deliver what the input buffer of *channel* holds.
+
+    Calls ``collect_incoming_data`` and ``found_terminator`` until the buffer is empty, or ends
+    with what may be the beginning of a terminator.  Where a hook closes the channel, the rest is
+    dropped.  Exceptions of the hooks leave.  Raises TypeError where the terminator is of no type
+    that can be one.
+    """
+    closes = getattr(channel, "_closes", 0)
+    while True:
+        buffer = getattr(channel, "_ac_in", None)
+        if type(buffer) is not bytes:
+            if not cut_plainly(channel, closes):
+                return
+            continue
+        start = channel._ac_pos
+        size = len(buffer)
+        if start >= size:
+            return
+
+        # Where the piece ends, where the search goes on, and whether that is a terminator's end.
+        terminator = channel.get_terminator()
+        found = False
+        piece_end = end = size
+        if not terminator:
+            pass
+        elif isinstance(terminator, int):
+            if terminator < 0:  # only an assignment to the attribute gets it there
+                if not cut_plainly(channel, closes):
+                    return
+                continue
+            if terminator <= size - start:
+                found = True
+                piece_end = end = start + terminator
+        elif isinstance(terminator, tuple):
+            match = find_first_terminator(buffer, terminator, start)
+            if match is not None:
+                found = True
+                piece_end, matched = match
+                end = piece_end + len(matched)
+            else:
+                piece_end = end = size - _held_back(buffer, start, terminator)
+        else:
+            if type(terminator) is not bytes:
+                terminator = as_bytes(terminator)
+            index = buffer.find(terminator, start)
+            if index >= 0:
+                found = True
+                piece_end = index
+                end = index + len(terminator)
+            else:
+                piece_end = end = size - _held_back(buffer, start, (terminator,))
+
+        if piece_end > start:
+            channel.collect_incoming_data(buffer[start:piece_end])
+            if getattr(channel, "_closes", 0) != closes:
+                channel.ac_in_buffer = b""
+                return
+        untouched = channel._ac_in is buffer and channel._ac_pos == start
+        if found:
+            if untouched:
+                channel._ac_pos = end
+            else:
+                channel.ac_in_buffer = channel.ac_in_buffer[end - start :]
+            if isinstance(terminator, int):
+                channel.terminator = 0
+            elif isinstance(terminator, tuple):
+                channel.matched_terminator = matched
+            channel.found_terminator()
+            if getattr(channel, "_closes", 0) != closes:
+                channel.ac_in_buffer = b""
+                return
+        elif end < size:
+            # A copy, so that a few bytes do not keep all of what was received alive.
+            rest = buffer[end:] if untouched else channel.ac_in_buffer[end - size :]
+            channel.ac_in_buffer = rest
+            return
+        else:
+            channel.ac_in_buffer = b""
+            if terminator and isinstance(terminator, int):
+                channel.terminator = channel.terminator - (size - start)
+            return
+
+
+def cut_plainly(channel: Any, closes: int) -> bool:
+    """Deliver one piece using only the public attribute ``ac_in_buffer``, of whatever type.
+
+    *closes* is what the channel's ``_closes`` was when the delivery began.  Returns whether there
+    may be more to deliver.  Raises what ``drive`` does.
+    """
+    buffer = channel.ac_in_buffer
+    if not buffer:
+        return False
+    size = len(buffer)
+    terminator = channel.get_terminator()
+    held = taken = 0
+    piece = buffer
+    found = False
+    if not terminator:
+        pass
+    elif isinstance(terminator, int):
+        if size >= terminator:
+            found, taken, piece = True, terminator, buffer[:terminator]
+    elif isinstance(terminator, tuple):
+        match = find_first_terminator(bytes(buffer), terminator)
+        if match is not None:
+            index, matched = match
+            found, taken, piece = True, index + len(matched), buffer[:index]
+        else:
+            held = _held_back(bytes(buffer), 0, terminator)
+    else:
+        if not isinstance(buffer, str):
+            terminator = as_bytes(terminator)
+        index = buffer.find(terminator)
+        if index >= 0:
+            found, taken, piece = True, index + len(terminator), buffer[:index]
+        else:
+            held = find_prefix_at_end(buffer, terminator)
+    if held:
+        piece = buffer[:-held]
+
+    if piece:
+        channel.collect_incoming_data(piece)
+        if getattr(channel, "_closes", 0) != closes:
+            channel.ac_in_buffer = b""
+            return False
+    if found:
+        channel.ac_in_buffer = channel.ac_in_buffer[taken:]
+        if isinstance(terminator, int):
+            channel.terminator = 0
+        elif isinstance(terminator, tuple):
+            channel.matched_terminator = matched
+        channel.found_terminator()
+        if getattr(channel, "_closes", 0) != closes:
+            channel.ac_in_buffer = b""
+            return False
+        return True
+    if held:
+        if piece:
+            channel.ac_in_buffer = channel.ac_in_buffer[-held:]
+        return False
+    channel.ac_in_buffer = b""
+    if terminator and isinstance(terminator, int):
+        channel.terminator = channel.terminator - size
+    return False
+
+
+def as_bytes(terminator: Any) -> bytes:
+    """*terminator*, any bytes-like object, as bytes; raises TypeError where it is none."""
+    try:
+        return bytes(memoryview(terminator))
+    except TypeError:
+        raise TypeError(
+            "a terminator must be bytes, a tuple of bytes, a number of bytes, or None; "
+            f"{terminator!r} is {type(terminator).__name__}"
+        ) from None
+
+
+def _held_back(buffer: bytes, start: int, terminators: tuple[bytes, ...]) -> int:
+    """How many bytes at the end of *buffer*, none before *start*, may begin a terminator."""
+    tail = buffer[max(start, len(buffer) - max(map(len, terminators)) + 1) :]
+    return max(find_prefix_at_end(tail, terminator) for terminator in terminators)

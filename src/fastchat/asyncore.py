@@ -1,0 +1,976 @@
+"""Channels and the loop that serves them: what Python's ``asyncore`` was.
+
+This is the compatible layer: names, signatures, defaults, class attributes, exceptions and the
+texts of log lines are those of CPython 3.11, so that a program written for the standard library's
+module runs unmodified.  Where fastchat differs on purpose, ``docs/compat.md`` has a row.
+
+How the pieces fit.  A *channel* is anything with ``readable``, ``writable``, ``accepting`` and
+the ``handle_*_event`` methods; ``dispatcher`` is the one everybody inherits.  A *map* takes file
+descriptors to channels.  ``loop`` makes passes over a map; one pass (``poll`` or ``poll2``) asks
+every channel what it waits for, waits, and hands each event to ``read``, ``write``,
+``_exception`` or ``readwrite``.
+
+Rules this file keeps:
+
+* Whatever a program may override, replace or fake is looked up at the moment it is needed:
+  methods on the channel, functions in this module's globals, ``self.socket``.
+* An event belongs to the registration that was waited for.  A channel that was closed, replaced
+  or registered again in the meantime does not see it.
+* A channel that fails, in whatever method, is the only one that suffers.  Only the exceptions
+  named in ``_reraised_exceptions`` leave the loop.
+
+The signatures carry no annotations because programs compare them with the standard library's;
+the types are in ``asyncore.pyi``.
+"""
+
+import os
+import select
+import socket
+import sys
+import time
+import warnings
+from collections import deque
+from errno import (
+    EAGAIN,
+    EALREADY,
+    EBADF,
+    ECONNABORTED,
+    ECONNRESET,
+    EINPROGRESS,
+    EINVAL,
+    EISCONN,
+    EMFILE,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    ENOTCONN,
+    EPIPE,
+    ESHUTDOWN,
+    EWOULDBLOCK,
+    errorcode,
+)
+
+try:
+    from fcntl import ioctl as _ioctl
+    from termios import FIONREAD as _FIONREAD
+except ImportError:  # Windows, which has no poll() either and so no use for them
+    _ioctl = None
+
+# Errors of recv() and send() that mean the connection is gone rather than that something broke.
+_DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF})
+
+# Errors of accept() that mean the client thought better of it, or was never there.
+_NOTHING_TO_ACCEPT = frozenset({EWOULDBLOCK, EAGAIN, ECONNABORTED})
+
+# Errors of accept() that mean the process or the machine has run out of something.  The client
+# stays in the backlog and the listener stays readable, so asking again at once only burns CPU.
+_EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+
+# How long a listener is left alone after such an error, in seconds.
+_REST = 0.5
+
+# How much dispatcher_with_send offers to one send(), in bytes.
+_SEND_SIZE = 65536
+
+if "socket_map" not in globals():  # importlib.reload() must not forget the open channels
+    socket_map = {}
+
+
+class ExitNow(Exception):
+    """Raise it in any handler to leave ``loop``; the loop does not treat it as a failure."""
+
+
+_reraised_exceptions = (ExitNow, KeyboardInterrupt, SystemExit)
+
+
+def _strerror(err):
+    """The text of error number *err*, also where the platform has none."""
+    try:
+        return os.strerror(err)
+    except (ValueError, OverflowError, NameError):
+        return errorcode.get(err, f"Unknown error {err}")
+
+
+# ---------------------------------------------------------------------------------------------
+# Events: each of these hands one event to one channel, and the channel's failure to its
+# handle_error.  Programs with a loop of their own call them too.
+# ---------------------------------------------------------------------------------------------
+
+
+def read(obj):
+    """Tell *obj* that its descriptor is readable; an exception goes to its ``handle_error``."""
+    _forget_hang_up(obj)
+    try:
+        obj.handle_read_event()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def write(obj):
+    """Tell *obj* that its descriptor is writable; an exception goes to its ``handle_error``."""
+    _forget_hang_up(obj)
+    try:
+        obj.handle_write_event()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def _exception(obj):
+    """Tell *obj* that urgent data arrived; an exception goes to its ``handle_error``."""
+    _forget_hang_up(obj)
+    try:
+        obj.handle_expt_event()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def readwrite(obj, flags):
+    """Hand the ``poll`` events in *flags* (an int of ``select.POLL*`` bits) to *obj*.
+
+    Input comes before output, output before urgent data, a hang-up last.  A hang-up with unread
+    input waits until the input has been read; a channel that closed, or that was told of the
+    hang-up by its own ``recv`` or ``send``, hears nothing more of these flags.
+    """
+    _forget_hang_up(obj)
+    registration = getattr(obj, "_registration", None)
+    gone = flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
+    try:
+        if flags & select.POLLIN:
+            unread = _unread(obj) if gone else 0
+            obj.handle_read_event()
+            if unread and _unread(obj) < unread:
+                return  # it is draining; the next pass has the rest of the input, then the end
+        if flags & select.POLLOUT and not _is_over(obj, registration):
+            obj.handle_write_event()
+        if flags & select.POLLPRI and not _is_over(obj, registration):
+            obj.handle_expt_event()
+        if gone and not _is_over(obj, registration):
+            _hang_up(obj)
+    except OSError as failure:
+        if failure.errno not in _DISCONNECTED:
+            obj.handle_error()
+        elif not _is_over(obj, registration):
+            _hang_up(obj)
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def _hang_up(channel):
+    """Tell *channel* that its connection is gone, and remember that it was told."""
+    channel._hung_up = True
+    channel.handle_close()
+
+
+def _forget_hang_up(channel):
+    """A new event begins; a channel that outlived a hang-up can be told of the next."""
+    if getattr(channel, "_hung_up", False):
+        channel._hung_up = False
+
+
+def _is_over(channel, registration):
+    """Whether the event being handed out no longer concerns *channel*."""
+    return (
+        getattr(channel, "_hung_up", False)
+        or getattr(channel, "_registration", None) != registration
+    )
+
+
+def _unread(channel):
+    """How many bytes wait in the kernel for *channel*; 0 where that cannot be told."""
+    try:
+        size = _ioctl(channel.socket.fileno(), _FIONREAD, b"\0\0\0\0")
+    except (OSError, AttributeError, TypeError, ValueError):
+        return 0
+    return int.from_bytes(size, sys.byteorder)
+
+
+# ---------------------------------------------------------------------------------------------
+# Passes: ask every channel what it waits for, wait, hand the events out.
+# ---------------------------------------------------------------------------------------------
+
+
+class _Interest:
+    """What one channel waits for in one pass."""
+
+    __slots__ = ("channel", "reads", "registration", "urgent", "writes")
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.registration = getattr(channel, "_registration", 0)
+        self.reads = channel.readable()
+        self.writes = channel.writable() and not channel.accepting
+        if self.reads and _resting and channel.accepting and id(channel) in _resting:
+            self.reads = False
+        self.urgent = (self.reads or self.writes) and _wants_urgent(channel)
+
+    def holds(self, map, fd):
+        """Whether *fd* still belongs to the registration that was asked."""
+        return (
+            map.get(fd) is self.channel
+            and getattr(self.channel, "_registration", 0) == self.registration
+        )
+
+
+def _wants_urgent(channel):
+    """Whether *channel* has a use for urgent (out-of-band) data.
+
+    The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
+    ready for ever.
+    """
+    if not isinstance(channel, dispatcher):
+        return True
+    if os.name == "nt" and channel.connecting:
+        return True  # Windows reports a refused connection here and nowhere else
+    return any(
+        getattr(getattr(channel, name), "__func__", None) is not stock
+        for name, stock in _STOCK_URGENT.items()
+    )
+
+
+def _ask(map, timeout):
+    """Ask every channel of *map* what it waits for.
+
+    Returns a dict of the channels that wait for something, by descriptor, and *timeout* (seconds
+    or None), shortened to the end of the first rest of a listener.
+    """
+    if _resting:
+        now = time.monotonic()
+        for key in [key for key, end in _resting.items() if end <= now]:
+            _resting.pop(key, None)
+        rests = [end - now for end in _resting.values()]
+        if rests and (timeout is None or timeout > min(rests)):
+            timeout = min(rests)
+    asked = {}
+    for fd, channel in list(map.items()):
+        try:
+            interest = _Interest(channel)
+        except _reraised_exceptions:
+            raise
+        except BaseException:
+            _contain(_handle_error, channel, map, fd)
+        else:
+            if interest.reads or interest.writes:
+                asked[fd] = interest
+    # Asking may have closed channels, those that had answered already included.
+    return {fd: interest for fd, interest in asked.items() if interest.holds(map, fd)}, timeout
+
+
+def _deliver(event, interest, map, fd, *args):
+    """Hand one event to the channel that was asked, if *fd* is still its own."""
+    if interest.holds(map, fd):
+        _contain(event, interest.channel, map, fd, *args)
+
+
+def _contain(handler, channel, map, fd, *args):
+    """Call ``handler(channel, *args)``; where even its error handling fails, drop the channel."""
+    try:
+        handler(channel, *args)
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        _, kind, value, where = compact_traceback()
+        _quietly(
+            channel,
+            "log_info",
+            f"exception in error handling, dropping channel {_safe_repr(channel)}"
+            f" ({kind}:{value} {where})",
+            "error",
+        )
+        _drop(channel, map, fd)
+
+
+def _handle_error(channel):
+    """Hand the exception being handled to *channel*."""
+    channel.handle_error()
+
+
+def _bury(channel, map, fd):
+    """Close a channel whose descriptor was closed behind its back."""
+    _forget_hang_up(channel)
+    _contain(_hang_up, channel, map, fd)
+    _drop(channel, map, fd)
+
+
+def _drop(channel, map, fd):
+    """Take *channel* out of *map* for good, whatever its own ``close`` does or raises."""
+    if map.get(fd) is channel:
+        _quietly(channel, "close")
+    if map.get(fd) is channel:
+        del map[fd]
+        _quietly(getattr(channel, "socket", None), "close")
+
+
+def _quietly(target, method, *args):
+    """Call a method where its failure, or its absence, does not matter any more."""
+    try:
+        getattr(target, method)(*args)
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        pass
+
+
+def poll(timeout=0.0, map=None):
+    """Make one pass over *map* with ``select``.
+
+    Waits at most *timeout* seconds for an event.  All input is handed out first, then all room
+    for output, then urgent data.
+
+    Raises ValueError where a descriptor is too large for ``select`` (1,024 and more on most
+    systems), as CPython 3.11 does.
+    """
+    if map is None:
+        map = socket_map
+    if not map:
+        return
+    asked, timeout = _ask(map, timeout)
+    if not asked:
+        time.sleep(timeout)
+        return
+    try:
+        readable, writable, urgent = select.select(
+            [fd for fd, interest in asked.items() if interest.reads],
+            [fd for fd, interest in asked.items() if interest.writes],
+            [fd for fd, interest in asked.items() if interest.urgent],
+            timeout,
+        )
+    except (OSError, ValueError):
+        # A closed descriptor says nothing about the others: find it, and serve those next time.
+        dead = [fd for fd in asked if _is_dead(fd)]
+        if not dead:
+            raise
+        for fd in dead:
+            _bury(asked[fd].channel, map, fd)
+        return
+    for fd in readable:
+        _deliver(read, asked[fd], map, fd)
+    # What heard of the hang-up while it read does not hear of it again while it writes.
+    told = {fd for fd in readable if getattr(asked[fd].channel, "_hung_up", False)}
+    for event, fds in ((write, writable), (_exception, urgent)):
+        for fd in fds:
+            if fd not in told:
+                _deliver(event, asked[fd], map, fd)
+
+
+def _is_dead(fd):
+    """Whether *fd* is no open descriptor, found without touching any other."""
+    try:
+        select.select([fd], [], [], 0)
+    except OSError:
+        return True
+    except ValueError:
+        return fd < 0  # the other ValueError is a descriptor too large for select
+    return False
+
+
+def poll2(timeout=0.0, map=None):
+    """Make one pass over *map* with ``poll``, where the system has it.
+
+    Waits at most *timeout* seconds for an event, cut down to whole milliseconds as CPython 3.11
+    does; None waits for ever.
+    """
+    if map is None:
+        map = socket_map
+    if not map:
+        return
+    asked, timeout = _ask(map, timeout)
+    pollster = select.poll()
+    for fd, interest in asked.items():
+        flags = (
+            (select.POLLIN if interest.reads else 0)
+            | (select.POLLOUT if interest.writes else 0)
+            | (select.POLLPRI if interest.urgent and interest.reads else 0)
+        )
+        try:
+            pollster.register(fd, flags)
+        except ValueError:  # a negative descriptor: the socket was closed
+            _bury(interest.channel, map, fd)
+            timeout = 0
+    for fd, flags in pollster.poll(None if timeout is None else int(timeout * 1000)):
+        interest = asked[fd]
+        _deliver(readwrite, interest, map, fd, flags)
+        if flags & select.POLLNVAL and interest.holds(map, fd):
+            _drop(interest.channel, map, fd)
+
+
+poll3 = poll2  # its name in the days when poll2 was another function
+
+
+def loop(timeout=30.0, use_poll=False, map=None, count=None):
+    """Make passes over *map* until it is empty, or *count* passes were made.
+
+    *timeout* is the longest wait of one pass in seconds; *use_poll* chooses ``poll2`` over
+    ``poll`` where the system has ``poll``; *map* is any mapping, ``socket_map`` by default;
+    *count* is a number of passes, or None for no end.
+    """
+    if map is None:
+        map = socket_map
+    make_pass = poll2 if use_poll and hasattr(select, "poll") else poll
+    if count is None:
+        while map:
+            make_pass(timeout, map)
+    else:
+        while map and count > 0:
+            make_pass(timeout, map)
+            count -= 1
+
+
+# ---------------------------------------------------------------------------------------------
+# Channels.
+# ---------------------------------------------------------------------------------------------
+
+
+class dispatcher:
+    """A socket that the loop serves: override the ``handle_*`` methods, ``readable``, ``writable``.
+
+    *sock* is a connected socket, an unconnected one, or None (then call ``create_socket``); *map*
+    is the map to join, ``socket_map`` by default.  Raises OSError where the peer of *sock* cannot
+    be told for another reason than that there is none.
+    """
+
+    debug = False
+    connected = False
+    accepting = False
+    connecting = False
+    closing = False
+    addr = None
+    ignore_log_types = frozenset({"warning"})
+
+    # How often this channel joined or left a map.  An event of an earlier count is stale.
+    _registration = 0
+    # How often it was closed.  Input cut before a close is not delivered after it.
+    _closes = 0
+    # Whether the event being handled has called handle_close already.
+    _hung_up = False
+    # Whether the last accept() found the process out of descriptors or memory.
+    _accept_failing = False
+
+    def __init__(self, sock=None, map=None):
+        self._map = socket_map if map is None else map
+        self._fileno = None
+        if not sock:
+            self.socket = None
+            return
+        # A socket of accept() comes blocking, and one blocking socket stops the loop.
+        sock.setblocking(False)
+        self.set_socket(sock, map)
+        self.connected = True
+        try:
+            self.addr = sock.getpeername()
+        except OSError as failure:
+            if failure.errno not in (ENOTCONN, EINVAL):
+                self.del_channel(map)
+                raise
+            # There is no peer yet.  macOS says EINVAL when the peer has gone again.
+            self.connected = False
+
+    def __repr__(self):
+        words = [f"{type(self).__module__}.{type(self).__qualname__}"]
+        if self.accepting and self.addr:
+            words.append("listening")
+        elif self.connected:
+            words.append("connected")
+        if self.addr is not None:
+            try:
+                words.append("%s:%d" % self.addr)
+            except TypeError:  # IPv6 has four parts, a Unix socket is one string
+                words.append(repr(self.addr))
+        return f"<{' '.join(words)} at {id(self):#x}>"
+
+    def add_channel(self, map=None):
+        """Join *map*, by default the one given to ``__init__``."""
+        self._registration = getattr(self, "_registration", 0) + 1
+        if map is None:
+            map = self._map
+        map[self._fileno] = self
+
+    def del_channel(self, map=None):
+        """Leave *map*, by default the one given to ``__init__``."""
+        self._registration = getattr(self, "_registration", 0) + 1
+        fd = self._fileno
+        if map is None:
+            map = self._map
+        if fd in map and not _belongs_to_another(map[fd], self):
+            del map[fd]
+        self._fileno = None
+
+    def create_socket(self, family=socket.AF_INET, type=socket.SOCK_STREAM):
+        """Make a non-blocking socket and serve it."""
+        self.family_and_type = family, type
+        sock = socket.socket(family, type)
+        sock.setblocking(False)
+        self.set_socket(sock)
+
+    def set_socket(self, sock, map=None):
+        """Serve *sock*, which should be non-blocking, in *map*."""
+        self.socket = sock
+        self._fileno = sock.fileno()
+        self.add_channel(map)
+
+    def set_reuse_addr(self):
+        """Let the address be bound again while connections of an earlier server linger."""
+        try:
+            value = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) | 1
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, value)
+        except OSError:
+            pass
+
+    # What the loop asks on every pass.
+
+    def readable(self):
+        """Whether to wait for input; asked on every pass."""
+        return True
+
+    def writable(self):
+        """Whether to wait for room for output; asked on every pass."""
+        return True
+
+    # What a socket does.
+
+    def listen(self, num):
+        """Accept connections; *num* is the backlog, at most 5 on Windows."""
+        self.accepting = True
+        if os.name == "nt" and num > 5:
+            num = 5
+        return self.socket.listen(num)
+
+    def bind(self, addr):
+        """Bind the socket to *addr*."""
+        self.addr = addr
+        return self.socket.bind(addr)
+
+    def connect(self, address):
+        """Begin to connect to *address*; ``handle_connect`` is called when it is done.
+
+        That may be before this method returns.  Raises OSError where it fails at once.
+        """
+        self.connected = False
+        self.connecting = True
+        err = self.socket.connect_ex(address)
+        pending = err in (EINPROGRESS, EALREADY, EWOULDBLOCK)
+        if pending or (err == EINVAL and os.name == "nt"):
+            self.addr = address
+        elif err in (0, EISCONN):
+            self.addr = address
+            self.handle_connect_event()
+        else:
+            raise OSError(err, errorcode[err])
+
+    def accept(self):
+        """Take one connection: ``(socket, address)``, or None where there is none to take.
+
+        There is none either when the process has no descriptor or memory left for it; the
+        listener then rests for half a second, and one line says so.
+        """
+        try:
+            conn, addr = self.socket.accept()
+        except TypeError:  # some sockets return None rather than raise
+            return None
+        except OSError as failure:
+            if failure.errno in _NOTHING_TO_ACCEPT:
+                return None
+            if failure.errno not in _EXHAUSTED:
+                raise
+            _resting[id(self)] = time.monotonic() + _REST
+            if not getattr(self, "_accept_failing", False):
+                self._accept_failing = True
+                self.log_info(
+                    f"cannot accept a connection now ({_strerror(failure.errno)}): "
+                    f"{_safe_repr(self)} tries again every {_REST} s",
+                    "error",
+                )
+            return None
+        if getattr(self, "_accept_failing", False):
+            self._accept_failing = False
+        return conn, addr
+
+    def send(self, data):
+        """Send what the kernel takes of *data* (bytes-like); returns how many bytes that was.
+
+        Returns 0 when it takes none now, and when the connection is gone: ``handle_close`` has
+        then been called.  Raises OSError for any other failure.
+        """
+        try:
+            return self.socket.send(data)
+        except OSError as failure:
+            if failure.errno == EWOULDBLOCK:
+                return 0
+            if failure.errno in _DISCONNECTED:
+                _hang_up(self)
+                return 0
+            raise
+
+    def recv(self, buffer_size):
+        """Receive at most *buffer_size* bytes.
+
+        Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
+        Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
+        """
+        try:
+            data = self.socket.recv(buffer_size)
+        except OSError as failure:
+            if failure.errno not in _DISCONNECTED:
+                raise
+            data = b""
+        if not data:
+            _hang_up(self)
+            return b""
+        return data
+
+    def close(self):
+        """Leave the map and close the socket, at once; what was to be sent is dropped."""
+        self._closes = getattr(self, "_closes", 0) + 1
+        self.connected = False
+        self.accepting = False
+        self.connecting = False
+        self.del_channel()
+        if self.socket is not None:
+            try:
+                self.socket.close()
+            except OSError as failure:
+                if failure.errno not in (ENOTCONN, EBADF):
+                    raise
+
+    # What it says.
+
+    def log(self, message):
+        """Write *message* to standard error."""
+        sys.stderr.write(f"log: {message}\n")
+
+    def log_info(self, message, type="info"):
+        """Print *message* unless *type* is one of ``ignore_log_types``."""
+        if type not in self.ignore_log_types:
+            print(f"{type}: {message}")
+
+    # What the loop calls.
+
+    def handle_read_event(self):
+        """The descriptor is readable: a connection to take, a connect that is done, or input."""
+        if self.accepting:
+            rest = _resting.get(id(self))
+            try:
+                self.handle_accept()
+            except TypeError:
+                # "sock, addr = self.accept()" is how most programs write it, and an accept that
+                # found no descriptor left must not cost them the listener.
+                if _resting.get(id(self)) == rest:
+                    raise
+        elif not self.connected:
+            closes = self._closes
+            if self.connecting:
+                self.handle_connect_event()
+            if self._closes == closes:
+                self.handle_read()
+        else:
+            self.handle_read()
+
+    def handle_connect_event(self):
+        """A connect is done; raises OSError where it failed."""
+        err = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if err != 0:
+            raise OSError(err, _strerror(err))
+        closes = self._closes
+        self.handle_connect()
+        if self._closes == closes:
+            self.connected = True
+            self.connecting = False
+
+    def handle_write_event(self):
+        """The descriptor is writable: a connect that is done, or room for output."""
+        if self.accepting:
+            return
+        closes = self._closes
+        if not self.connected and self.connecting:
+            self.handle_connect_event()
+        if self._closes == closes:
+            self.handle_write()
+
+    def handle_expt_event(self):
+        """Urgent data, or an error that some systems report the same way."""
+        err = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if err != 0:
+            _hang_up(self)
+        else:
+            self.handle_expt()
+
+    def handle_error(self):
+        """An exception left a handler: log one line and close the channel."""
+        _, kind, value, where = compact_traceback()
+        self.log_info(
+            f"uncaptured python exception, closing channel {_safe_repr(self)}"
+            f" ({kind}:{value} {where})",
+            "error",
+        )
+        if getattr(self, "_hung_up", False):
+            self.close()  # handle_close was called in this event; perhaps it is what failed
+        else:
+            _hang_up(self)
+
+    # What programs override.
+
+    def handle_expt(self):
+        """Urgent data arrived."""
+        self.log_info("unhandled incoming priority event", "warning")
+
+    def handle_read(self):
+        """Input arrived: call ``recv``."""
+        self.log_info("unhandled read event", "warning")
+
+    def handle_write(self):
+        """There is room for output: call ``send``."""
+        self.log_info("unhandled write event", "warning")
+
+    def handle_connect(self):
+        """The connection is there; ``connected`` becomes true when this returns."""
+        self.log_info("unhandled connect event", "warning")
+
+    def handle_accept(self):
+        """A connection can be taken: calls ``handle_accepted`` with it."""
+        pair = self.accept()
+        if pair is not None:
+            self.handle_accepted(*pair)
+
+    def handle_accepted(self, sock, addr):
+        """A connection was taken; *sock* is its socket, *addr* the peer's address."""
+        sock.close()
+        self.log_info("unhandled accepted event", "warning")
+
+    def handle_close(self):
+        """The connection is gone."""
+        self.log_info("unhandled close event", "warning")
+        self.close()
+
+
+_STOCK_URGENT = {
+    "handle_expt": dispatcher.handle_expt,
+    "handle_expt_event": dispatcher.handle_expt_event,
+}
+
+# Listeners that accept() found exhausted: id of the channel -> when it may be asked again.
+_resting = {}
+
+
+def _belongs_to_another(entry, channel):
+    """Whether the map's *entry* for a descriptor of *channel* is a later user of its number.
+
+    An entry for the same socket is the channel's own, be it a weak proxy or a wrapper.
+    """
+    if entry is channel:
+        return False
+    return getattr(entry, "socket", None) is not getattr(channel, "socket", None)
+
+
+def _safe_repr(channel):
+    """``repr(channel)``, also where it raises."""
+    try:
+        return repr(channel)
+    except Exception:
+        return f"<__repr__(self) failed for object at {id(channel):0x}>"
+
+
+class dispatcher_with_send(dispatcher):
+    """A dispatcher whose ``send`` queues what the kernel does not take at once.
+
+    ``out_buffer`` is what is still to be sent, as bytes; it may be assigned to.
+    """
+
+    def __init__(self, sock=None, map=None):
+        dispatcher.__init__(self, sock, map)
+        self.out_buffer = b""
+
+    @property
+    def out_buffer(self):
+        return self._output.joined()
+
+    @out_buffer.setter
+    def out_buffer(self, data):
+        self._output = _Output(data)
+
+    def initiate_send(self):
+        """Offer up to 64 KiB of ``out_buffer`` to ``dispatcher.send``."""
+        output = self._queue()
+        output.drop(dispatcher.send(self, output.head(_SEND_SIZE)))
+        self._keep(output)
+
+    def handle_write(self):
+        self.initiate_send()
+
+    def writable(self):
+        return (not self.connected) or len(self._queue())
+
+    def send(self, data):
+        """Queue *data* (bytes-like) and send what can be sent at once; returns None."""
+        if self.debug:
+            self.log_info(f"sending {data!r}")
+        output = self._queue()
+        output.append(data)
+        self._keep(output)
+        self.initiate_send()
+
+    # A class that has an out_buffer of its own hides the property; then that one counts.
+
+    def _queue(self):
+        queue = self.__dict__.get("_output")
+        return _Output(self.out_buffer) if queue is None else queue
+
+    def _keep(self, output):
+        if "_output" not in self.__dict__:
+            self.out_buffer = output.joined()
+
+
+class _Output:
+    """Bytes to be sent: appended in pieces, taken from the front, joined no more than needed.
+
+    The work is linear in the bytes, however small the pieces: a piece is copied once when it is
+    gathered into a head of the size that is sent.
+    """
+
+    __slots__ = ("_offset", "_pieces", "_size")
+
+    def __init__(self, data):
+        self._pieces = deque([data] if len(data) else ())
+        self._offset = 0  # how much of the first piece is gone
+        self._size = len(data)
+
+    def __len__(self):
+        return self._size
+
+    def append(self, data):
+        if type(data) is not bytes:
+            data = self.joined()[:0] + data  # a copy, or the TypeError that "+" always gave
+        if len(data):
+            self._pieces.append(data)
+            self._size += len(data)
+
+    def head(self, size):
+        """The first *size* bytes, or all where there are fewer."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        if len(pieces[0]) - self._offset < size and len(pieces) > 1:
+            gathered = [pieces.popleft()[self._offset :]]
+            length = len(gathered[0])
+            while pieces and length < size:
+                gathered.append(pieces.popleft())
+                length += len(gathered[-1])
+            pieces.appendleft(gathered[0][:0].join(gathered))
+            self._offset = 0
+        return pieces[0][self._offset : self._offset + size]
+
+    def drop(self, count):
+        """Forget the first *count* bytes, which may not be more than ``head`` returned."""
+        self._offset += count
+        self._size -= count
+        if self._pieces and self._offset >= len(self._pieces[0]):
+            self._pieces.popleft()
+            self._offset = 0
+
+    def joined(self):
+        """All of it as one object, of the type that was appended."""
+        return self.head(self._size)
+
+
+def compact_traceback():
+    """The exception being handled, in one line.
+
+    Returns ``((file, function, line), type, value, text)``, where *text* is one ``[file|function|
+    line]`` for each frame.  Raises AssertionError where no exception is being handled.
+    """
+    kind, value, trace = sys.exc_info()
+    if trace is None:
+        raise AssertionError("traceback does not exist")
+    frames = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append((code.co_filename, code.co_name, str(trace.tb_lineno)))
+        trace = trace.tb_next
+    return frames[-1], kind, value, " ".join(f"[{'|'.join(frame)}]" for frame in frames)
+
+
+def close_all(map=None, ignore_all=False):
+    """Close every channel of *map* and empty it.
+
+    An exception of a ``close`` leaves, unless it is EBADF or *ignore_all* is true; those of
+    ``_reraised_exceptions`` always leave.
+    """
+    if map is None:
+        map = socket_map
+    for channel in list(map.values()):
+        try:
+            channel.close()
+        except _reraised_exceptions:
+            raise
+        except BaseException as failure:
+            closed_already = isinstance(failure, OSError) and failure.errno == EBADF
+            if not (closed_already or ignore_all):
+                raise
+    map.clear()
+
+
+if os.name == "posix":
+
+    class file_wrapper:
+        """A descriptor that looks enough like a socket for a dispatcher.
+
+        Works on a duplicate of *fd*, so that the two can be closed independently.  Raises OSError
+        where *fd* is not open.
+        """
+
+        def __init__(self, fd):
+            self.fd = os.dup(fd)
+
+        def __del__(self):
+            if getattr(self, "fd", -1) >= 0:  # there is none where os.dup() failed
+                warnings.warn(f"unclosed file {self!r}", ResourceWarning, source=self)
+                self.close()
+
+        def recv(self, *args):
+            return os.read(self.fd, *args)
+
+        def send(self, *args):
+            return os.write(self.fd, *args)
+
+        def getsockopt(self, level, optname, buflen=None):
+            if (level, optname) == (socket.SOL_SOCKET, socket.SO_ERROR) and not buflen:
+                return 0
+            raise NotImplementedError("Only asyncore specific behaviour implemented.")
+
+        read = recv
+        write = send
+
+        def close(self):
+            fd, self.fd = self.fd, -1
+            if fd >= 0:
+                os.close(fd)
+
+        def fileno(self):
+            return self.fd
+
+    class file_dispatcher(dispatcher):
+        """A dispatcher for a descriptor or a file object: pipes, terminals, devices.
+
+        The original becomes non-blocking, as do all its duplicates.  Raises OSError where *fd* is
+        not open.
+        """
+
+        def __init__(self, fd, map=None):
+            dispatcher.__init__(self, None, map)
+            self.connected = True
+            if hasattr(fd, "fileno"):
+                fd = fd.fileno()
+            self.set_file(fd)
+            os.set_blocking(fd, False)
+
+        def set_file(self, fd):
+            """Serve a duplicate of descriptor *fd*."""
+            self.socket = file_wrapper(fd)
+            self._fileno = self.socket.fileno()
+            self.add_channel()

@@ -1,0 +1,143 @@
+"""The command line: ``python -m fastchat run PROGRAM.py [ARGS...]``.
+
+The rule: the program cannot tell.  It gets its own ``sys.argv``, ``sys.path[0]`` and
+``__main__``; its exit status is the command's, and its tracebacks show its own frames only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType, TracebackType
+from typing import Any, NoReturn
+
+import fastchat
+
+USAGE = """\
+usage: python -m fastchat run PROGRAM.py [ARGS...]
+       python -m fastchat run -m MODULE [ARGS...]
+       python -m fastchat --version | --help
+
+Runs an unmodified program that imports asyncore or asynchat on fastchat's modules of these
+names. PROGRAM.py may be anything that Python itself runs: a file, or a directory or zip file
+with a __main__.py. FASTCHAT_IMPLEMENTATION=auto|cython|python chooses the scanner.
+"""
+
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line *argv*, by default that of the process.
+
+    Raises SystemExit: 0 after ``--help`` and ``--version``, 2 where the command line is wrong or
+    there is no such program.  Everything that the program raises leaves as it is.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in (["-h"], ["--help"], ["run", "-h"], ["run", "--help"]):
+        print(USAGE, end="")
+    elif words == ["--version"]:
+        print(f"fastchat {fastchat.__version__} ({fastchat.implementation})")
+    elif not words:
+        _refuse("what is to be done?")
+    elif words[0] != "run":
+        _refuse(f"there is no command {words[0]!r}, only run")
+    else:
+        run(words[1:])
+
+
+def run(words: Sequence[str]) -> None:
+    """Run a program on fastchat: *words* is its path and arguments, or ``-m`` and a module's.
+
+    Raises SystemExit(2) where there is no such program, and whatever the program raises.
+    """
+    by_module = words[:1] == ["-m"]
+    if by_module and len(words) == 1:
+        _refuse("run -m needs the name of a module")
+    if not words:
+        _refuse("run needs a program")
+    if not by_module and words[0].startswith("-"):
+        _refuse(f"run has no option {words[0]!r}, only -m")
+    program = ModuleType("__main__")
+    sys.excepthook = _showing_only(program, sys.excepthook)
+    # Before the program is looked for: to find a module may import the packages around it.
+    fastchat.install(replace=True)
+    if by_module:
+        code = _prepare_module(program, words[1])
+        sys.argv[:] = [code.co_filename, *words[2:]]
+    else:
+        code = _prepare_path(program, words[0])
+        sys.argv[:] = words
+    # For good, not only while the program's last line runs: its threads and its atexit functions
+    # may look for __main__ later than that.
+    sys.modules["__main__"] = program
+    exec(code, program.__dict__)
+
+
+def _prepare_path(program: ModuleType, path: str) -> CodeType:
+    """Make *program* the ``__main__`` of what is at *path*, and return its code."""
+    importer = pkgutil.get_importer(path)
+    if importer is not None and os.path.exists(path):
+        sys.path[0:1] = [path]  # a directory or a zip file: its modules are the program's
+        spec = importer.find_spec("__main__")
+        if spec is None:
+            _refuse(f"there is no __main__.py in {path!r}")
+        return _prepare_spec(program, spec)
+    sys.path[0:1] = [os.path.dirname(os.path.abspath(path))]
+    try:
+        with io.open_code(path) as file:
+            source = file.read()
+    except OSError as failure:
+        _refuse(f"cannot read the program {path!r}: {failure.strerror}")
+    program.__file__ = path
+    program.__loader__ = SourceFileLoader("__main__", path)
+    return compile(source, path, "exec", dont_inherit=True)
+
+
+def _prepare_module(program: ModuleType, name: str) -> CodeType:
+    """Make *program* the ``__main__`` that module *name* is, and return its code."""
+    sys.path[0:1] = [os.getcwd()]
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError) as failure:
+        _refuse(f"cannot find the module {name!r}: {failure}")
+    if spec is None:
+        _refuse(f"there is no module {name!r}, or it is a package without a __main__")
+    return _prepare_spec(program, spec)
+
+
+def _prepare_spec(program: ModuleType, spec: ModuleSpec) -> CodeType:
+    code: CodeType | None = getattr(spec.loader, "get_code", lambda _: None)(spec.name)
+    if code is None:
+        _refuse(f"{spec.name!r} has no Python code to run")
+    program.__file__ = code.co_filename
+    program.__loader__ = spec.loader
+    program.__package__ = spec.parent
+    program.__spec__ = spec
+    return code
+
+
+def _refuse(why: str) -> NoReturn:
+    """Say what is wrong with the command line, and exit with status 2."""
+    print(f"fastchat: {why}\n{USAGE}", end="", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _showing_only(program: ModuleType, hook: ExceptHook) -> ExceptHook:
+    """*hook*, an excepthook, shown no frame before the first one of *program*."""
+
+    def shown(
+        kind: type[BaseException], value: BaseException, trace: TracebackType | None
+    ) -> None:
+        while trace is not None and trace.tb_frame.f_globals is not program.__dict__:
+            trace = trace.tb_next
+        # None is left where the program did not even compile; then the message says where.
+        hook(kind, value.with_traceback(trace), trace)
+
+    return shown

@@ -1,0 +1,78 @@
+"""Fixtures that all tests share: the implementations, and what each test must leave behind.
+
+``--no-extension`` is for the lanes that have no compiled scanner; without it a missing one fails.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import fastchat
+from tests.implementations import FASTCHAT, STDLIB, Implementation, load
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-extension",
+        action="store_true",
+        help="leave out the tests of the compiled scanner, for an installation without it",
+    )
+
+
+def pytest_report_header() -> str:
+    return f"fastchat: {fastchat.__version__}, {fastchat.implementation}, from {fastchat.__file__}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect, rather than skip, what a lane without the extension cannot run."""
+    if not config.getoption("--no-extension"):
+        return
+    compiled = [item for item in items if _names_of(item) & {"cython"}]
+    config.hook.pytest_deselected(items=compiled)
+    items[:] = [item for item in items if item not in set(compiled)]
+
+
+def _names_of(item: pytest.Item) -> set[Any]:
+    """The implementations that the parameters of *item* name."""
+    callspec = getattr(item, "callspec", None)
+    values = [] if callspec is None else list(callspec.params.values())
+    named = {value for value in values if isinstance(value, str)}
+    if item.get_closest_marker("compiled"):
+        named.add("cython")
+    return named
+
+
+@pytest.fixture(params=[*FASTCHAT, *STDLIB])
+def implementation(request: pytest.FixtureRequest) -> Iterator[Implementation]:
+    """Every implementation, the standard library's where this interpreter has it."""
+    yield from _checked(request.param)
+
+
+@pytest.fixture(params=FASTCHAT)
+def ours(request: pytest.FixtureRequest) -> Iterator[Implementation]:
+    """fastchat only, compiled and Python: for what the standard library does differently."""
+    yield from _checked(request.param)
+
+
+@pytest.fixture(params=FASTCHAT)
+def scanner(request: pytest.FixtureRequest) -> Any:
+    """The scanner functions, compiled and Python."""
+    return load(request.param).scanner
+
+
+def _checked(name: str) -> Iterator[Implementation]:
+    """*name*'s implementation; the test must leave its ``socket_map`` empty."""
+    loaded = load(name)
+    yield loaded
+    left = dict(loaded.asyncore.socket_map)
+    loaded.asyncore.close_all(ignore_all=True)
+    assert not left, f"channels left in socket_map: {left}"
+
+
+if sys.version_info < (3, 12):
+    # Loaded before any test changes the warning filters: the import itself warns.
+    load("stdlib")

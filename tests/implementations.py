@@ -1,0 +1,67 @@
+"""The implementations that the tests compare: compiled, Python, and the standard library.
+
+Each is loaded once and apart from the others, so that one process can hold all of them.  A test
+of behaviour runs on every one; where the standard library fails it, the test is wrong, or
+docs/compat.md lists the difference.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+FASTCHAT = ("cython", "python")
+STDLIB = ("stdlib",) if sys.version_info < (3, 12) else ()
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One pair of modules, and the scanner under them (the standard library has none)."""
+
+    name: str
+    asyncore: Any
+    asynchat: Any
+    scanner: Any
+
+    @property
+    def is_stdlib(self) -> bool:
+        return self.name == "stdlib"
+
+
+@cache
+def load(name: str) -> Implementation:
+    """The implementation *name*, one of ``FASTCHAT`` or ``STDLIB``.
+
+    Raises ImportError where the compiled scanner is asked for and not there: in a lane that is
+    meant to have it, that is a failure.
+    """
+    if name == "stdlib":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            asynchat = importlib.import_module("asynchat")
+            return Implementation(name, importlib.import_module("asyncore"), asynchat, None)
+    aside = _take_out()
+    setting = os.environ.get("FASTCHAT_IMPLEMENTATION")
+    os.environ["FASTCHAT_IMPLEMENTATION"] = name
+    try:
+        asynchat = importlib.import_module("fastchat.asynchat")
+        return Implementation(name, asynchat.asyncore, asynchat, asynchat.scanner)
+    finally:
+        if setting is None:
+            del os.environ["FASTCHAT_IMPLEMENTATION"]
+        else:
+            os.environ["FASTCHAT_IMPLEMENTATION"] = setting
+        _take_out()
+        sys.modules.update(aside)
+
+
+def _take_out() -> dict[str, ModuleType]:
+    """Remove fastchat's modules from ``sys.modules``, and return them."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "fastchat"]
+    return {name: sys.modules.pop(name) for name in names}
