@@ -23,6 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "compiled: needs the compiled scanner")
+
+
 def pytest_report_header() -> str:
     return f"fastchat: {fastchat.__version__}, {fastchat.implementation}, from {fastchat.__file__}"
 
@@ -31,19 +35,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect, rather than skip, what a lane without the extension cannot run."""
     if not config.getoption("--no-extension"):
         return
-    compiled = [item for item in items if _names_of(item) & {"cython"}]
+    compiled = [item for item in items if _needs_extension(item)]
     config.hook.pytest_deselected(items=compiled)
-    items[:] = [item for item in items if item not in set(compiled)]
+    items[:] = [item for item in items if not _needs_extension(item)]
 
 
-def _names_of(item: pytest.Item) -> set[Any]:
-    """The implementations that the parameters of *item* name."""
+def _needs_extension(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    values = [] if callspec is None else list(callspec.params.values())
-    named = {value for value in values if isinstance(value, str)}
-    if item.get_closest_marker("compiled"):
-        named.add("cython")
-    return named
+    parameters = [] if callspec is None else list(callspec.params.values())
+    return "cython" in parameters or item.get_closest_marker("compiled") is not None
 
 
 @pytest.fixture(params=[*FASTCHAT, *STDLIB])

@@ -208,14 +208,12 @@ def drive(channel):
         elif not terminator:
             pass
         elif isinstance(terminator, int):
-            if terminator < 0:  # only an assignment to the attribute gets it there
-                if not cut_plainly(channel, closes):
-                    return
-                continue
             counted = True
             if terminator <= size - start:
                 found = True
-                piece_end = end = start + <Py_ssize_t> terminator
+                # A negative number, which only an assignment to the attribute makes, counts from
+                # the end, as slices do.
+                piece_end = end = max(start, (start if terminator > 0 else size) + terminator)
         elif isinstance(terminator, tuple):
             check_terminators(terminator)
             piece_end = _find_first(buffer, <tuple> terminator, start, &which)
@@ -233,7 +231,7 @@ def drive(channel):
             else:
                 piece_end = end = size - _held_back(buffer, start, (terminator,))
 
-        if piece_end > start:
+        if piece_end > start or counted:
             channel.collect_incoming_data(_slice(buffer, start, piece_end))
             if getattr(channel, "_closes", 0) != closes:
                 channel.ac_in_buffer = b""
@@ -244,7 +242,8 @@ def drive(channel):
             if untouched:
                 channel._ac_pos = end
             else:
-                channel.ac_in_buffer = channel.ac_in_buffer[end - start :]
+                taken = terminator if counted else end - start
+                channel.ac_in_buffer = channel.ac_in_buffer[taken:]
             if counted:
                 channel.terminator = 0
             elif isinstance(terminator, tuple):

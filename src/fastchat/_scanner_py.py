@@ -65,7 +65,7 @@ def find_first_terminator(
     size = len(data)
     low, high = start, start + _WINDOW
     while low < size:
-        found = -1
+        found, best = -1, b""
         end = min(high, size)
         for terminator in terminators:
             # A match that began in the last window may end in this one.
@@ -143,18 +143,17 @@ def drive(channel: Any) -> None:
 
         # Where the piece ends, where the search goes on, and whether that is a terminator's end.
         terminator = channel.get_terminator()
-        found = False
+        found = counted = False
         piece_end = end = size
         if not terminator:
             pass
         elif isinstance(terminator, int):
-            if terminator < 0:  # only an assignment to the attribute gets it there
-                if not cut_plainly(channel, closes):
-                    return
-                continue
+            counted = True
             if terminator <= size - start:
                 found = True
-                piece_end = end = start + terminator
+                # A negative number, which only an assignment to the attribute makes, counts from
+                # the end, as slices do.
+                piece_end = end = max(start, (start if terminator > 0 else size) + terminator)
         elif isinstance(terminator, tuple):
             match = find_first_terminator(buffer, terminator, start)
             if match is not None:
@@ -174,7 +173,7 @@ def drive(channel: Any) -> None:
             else:
                 piece_end = end = size - _held_back(buffer, start, (terminator,))
 
-        if piece_end > start:
+        if piece_end > start or counted:
             channel.collect_incoming_data(buffer[start:piece_end])
             if getattr(channel, "_closes", 0) != closes:
                 channel.ac_in_buffer = b""
@@ -184,8 +183,9 @@ def drive(channel: Any) -> None:
             if untouched:
                 channel._ac_pos = end
             else:
-                channel.ac_in_buffer = channel.ac_in_buffer[end - start :]
-            if isinstance(terminator, int):
+                taken = terminator if counted else end - start
+                channel.ac_in_buffer = channel.ac_in_buffer[taken:]
+            if counted:
                 channel.terminator = 0
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = matched
@@ -200,7 +200,7 @@ def drive(channel: Any) -> None:
             return
         else:
             channel.ac_in_buffer = b""
-            if terminator and isinstance(terminator, int):
+            if counted:
                 channel.terminator = channel.terminator - (size - start)
             return
 
@@ -216,13 +216,14 @@ def cut_plainly(channel: Any, closes: int) -> bool:
         return False
     size = len(buffer)
     terminator = channel.get_terminator()
-    held = taken = 0
+    found = counted = False
+    taken = held = 0
     piece = buffer
-    found = False
     if not terminator:
         pass
     elif isinstance(terminator, int):
-        if size >= terminator:
+        counted = True
+        if terminator <= size:
             found, taken, piece = True, terminator, buffer[:terminator]
     elif isinstance(terminator, tuple):
         match = find_first_terminator(bytes(buffer), terminator)
@@ -242,14 +243,14 @@ def cut_plainly(channel: Any, closes: int) -> bool:
     if held:
         piece = buffer[:-held]
 
-    if piece:
+    if piece or counted:
         channel.collect_incoming_data(piece)
         if getattr(channel, "_closes", 0) != closes:
             channel.ac_in_buffer = b""
             return False
     if found:
         channel.ac_in_buffer = channel.ac_in_buffer[taken:]
-        if isinstance(terminator, int):
+        if counted:
             channel.terminator = 0
         elif isinstance(terminator, tuple):
             channel.matched_terminator = matched
@@ -263,7 +264,7 @@ def cut_plainly(channel: Any, closes: int) -> bool:
             channel.ac_in_buffer = channel.ac_in_buffer[-held:]
         return False
     channel.ac_in_buffer = b""
-    if terminator and isinstance(terminator, int):
+    if counted:
         channel.terminator = channel.terminator - size
     return False
 

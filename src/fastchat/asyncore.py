@@ -480,7 +480,7 @@ class dispatcher:
             words.append("connected")
         if self.addr is not None:
             try:
-                words.append("%s:%d" % self.addr)
+                words.append("%s:%d" % self.addr)  # noqa: UP031 (a tuple of two, or TypeError)
             except TypeError:  # IPv6 has four parts, a Unix socket is one string
                 words.append(repr(self.addr))
         return f"<{' '.join(words)} at {id(self):#x}>"
@@ -929,7 +929,7 @@ if os.name == "posix":
 
         def __del__(self):
             if getattr(self, "fd", -1) >= 0:  # there is none where os.dup() failed
-                warnings.warn(f"unclosed file {self!r}", ResourceWarning, source=self)
+                warnings.warn(f"unclosed file {self!r}", ResourceWarning, stacklevel=1, source=self)
                 self.close()
 
         def recv(self, *args):

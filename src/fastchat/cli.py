@@ -132,9 +132,7 @@ def _refuse(why: str) -> NoReturn:
 def _showing_only(program: ModuleType, hook: ExceptHook) -> ExceptHook:
     """*hook*, an excepthook, shown no frame before the first one of *program*."""
 
-    def shown(
-        kind: type[BaseException], value: BaseException, trace: TracebackType | None
-    ) -> None:
+    def shown(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
         while trace is not None and trace.tb_frame.f_globals is not program.__dict__:
             trace = trace.tb_next
         # None is left where the program did not even compile; then the message says where.
