@@ -1,0 +1,41 @@
+"""The benchmarks' own code: each case does its work, and the judgement can fail.
+
+Nothing here looks at how long anything takes.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import linear
+from tests.implementations import FASTCHAT, load
+
+
+@pytest.mark.parametrize("name", FASTCHAT)
+@pytest.mark.parametrize("case", [row[0] for row in linear.CASES], ids=lambda case: case.__name__)
+def test_each_case_receives_or_sends_everything(case: linear.Case, name: str) -> None:
+    """The cases check their own results; they only must not be too small to do anything."""
+    case(load(name), 4096)
+
+
+def test_a_case_that_grows_too_fast_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["linear.py", "--case", "newlines"])
+    monkeypatch.setattr(linear, "ROUNDS", 1)
+    monkeypatch.setattr(linear, "CASES", [(linear.newlines, 1024, 0)])
+    monkeypatch.setattr(linear, "FASTCHAT", ("python",))
+    monkeypatch.setattr(linear, "LIMIT", 0.0)
+    assert linear.main() == 1
+    assert "newlines             python" in capsys.readouterr().out
+    monkeypatch.setattr(linear, "LIMIT", float("inf"))
+    assert linear.main() == 0
+
+
+def test_an_unknown_case_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["linear.py", "--case", "nosuch"])
+    with pytest.raises(SystemExit):
+        linear.main()
+    assert "no such case: nosuch; there are newlines," in capsys.readouterr().err
