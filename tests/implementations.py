@@ -51,7 +51,7 @@ def load(name: str) -> Implementation:
     os.environ["FASTCHAT_IMPLEMENTATION"] = name
     try:
         asynchat = importlib.import_module("fastchat.asynchat")
-        return Implementation(name, asynchat.asyncore, asynchat, asynchat.scanner)
+        return Implementation(name, asynchat.asyncore, asynchat, asynchat._scanner)
     finally:
         if setting is None:
             del os.environ["FASTCHAT_IMPLEMENTATION"]

@@ -24,9 +24,9 @@ the types are in ``asynchat.pyi``.
 from collections import deque
 
 from fastchat import asyncore
-from fastchat._backend import scanner
+from fastchat._backend import scanner as _scanner
 
-find_prefix_at_end = scanner.find_prefix_at_end
+find_prefix_at_end = _scanner.find_prefix_at_end
 
 
 class async_chat(asyncore.dispatcher):
@@ -111,7 +111,7 @@ class async_chat(asyncore.dispatcher):
         if isinstance(term, tuple):
             if self.use_encoding:
                 term = tuple(t.encode(self.encoding) if isinstance(t, str) else t for t in term)
-            scanner.check_terminators(term)
+            _scanner.check_terminators(term)
         elif isinstance(term, str) and self.use_encoding:
             term = bytes(term, self.encoding)
         elif isinstance(term, int) and term < 0:
@@ -136,7 +136,7 @@ class async_chat(asyncore.dispatcher):
             self.ac_in_buffer = b""
             return
         self.ac_in_buffer = self.ac_in_buffer + data
-        scanner.drive(self)
+        _scanner.drive(self)
 
     # Output.
 

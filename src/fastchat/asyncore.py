@@ -23,13 +23,13 @@ The signatures carry no annotations because programs compare them with the stand
 the types are in ``asyncore.pyi``.
 """
 
+import errno as _errno
 import os
 import select
 import socket
 import sys
 import time
 import warnings
-from collections import deque
 from errno import (
     EAGAIN,
     EALREADY,
@@ -39,16 +39,14 @@ from errno import (
     EINPROGRESS,
     EINVAL,
     EISCONN,
-    EMFILE,
-    ENFILE,
-    ENOBUFS,
-    ENOMEM,
     ENOTCONN,
     EPIPE,
     ESHUTDOWN,
     EWOULDBLOCK,
     errorcode,
 )
+
+from fastchat._output import Output as _Output
 
 try:
     from fcntl import ioctl as _ioctl
@@ -64,7 +62,7 @@ _NOTHING_TO_ACCEPT = frozenset({EWOULDBLOCK, EAGAIN, ECONNABORTED})
 
 # Errors of accept() that mean the process or the machine has run out of something.  The client
 # stays in the backlog and the listener stays readable, so asking again at once only burns CPU.
-_EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+_EXHAUSTED = frozenset({_errno.EMFILE, _errno.ENFILE, _errno.ENOBUFS, _errno.ENOMEM})
 
 # How long a listener is left alone after such an error, in seconds.
 _REST = 0.5
@@ -797,7 +795,7 @@ class dispatcher_with_send(dispatcher):
     def initiate_send(self):
         """Offer up to 64 KiB of ``out_buffer`` to ``dispatcher.send``."""
         output = self._queue()
-        output.drop(dispatcher.send(self, output.head(_SEND_SIZE)))
+        output.drop(dispatcher.send(self, output.head(_SEND_SIZE)) or 0)
         self._keep(output)
 
     def handle_write(self):
@@ -824,58 +822,6 @@ class dispatcher_with_send(dispatcher):
     def _keep(self, output):
         if "_output" not in self.__dict__:
             self.out_buffer = output.joined()
-
-
-class _Output:
-    """Bytes to be sent: appended in pieces, taken from the front, joined no more than needed.
-
-    The work is linear in the bytes, however small the pieces: a piece is copied once when it is
-    gathered into a head of the size that is sent.
-    """
-
-    __slots__ = ("_offset", "_pieces", "_size")
-
-    def __init__(self, data):
-        self._pieces = deque([data] if len(data) else ())
-        self._offset = 0  # how much of the first piece is gone
-        self._size = len(data)
-
-    def __len__(self):
-        return self._size
-
-    def append(self, data):
-        if type(data) is not bytes:
-            data = self.joined()[:0] + data  # a copy, or the TypeError that "+" always gave
-        if len(data):
-            self._pieces.append(data)
-            self._size += len(data)
-
-    def head(self, size):
-        """The first *size* bytes, or all where there are fewer."""
-        pieces = self._pieces
-        if not pieces:
-            return b""
-        if len(pieces[0]) - self._offset < size and len(pieces) > 1:
-            gathered = [pieces.popleft()[self._offset :]]
-            length = len(gathered[0])
-            while pieces and length < size:
-                gathered.append(pieces.popleft())
-                length += len(gathered[-1])
-            pieces.appendleft(gathered[0][:0].join(gathered))
-            self._offset = 0
-        return pieces[0][self._offset : self._offset + size]
-
-    def drop(self, count):
-        """Forget the first *count* bytes, which may not be more than ``head`` returned."""
-        self._offset += count
-        self._size -= count
-        if self._pieces and self._offset >= len(self._pieces[0]):
-            self._pieces.popleft()
-            self._offset = 0
-
-    def joined(self):
-        """All of it as one object, of the type that was appended."""
-        return self.head(self._size)
 
 
 def compact_traceback():
