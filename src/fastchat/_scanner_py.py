@@ -26,7 +26,7 @@ from typing import Any
 _WINDOW = 128
 
 
-def find_terminator(data: bytes, terminator: bytes, start: int = 0) -> int:
+def find_terminator(data: object, terminator: object, start: int = 0) -> int:
     """The index of the first *terminator* in *data* at or after *start*, or -1.
 
     Raises TypeError unless both are bytes, ValueError where *terminator* is empty or *start* is
@@ -45,7 +45,7 @@ def find_terminator(data: bytes, terminator: bytes, start: int = 0) -> int:
 
 
 def find_first_terminator(
-    data: bytes, terminators: tuple[bytes, ...], start: int = 0
+    data: object, terminators: tuple[bytes, ...], start: int = 0
 ) -> tuple[int, bytes] | None:
     """The match of one of *terminators* in *data*, at or after *start*, that ends first.
 
@@ -101,7 +101,7 @@ def check_terminators(terminators: object) -> None:
             )
 
 
-def find_prefix_at_end(haystack: Any, needle: Any) -> Any:
+def find_prefix_at_end(haystack: Any, needle: Any) -> int:
     """How many bytes at the end of *haystack* may be the beginning of *needle*.
 
     The length of the longest proper prefix of *needle* that *haystack* ends with; a *haystack*
