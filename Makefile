@@ -1,0 +1,89 @@
+# Everything a contributor runs, one word each.  Wants Python 3.11 or newer with venv, a C compiler,
+# git and make; the rest is installed into $(VENV), and with it the package, as a user would get it:
+# not editable, so what runs is what a wheel holds.
+#
+#   make test PYTHON=python3.13              another interpreter (the environment is made anew)
+#   make test PYTEST_ARGS="-x -k hangup"     part of the suite
+#   make test FASTCHAT_BUILD_EXTENSION=no PYTEST_ARGS=--no-extension
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+# "yes" and not the default: here a build that fails must be seen.
+FASTCHAT_BUILD_EXTENSION ?= yes
+export FASTCHAT_BUILD_EXTENSION
+
+VENV_PYTHON := $(VENV)/bin/python
+PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
+
+# The stamps have what they depend on in their names, so another interpreter, or another kind of
+# build, is noticed.
+venv := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
+installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)
+sources := $(wildcard src/fastchat/*.py src/fastchat/*.py[ix] src/fastchat/py.typed) \
+    pyproject.toml setup.py MANIFEST.in
+
+.PHONY: help demo test lint coverage asan traces linear sdist-wheel clean
+.DELETE_ON_ERROR:
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+demo: $(installed) ## build the package and see it work
+	$(VENV_PYTHON) tools/demo.py
+
+test: $(installed) $(VENV)/.group-test ## run the whole suite
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and types
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint src
+	$(VENV_PYTHON) -m mypy
+
+coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of branches it fails
+	$(VENV_PYTHON) -m coverage erase
+	$(VENV_PYTHON) -m coverage run -m pytest -m "not build" $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m coverage combine --quiet
+	$(VENV_PYTHON) -m coverage report
+
+asan: $(installed) $(VENV)/.group-test ## search all small inputs under the address sanitizer
+	$(VENV_PYTHON) tools/asan.py
+
+traces: $(installed) $(VENV)/.group-test ## compare all implementations over 100,000 random scripts
+	$(VENV_PYTHON) -m tests.traces --count 100000
+
+linear: $(installed) ## show that the work is linear in the bytes
+	$(VENV_PYTHON) bench/linear.py
+
+sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of wheel, in dist/
+	rm -rf dist
+	$(VENV_PYTHON) -m build
+	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --wheel
+
+clean: ## remove all that the above have left
+	rm -rf .venv $(VENV) .nox build dist src/*.egg-info htmlcov .coverage .coverage.* \
+	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(venv):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "fastchat needs Python 3.11 or newer; '$(PYTHON)' says:" \
+	        "$$($(PYTHON) -V 2>&1 | head -n 1)"; \
+	    echo "Name another one: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3"; exit 1; } >&2
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	    echo "'$(PYTHON)' cannot make a virtual environment."; \
+	    echo "Debian and Ubuntu keep what it lacks in python3-venv."; exit 1; } >&2
+	@touch $@
+
+# build/ goes first: setuptools would pack whatever an earlier build left in it.
+$(installed): $(venv) $(sources)
+	rm -rf build $(VENV)/.installed-*
+	$(PIP) install --quiet --force-reinstall .
+	@touch $@
+
+# pip learnt to read groups in 25.1.
+$(VENV)/.group-%: $(venv) pyproject.toml
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	$(PIP) install --quiet --group $*
+	@touch $@

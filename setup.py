@@ -1,0 +1,99 @@
+"""Build the compiled scanner; everything else about the package stands in pyproject.toml.
+
+FASTCHAT_BUILD_EXTENSION decides what happens:
+
+    unset   try to build it; if that fails, say so loudly and install without it
+    yes     build it, or fail
+    no      do not build it: the wheel is py3-none-any (always so outside CPython)
+
+FASTCHAT_SANITIZE (for example ``address``) goes to the compiler's -fsanitize.
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
+from setuptools.command.build_ext import build_ext as _build_ext
+
+SOURCE = "src/fastchat/_scanner.pyx"
+WANTED = os.environ.get("FASTCHAT_BUILD_EXTENSION", "")
+SANITIZE = os.environ.get("FASTCHAT_SANITIZE", "")
+
+BANNER = """
+{rule}
+fastchat: THE COMPILED SCANNER WAS NOT BUILT
+
+    {reason}
+
+The package works without it: the same code in Python, only slower.
+fastchat.implementation says which of the two is running.  To insist on
+the compiled one, install a C compiler and Python's headers, then:
+
+    FASTCHAT_BUILD_EXTENSION=yes pip install --no-cache-dir \\
+        --force-reinstall --no-binary fast-asynchat fast-asynchat
+{rule}
+"""
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class build_ext(_build_ext):
+    """Translate and compile, with the interpreter's own flags first and ours after them."""
+
+    failed = False
+
+    def build_extension(self, ext: Extension) -> None:
+        say("fastchat: building with the compiled scanner")
+        # One try around both steps: whoever only wanted to install does not mind which one failed.
+        try:
+            self.translate_and_compile(ext)
+        except Exception as error:
+            if WANTED == "yes":
+                raise
+            build_ext.failed = True
+            # What an earlier build left in the build directory must not be shipped in its place.
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+            say(BANNER.format(rule="*" * 72, reason=f"{type(error).__name__}: {error}"))
+
+    def translate_and_compile(self, ext: Extension) -> None:
+        from Cython.Build import cythonize  # noqa: PLC0415 (it may be missing: inside the try)
+
+        # The C goes to the build directory: where there is none, none can be stale or shipped.
+        plan = [Extension(ext.name, [SOURCE])]
+        (made,) = cythonize(plan, build_dir=self.build_temp, force=True)  # type: ignore[no-untyped-call]
+        ext.sources = made.sources
+        if SANITIZE:
+            ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
+            ext.extra_compile_args = [*ext.extra_link_args, "-g", "-O1", "-fno-omit-frame-pointer"]
+        elif self.compiler.compiler_type != "msvc":
+            # Python is built with -g, and debug information would be most of the wheel.
+            ext.extra_compile_args = ["-g0"]
+        super().build_extension(ext)
+
+
+class bdist_wheel(_bdist_wheel):
+    """Tag a wheel that was to hold the extension, and does not, for what it is."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        python, abi, machine = super().get_tag()
+        # pip keeps what it builds and hides the banner.  As py3-none-any this wheel would go to all
+        # interpreters that share the cache; cp311-none-<machine> stays where it was made, yields to
+        # a compiled wheel next to it, and shows in the "Created wheel" line that pip does print.
+        return python, "none" if build_ext.failed else abi, machine
+
+
+if WANTED not in ("", "yes", "no"):
+    sys.exit(f"fastchat: FASTCHAT_BUILD_EXTENSION is {WANTED!r}; it can be 'yes', 'no' or unset")
+
+if WANTED == "no" or platform.python_implementation() != "CPython":
+    say("fastchat: building without the compiled scanner")
+    setup()
+else:
+    # `optional` keeps an editable install from missing the file that the fallback did not make.
+    scanner = Extension("fastchat._scanner", [SOURCE], optional=WANTED != "yes")
+    setup(ext_modules=[scanner], cmdclass={"build_ext": build_ext, "bdist_wheel": bdist_wheel})

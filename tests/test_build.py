@@ -1,0 +1,163 @@
+"""FASTCHAT_BUILD_EXTENSION: what each value does, above all where the extension cannot be built."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.building import build, copy_project, run, the_only
+
+pytestmark = [
+    pytest.mark.build,
+    pytest.mark.skipif(
+        sys.implementation.name != "cpython", reason="only CPython has the compiled scanner"
+    ),
+]
+
+# A compiler that is not there.  Windows looks for its own in the registry, whatever CC says.
+NO_COMPILER = {"CC": "/nonexistent/cc"}
+needs_cc = pytest.mark.skipif(sys.platform == "win32", reason="CC means nothing there")
+
+BANNER = "fastchat: THE COMPILED SCANNER WAS NOT BUILT"
+FALLBACK = rf"-cp{sys.version_info.major}{sys.version_info.minor}-none-(?!any)\w+\.whl"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return copy_project(tmp_path / "tree")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    directory = tmp_path / "out"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def no_cython(tmp_path: Path) -> dict[str, str]:
+    """An environment in which importing Cython fails, as where it is not installed."""
+    package = tmp_path / "hidden" / "Cython"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'Cython'\")")
+    return {"PYTHONPATH": str(package.parent)}
+
+
+def implementation_in(directory: Path) -> str:
+    """Ask the fastchat in a directory, and no other, which implementation it runs."""
+    ask = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import fastchat;"
+        "print(fastchat.implementation, fastchat.__file__)"
+    )
+    done = run("-I", "-c", ask, directory)
+    assert done.returncode == 0, done.stdout
+    implementation, file = done.stdout.split(maxsplit=1)
+    assert Path(file).is_relative_to(directory)
+    return implementation
+
+
+@needs_cc
+def test_install_without_a_compiler_works_and_says_so(tree: Path, out: Path) -> None:
+    done = run(
+        *("-m", "pip", "install", "-v", "--no-build-isolation", "--no-index", "--no-deps"),
+        *("--target", out, tree),
+        environment=NO_COMPILER,
+    )
+    assert done.returncode == 0, done.stdout
+    assert BANNER in done.stdout
+    assert "/nonexistent/cc" in done.stdout.partition(BANNER)[2]
+    # The line that is left of all this when pip is not asked to be verbose.
+    assert re.search(rf"Created wheel for fast-asynchat: filename=\S*{FALLBACK}", done.stdout)
+    assert not list(out.rglob("*.so"))
+    assert implementation_in(out) == "python"
+
+
+@needs_cc
+def test_stale_shared_object_is_not_shipped(tree: Path, out: Path) -> None:
+    # As after a build that worked and a change that does not: what lies in build/ is packed.
+    probe = (
+        "import sysconfig; from setuptools import Distribution;"
+        "build = Distribution().get_command_obj('build'); build.has_ext = True;"
+        "build.distribution.has_ext_modules = lambda: True; build.ensure_finalized();"
+        "print(build.build_lib, sysconfig.get_config_var('EXT_SUFFIX'))"
+    )
+    found = run("-c", probe, cwd=tree)
+    assert found.returncode == 0, found.stdout
+    build_lib, suffix = found.stdout.split()
+    stale = tree / build_lib / "fastchat" / f"_scanner{suffix}"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"stale")
+    done = build("build_wheel", tree, out, **NO_COMPILER)
+    assert done.returncode == 0, done.stdout
+    assert not stale.exists()
+    assert re.search(FALLBACK, the_only("*.whl", out).name)
+
+
+@needs_cc
+def test_yes_without_a_compiler_fails(tree: Path, out: Path) -> None:
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="yes", **NO_COMPILER)
+    assert done.returncode != 0
+    assert "/nonexistent/cc" in done.stdout
+    assert BANNER not in done.stdout
+    assert not list(out.iterdir())
+
+
+def test_without_cython_the_package_is_built_without_the_extension(
+    tree: Path, out: Path, no_cython: dict[str, str]
+) -> None:
+    done = build("build_wheel", tree, out, **no_cython)
+    assert done.returncode == 0, done.stdout
+    assert BANNER in done.stdout
+    assert "No module named 'Cython'" in done.stdout.partition(BANNER)[2]
+    assert re.search(FALLBACK, the_only("*.whl", out).name)
+
+
+def test_yes_without_cython_fails(tree: Path, out: Path, no_cython: dict[str, str]) -> None:
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="yes", **no_cython)
+    assert done.returncode != 0
+    assert "No module named 'Cython'" in done.stdout
+
+
+def test_source_that_cython_refuses(tree: Path, out: Path) -> None:
+    (tree / "src" / "fastchat" / "_scanner.pyx").write_text("cdef int f(:\n")
+    done = build("build_wheel", tree, out)
+    assert done.returncode == 0, done.stdout
+    assert BANNER in done.stdout
+    assert re.search(FALLBACK, the_only("*.whl", out).name)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "Yes", "no "])
+def test_other_values_are_refused(tree: Path, out: Path, value: str) -> None:
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION=value)
+    assert done.returncode != 0
+    assert f"FASTCHAT_BUILD_EXTENSION is {value!r}" in done.stdout
+    assert "'yes', 'no' or unset" in done.stdout
+
+
+def test_empty_is_unset(tree: Path, out: Path, no_cython: dict[str, str]) -> None:
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="", **no_cython)
+    assert done.returncode == 0, done.stdout
+    assert BANNER in done.stdout
+
+
+def test_outside_cpython_yes_means_no(tree: Path, out: Path, tmp_path: Path) -> None:
+    # PyPy could compile it, and would run it slower than the Python twin.
+    disguise = tmp_path / "disguise"
+    disguise.mkdir()
+    (disguise / "sitecustomize.py").write_text(
+        "import platform; platform.python_implementation = lambda: 'PyPy'"
+    )
+    environment = {"FASTCHAT_BUILD_EXTENSION": "yes", "PYTHONPATH": str(disguise)}
+    done = build("build_wheel", tree, out, **environment)
+    assert done.returncode == 0, done.stdout
+    assert "fastchat: building without the compiled scanner" in done.stdout
+    assert the_only("*.whl", out).name.endswith("-py3-none-any.whl")
+
+
+@needs_cc
+def test_sanitizer_reaches_the_compiler(tree: Path, out: Path) -> None:
+    # It fails, after saying what it would have run.
+    done = build("build_wheel", tree, out, FASTCHAT_SANITIZE="address", **NO_COMPILER)
+    (command,) = re.findall(r"^.*/nonexistent/cc .*_scanner\.c .*$", done.stdout, re.MULTILINE)
+    assert command.endswith(" -fsanitize=address -g -O1 -fno-omit-frame-pointer")
