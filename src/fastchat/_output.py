@@ -52,7 +52,8 @@ class Output:
         return pieces[0][self._offset : self._offset + size]
 
     def drop(self, count: int) -> None:
-        """Forget the first *count* bytes, which may not be more than ``head`` returned."""
+        """Forget the first *count* bytes, at most those that ``head`` returned."""
+        count = min(count, self._size)
         self._offset += count
         self._size -= count
         if self._pieces and self._offset >= len(self._pieces[0]):

@@ -180,15 +180,15 @@ def drive(channel):
     cdef Py_ssize_t start, end, piece_end, size, which = 0
     cdef bint found, untouched, counted
     cdef bytes buffer
-    closes = getattr(channel, "_closes", 0)
+    closes = getattr(channel, "_fc_closes", 0)
     while True:
-        state = getattr(channel, "_ac_in", None)
+        state = getattr(channel, "_fc_in", None)
         if type(state) is not bytes:
             if not cut_plainly(channel, closes):
                 return
             continue
         buffer = <bytes> state
-        position = channel._ac_pos
+        position = channel._fc_pos
         start = position
         size = PyBytes_GET_SIZE(buffer)
         if start >= size:
@@ -233,14 +233,13 @@ def drive(channel):
 
         if piece_end > start or counted:
             channel.collect_incoming_data(_slice(buffer, start, piece_end))
-            if getattr(channel, "_closes", 0) != closes:
-                channel.ac_in_buffer = b""
+            if getattr(channel, "_fc_closes", 0) != closes:
                 return
         # The very object, not only an equal number: cheaper, and what is new is looked at anew.
-        untouched = channel._ac_in is buffer and channel._ac_pos is position
+        untouched = channel._fc_in is buffer and channel._fc_pos is position
         if found:
             if untouched:
-                channel._ac_pos = end
+                channel._fc_pos = end
             else:
                 taken = terminator if counted else end - start
                 channel.ac_in_buffer = channel.ac_in_buffer[taken:]
@@ -249,8 +248,7 @@ def drive(channel):
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = terminator[which]
             channel.found_terminator()
-            if getattr(channel, "_closes", 0) != closes:
-                channel.ac_in_buffer = b""
+            if getattr(channel, "_fc_closes", 0) != closes:
                 return
         elif end < size:
             # A copy, so that a few bytes do not keep all of what was received alive.

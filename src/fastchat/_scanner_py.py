@@ -11,7 +11,7 @@ because programs can see each of them:
   ``found_terminator`` runs, it begins behind the terminator.  An exception leaves it like that.
 * What a hook does to the buffer counts: the buffer is looked at again after every hook.
 * A closed channel gets no more input.
-* Work is linear in the bytes: the buffer is one object and an offset (``_ac_in``, ``_ac_pos``),
+* Work is linear in the bytes: the buffer is one object and an offset (``_fc_in``, ``_fc_pos``),
   never cut by copying the rest, and nothing is searched twice.
 
 A channel whose class replaces the ``ac_in_buffer`` property with a plain attribute, and a buffer
@@ -121,6 +121,10 @@ def find_prefix_at_end(haystack: Any, needle: Any) -> int:
     return size
 
 
+# asynchat hands this function out under its own name, and there its signature has none.
+find_prefix_at_end.__annotations__.clear()
+
+
 def drive(channel: Any) -> None:
     """Deliver what the input buffer of *channel* holds.
 
@@ -129,14 +133,14 @@ def drive(channel: Any) -> None:
     dropped.  Exceptions of the hooks leave.  Raises TypeError where the terminator is of no type
     that can be one.
     """
-    closes = getattr(channel, "_closes", 0)
+    closes = getattr(channel, "_fc_closes", 0)
     while True:
-        buffer = getattr(channel, "_ac_in", None)
+        buffer = getattr(channel, "_fc_in", None)
         if type(buffer) is not bytes:
             if not cut_plainly(channel, closes):
                 return
             continue
-        start = channel._ac_pos
+        start = channel._fc_pos
         size = len(buffer)
         if start >= size:
             return
@@ -175,13 +179,12 @@ def drive(channel: Any) -> None:
 
         if piece_end > start or counted:
             channel.collect_incoming_data(buffer[start:piece_end])
-            if getattr(channel, "_closes", 0) != closes:
-                channel.ac_in_buffer = b""
+            if getattr(channel, "_fc_closes", 0) != closes:
                 return
-        untouched = channel._ac_in is buffer and channel._ac_pos == start
+        untouched = channel._fc_in is buffer and channel._fc_pos == start
         if found:
             if untouched:
-                channel._ac_pos = end
+                channel._fc_pos = end
             else:
                 taken = terminator if counted else end - start
                 channel.ac_in_buffer = channel.ac_in_buffer[taken:]
@@ -190,8 +193,7 @@ def drive(channel: Any) -> None:
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = matched
             channel.found_terminator()
-            if getattr(channel, "_closes", 0) != closes:
-                channel.ac_in_buffer = b""
+            if getattr(channel, "_fc_closes", 0) != closes:
                 return
         elif end < size:
             # A copy, so that a few bytes do not keep all of what was received alive.
@@ -208,8 +210,8 @@ def drive(channel: Any) -> None:
 def cut_plainly(channel: Any, closes: int) -> bool:
     """Deliver one piece using only the public attribute ``ac_in_buffer``, of whatever type.
 
-    *closes* is what the channel's ``_closes`` was when the delivery began.  Returns whether there
-    may be more to deliver.  Raises what ``drive`` does.
+    *closes* is how often the channel had been closed when the delivery began.  Returns whether
+    there may be more to deliver.  Raises what ``drive`` does.
     """
     buffer = channel.ac_in_buffer
     if not buffer:
@@ -245,8 +247,7 @@ def cut_plainly(channel: Any, closes: int) -> bool:
 
     if piece or counted:
         channel.collect_incoming_data(piece)
-        if getattr(channel, "_closes", 0) != closes:
-            channel.ac_in_buffer = b""
+        if getattr(channel, "_fc_closes", 0) != closes:
             return False
     if found:
         channel.ac_in_buffer = channel.ac_in_buffer[taken:]
@@ -255,10 +256,7 @@ def cut_plainly(channel: Any, closes: int) -> bool:
         elif isinstance(terminator, tuple):
             channel.matched_terminator = matched
         channel.found_terminator()
-        if getattr(channel, "_closes", 0) != closes:
-            channel.ac_in_buffer = b""
-            return False
-        return True
+        return bool(getattr(channel, "_fc_closes", 0) == closes)
     if held:
         if piece:
             channel.ac_in_buffer = channel.ac_in_buffer[-held:]

@@ -14,7 +14,7 @@ Rules this file keeps:
 
 * Every method is an ordinary method, found on the instance at each call; the compiled code is
   functions that they call.
-* ``ac_in_buffer`` is a property over one received object and an offset (``_ac_in``, ``_ac_pos``),
+* ``ac_in_buffer`` is a property over one received object and an offset (``_fc_in``, ``_fc_pos``),
   so that a buffer of many lines is not copied once for each of them.
 
 The signatures carry no annotations because programs compare them with the standard library's;
@@ -61,21 +61,24 @@ class async_chat(asyncore.dispatcher):
 
     # Input.
 
-    def _get_in_buffer(self):
-        if self._ac_pos:
-            self._ac_in = self._ac_in[self._ac_pos :]
-            self._ac_pos = 0
-        return self._ac_in
+    def _fc_get_in_buffer(self):
+        if self._fc_pos:
+            self._fc_in = self._fc_in[self._fc_pos :]
+            self._fc_pos = 0
+        return self._fc_in
 
-    def _set_in_buffer(self, data):
-        self._ac_in = data
-        self._ac_pos = 0
+    def _fc_set_in_buffer(self, data):
+        self._fc_in = data
+        self._fc_pos = 0
 
-    def _del_in_buffer(self):
-        del self._ac_in, self._ac_pos
+    def _fc_del_in_buffer(self):
+        del self._fc_in, self._fc_pos
 
     ac_in_buffer = property(
-        _get_in_buffer, _set_in_buffer, _del_in_buffer, "Input that no hook has seen yet, as bytes."
+        _fc_get_in_buffer,
+        _fc_set_in_buffer,
+        _fc_del_in_buffer,
+        "Input that no hook has seen yet, as bytes.",
     )
 
     def collect_incoming_data(self, data):
@@ -124,7 +127,7 @@ class async_chat(asyncore.dispatcher):
 
     def handle_read(self):
         """Receive once, and deliver what can be delivered."""
-        closes = getattr(self, "_closes", 0)
+        closes = getattr(self, "_fc_closes", 0)
         try:
             data = self.recv(self.ac_in_buffer_size)
         except BlockingIOError:
@@ -132,8 +135,7 @@ class async_chat(asyncore.dispatcher):
         except OSError:
             self.handle_error()
             return
-        if getattr(self, "_closes", 0) != closes:
-            self.ac_in_buffer = b""
+        if getattr(self, "_fc_closes", 0) != closes:
             return
         self.ac_in_buffer = self.ac_in_buffer + data
         _scanner.drive(self)
@@ -222,6 +224,8 @@ class async_chat(asyncore.dispatcher):
         self.ac_in_buffer = b""
         del self.incoming[:]
         self.producer_fifo.clear()
+        if _refills(self):
+            self.ac_out_buffer = b""
 
     # Output as it was up to Python 2.5, and is in the documentation of 2.6.  Only a class that
     # overrides refill_buffer() works this way; for all others nothing below is ever called.
@@ -257,10 +261,9 @@ _STOCK_REFILL = async_chat.refill_buffer
 
 def _refills(channel):
     """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
-    return (
-        getattr(type(channel), "refill_buffer", _STOCK_REFILL) is not _STOCK_REFILL
-        or "refill_buffer" in channel.__dict__
-    )
+    return getattr(
+        type(channel), "refill_buffer", _STOCK_REFILL
+    ) is not _STOCK_REFILL or "refill_buffer" in getattr(channel, "__dict__", ())
 
 
 def _send_refilled(channel):

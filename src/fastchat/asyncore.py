@@ -136,7 +136,7 @@ def readwrite(obj, flags):
     hang-up by its own ``recv`` or ``send``, hears nothing more of these flags.
     """
     _forget_hang_up(obj)
-    registration = getattr(obj, "_registration", None)
+    registration = getattr(obj, "_fc_registration", None)
     gone = flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
     try:
         if flags & select.POLLIN:
@@ -151,10 +151,13 @@ def readwrite(obj, flags):
         if gone and not _is_over(obj, registration):
             _hang_up(obj)
     except OSError as failure:
-        if failure.errno not in _DISCONNECTED:
-            obj.handle_error()
-        elif not _is_over(obj, registration):
-            _hang_up(obj)
+        if failure.errno in _DISCONNECTED:
+            if not _was_told(obj):
+                _hang_up(obj)
+                return
+            if _is_closed(obj):
+                return
+        obj.handle_error()
     except _reraised_exceptions:
         raise
     except BaseException:
@@ -162,23 +165,52 @@ def readwrite(obj, flags):
 
 
 def _hang_up(channel):
-    """Tell *channel* that its connection is gone, and remember that it was told."""
-    channel._hung_up = True
+    """Tell *channel* that its connection is gone, unless it was told and has closed."""
+    if _was_told(channel) and _is_closed(channel):
+        return
+    _remember(channel, "_fc_hung_up", getattr(channel, "socket", None))
     channel.handle_close()
 
 
 def _forget_hang_up(channel):
-    """A new event begins; a channel that outlived a hang-up can be told of the next."""
-    if getattr(channel, "_hung_up", False):
-        channel._hung_up = False
+    """A new event begins: a channel that outlived a hang-up is told of the next."""
+    if _was_told(channel) and not _is_closed(channel):
+        channel._fc_hung_up = None
 
 
 def _is_over(channel, registration):
     """Whether the event being handed out no longer concerns *channel*."""
-    return (
-        getattr(channel, "_hung_up", False)
-        or getattr(channel, "_registration", None) != registration
-    )
+    return _was_told(channel) or getattr(channel, "_fc_registration", None) != registration
+
+
+def _was_told(channel):
+    """Whether ``handle_close`` was called in this event, or before the channel closed."""
+    told = getattr(channel, "_fc_hung_up", None)
+    return told is not None and told is channel.socket
+
+
+def _is_closed(channel):
+    """Whether *channel* was closed and has no new socket yet."""
+    closed = getattr(channel, "_fc_closed", None)
+    return closed is not None and closed is channel.socket
+
+
+def _remember(channel, name, value):
+    """Set an attribute of *channel*, where it has room for one."""
+    try:
+        setattr(channel, name, value)
+    except AttributeError:
+        pass  # a class of its own, with __slots__, that borrows the methods of dispatcher
+
+
+def _count(channel, name):
+    """Add one to a counter of *channel*."""
+    _remember(channel, name, getattr(channel, name, 0) + 1)
+
+
+def _closes(channel):
+    """How often *channel* was closed."""
+    return getattr(channel, "_fc_closes", 0)
 
 
 def _unread(channel):
@@ -202,7 +234,7 @@ class _Interest:
 
     def __init__(self, channel):
         self.channel = channel
-        self.registration = getattr(channel, "_registration", 0)
+        self.registration = getattr(channel, "_fc_registration", 0)
         self.reads = channel.readable()
         self.writes = channel.writable() and not channel.accepting
         if self.reads and _resting and channel.accepting and id(channel) in _resting:
@@ -213,7 +245,7 @@ class _Interest:
         """Whether *fd* still belongs to the registration that was asked."""
         return (
             map.get(fd) is self.channel
-            and getattr(self.channel, "_registration", 0) == self.registration
+            and getattr(self.channel, "_fc_registration", 0) == self.registration
         )
 
 
@@ -276,11 +308,11 @@ def _contain(handler, channel, map, fd, *args):
     except BaseException:
         _, kind, value, where = compact_traceback()
         _quietly(
-            channel,
-            "log_info",
-            f"exception in error handling, dropping channel {_safe_repr(channel)}"
-            f" ({kind}:{value} {where})",
-            "error",
+            lambda: channel.log_info(
+                f"exception in error handling, dropping channel {_safe_repr(channel)}"
+                f" ({kind}:{value} {where})",
+                "error",
+            )
         )
         _drop(channel, map, fd)
 
@@ -300,16 +332,16 @@ def _bury(channel, map, fd):
 def _drop(channel, map, fd):
     """Take *channel* out of *map* for good, whatever its own ``close`` does or raises."""
     if map.get(fd) is channel:
-        _quietly(channel, "close")
+        _quietly(lambda: channel.close())
     if map.get(fd) is channel:
         del map[fd]
-        _quietly(getattr(channel, "socket", None), "close")
+        _quietly(lambda: channel.socket.close())
 
 
-def _quietly(target, method, *args):
-    """Call a method where its failure, or its absence, does not matter any more."""
+def _quietly(function):
+    """Call *function* where its failure does not matter any more."""
     try:
-        getattr(target, method)(*args)
+        function()
     except _reraised_exceptions:
         raise
     except BaseException:
@@ -346,12 +378,13 @@ def poll(timeout=0.0, map=None):
         if not dead:
             raise
         for fd in dead:
-            _bury(asked[fd].channel, map, fd)
+            if asked[fd].holds(map, fd):  # the death of another may have closed it
+                _bury(asked[fd].channel, map, fd)
         return
     for fd in readable:
         _deliver(read, asked[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
-    told = {fd for fd in readable if getattr(asked[fd].channel, "_hung_up", False)}
+    told = {fd for fd in readable if _was_told(asked[fd].channel)}
     for event, fds in ((write, writable), (_exception, urgent)):
         for fd in fds:
             if fd not in told:
@@ -443,13 +476,15 @@ class dispatcher:
     ignore_log_types = frozenset({"warning"})
 
     # How often this channel joined or left a map.  An event of an earlier count is stale.
-    _registration = 0
+    _fc_registration = 0
     # How often it was closed.  Input cut before a close is not delivered after it.
-    _closes = 0
-    # Whether the event being handled has called handle_close already.
-    _hung_up = False
+    _fc_closes = 0
+    # The socket whose end handle_close was told, in this event or before it closed the channel,
+    # and the one that was closed: when there is a new one, neither is true any more.
+    _fc_hung_up = None
+    _fc_closed = None
     # Whether the last accept() found the process out of descriptors or memory.
-    _accept_failing = False
+    _fc_accept_failing = False
 
     def __init__(self, sock=None, map=None):
         self._map = socket_map if map is None else map
@@ -485,14 +520,14 @@ class dispatcher:
 
     def add_channel(self, map=None):
         """Join *map*, by default the one given to ``__init__``."""
-        self._registration = getattr(self, "_registration", 0) + 1
+        _count(self, "_fc_registration")
         if map is None:
             map = self._map
         map[self._fileno] = self
 
     def del_channel(self, map=None):
         """Leave *map*, by default the one given to ``__init__``."""
-        self._registration = getattr(self, "_registration", 0) + 1
+        _count(self, "_fc_registration")
         fd = self._fileno
         if map is None:
             map = self._map
@@ -578,16 +613,16 @@ class dispatcher:
             if failure.errno not in _EXHAUSTED:
                 raise
             _resting[id(self)] = time.monotonic() + _REST
-            if not getattr(self, "_accept_failing", False):
-                self._accept_failing = True
+            if not getattr(self, "_fc_accept_failing", False):
+                self._fc_accept_failing = True
                 self.log_info(
                     f"cannot accept a connection now ({_strerror(failure.errno)}): "
                     f"{_safe_repr(self)} tries again every {_REST} s",
                     "error",
                 )
             return None
-        if getattr(self, "_accept_failing", False):
-            self._accept_failing = False
+        if getattr(self, "_fc_accept_failing", False):
+            self._fc_accept_failing = False
         return conn, addr
 
     def send(self, data):
@@ -625,10 +660,15 @@ class dispatcher:
 
     def close(self):
         """Leave the map and close the socket, at once; what was to be sent is dropped."""
-        self._closes = getattr(self, "_closes", 0) + 1
+        _count(self, "_fc_closes")
+        _remember(self, "_fc_closed", self.socket)
+        undelivered = getattr(self, "ac_in_buffer", None)
+        if undelivered:
+            self.ac_in_buffer = undelivered[:0]  # no hook sees input of a closed connection
         self.connected = False
         self.accepting = False
         self.connecting = False
+        _resting.pop(id(self), None)
         self.del_channel()
         if self.socket is not None:
             try:
@@ -652,6 +692,7 @@ class dispatcher:
 
     def handle_read_event(self):
         """The descriptor is readable: a connection to take, a connect that is done, or input."""
+        _forget_hang_up(self)  # for loops that call this rather than read()
         if self.accepting:
             rest = _resting.get(id(self))
             try:
@@ -662,10 +703,10 @@ class dispatcher:
                 if _resting.get(id(self)) == rest:
                     raise
         elif not self.connected:
-            closes = self._closes
+            closes = _closes(self)
             if self.connecting:
                 self.handle_connect_event()
-            if self._closes == closes:
+            if _closes(self) == closes:
                 self.handle_read()
         else:
             self.handle_read()
@@ -675,20 +716,21 @@ class dispatcher:
         err = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if err != 0:
             raise OSError(err, _strerror(err))
-        closes = self._closes
+        closes = _closes(self)
         self.handle_connect()
-        if self._closes == closes:
+        if _closes(self) == closes:
             self.connected = True
             self.connecting = False
 
     def handle_write_event(self):
         """The descriptor is writable: a connect that is done, or room for output."""
+        _forget_hang_up(self)
         if self.accepting:
             return
-        closes = self._closes
+        closes = _closes(self)
         if not self.connected and self.connecting:
             self.handle_connect_event()
-        if self._closes == closes:
+        if _closes(self) == closes:
             self.handle_write()
 
     def handle_expt_event(self):
@@ -707,7 +749,7 @@ class dispatcher:
             f" ({kind}:{value} {where})",
             "error",
         )
-        if getattr(self, "_hung_up", False):
+        if _was_told(self):
             self.close()  # handle_close was called in this event; perhaps it is what failed
         else:
             _hang_up(self)
@@ -763,14 +805,19 @@ def _belongs_to_another(entry, channel):
     """
     if entry is channel:
         return False
-    return getattr(entry, "socket", None) is not getattr(channel, "socket", None)
+    try:
+        return entry.socket is not getattr(channel, "socket", None)
+    except ReferenceError:  # a weak proxy of something that is gone
+        return False
+    except AttributeError:
+        return True
 
 
 def _safe_repr(channel):
     """``repr(channel)``, also where it raises."""
     try:
         return repr(channel)
-    except Exception:
+    except BaseException:
         return f"<__repr__(self) failed for object at {id(channel):0x}>"
 
 
@@ -786,42 +833,45 @@ class dispatcher_with_send(dispatcher):
 
     @property
     def out_buffer(self):
-        return self._output.joined()
+        return self._fc_output.joined()
 
     @out_buffer.setter
     def out_buffer(self, data):
-        self._output = _Output(data)
+        self._fc_output = _Output(data)
 
     def initiate_send(self):
         """Offer up to 64 KiB of ``out_buffer`` to ``dispatcher.send``."""
-        output = self._queue()
+        output = _output_of(self)
         output.drop(dispatcher.send(self, output.head(_SEND_SIZE)) or 0)
-        self._keep(output)
+        _keep_output(self, output)
 
     def handle_write(self):
         self.initiate_send()
 
     def writable(self):
-        return (not self.connected) or len(self._queue())
+        return (not self.connected) or len(_output_of(self))
 
     def send(self, data):
         """Queue *data* (bytes-like) and send what can be sent at once; returns None."""
         if self.debug:
             self.log_info(f"sending {data!r}")
-        output = self._queue()
+        output = _output_of(self)
         output.append(data)
-        self._keep(output)
+        _keep_output(self, output)
         self.initiate_send()
 
-    # A class that has an out_buffer of its own hides the property; then that one counts.
 
-    def _queue(self):
-        queue = self.__dict__.get("_output")
-        return _Output(self.out_buffer) if queue is None else queue
+# A class that has an out_buffer of its own hides the property; then that one counts.
 
-    def _keep(self, output):
-        if "_output" not in self.__dict__:
-            self.out_buffer = output.joined()
+
+def _output_of(channel):
+    output = getattr(channel, "_fc_output", None)
+    return _Output(channel.out_buffer) if output is None else output
+
+
+def _keep_output(channel, output):
+    if getattr(channel, "_fc_output", None) is None:
+        channel.out_buffer = output.joined()
 
 
 def compact_traceback():

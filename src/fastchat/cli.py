@@ -6,6 +6,7 @@ The rule: the program cannot tell.  It gets its own ``sys.argv``, ``sys.path[0]`
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import io
 import os
@@ -63,49 +64,67 @@ def run(words: Sequence[str]) -> None:
     if not by_module and words[0].startswith("-"):
         _refuse(f"run has no option {words[0]!r}, only -m")
     program = ModuleType("__main__")
-    sys.excepthook = _showing_only(program, sys.excepthook)
+    program.__dict__["__builtins__"] = builtins
+    if sys.version_info < (3, 14):
+        program.__annotations__ = {}
     # Before the program is looked for: to find a module may import the packages around it.
     fastchat.install(replace=True)
-    if by_module:
-        code = _prepare_module(program, words[1])
-        sys.argv[:] = [code.co_filename, *words[2:]]
-    else:
-        code = _prepare_path(program, words[0])
-        sys.argv[:] = words
-    # For good, not only while the program's last line runs: its threads and its atexit functions
-    # may look for __main__ later than that.
-    sys.modules["__main__"] = program
-    exec(code, program.__dict__)
+    try:
+        if by_module:
+            code = _prepare_module(program, words[1])
+            sys.argv[:] = [code.co_filename, *words[2:]]
+        else:
+            code = _prepare_path(program, words[0])
+            sys.argv[:] = words
+        # For good, not only until the program's last line: its threads and its atexit functions
+        # may look for __main__ later than that.
+        sys.modules["__main__"] = program
+        exec(code, program.__dict__)
+    except SystemExit:
+        raise
+    except BaseException:
+        # Not before: a program may ask whether the hook is the default one.
+        sys.excepthook = _showing_only(program, sys.excepthook)
+        raise
 
 
 def _prepare_path(program: ModuleType, path: str) -> CodeType:
     """Make *program* the ``__main__`` of what is at *path*, and return its code."""
-    importer = pkgutil.get_importer(path)
+    full_path = os.path.abspath(path)
+    importer = pkgutil.get_importer(full_path)
     if importer is not None and os.path.exists(path):
-        sys.path[0:1] = [path]  # a directory or a zip file: its modules are the program's
+        # A directory or a zip file: its modules are the program's, with -P as well.
+        _put_first_on_path(full_path, even_if_safe=True)
         spec = importer.find_spec("__main__")
         if spec is None:
             _refuse(f"there is no __main__.py in {path!r}")
         return _prepare_spec(program, spec)
-    sys.path[0:1] = [os.path.dirname(os.path.abspath(path))]
+    _put_first_on_path(os.path.dirname(os.path.realpath(path)))
     try:
         with io.open_code(path) as file:
             source = file.read()
     except OSError as failure:
         _refuse(f"cannot read the program {path!r}: {failure.strerror}")
-    program.__file__ = path
-    program.__loader__ = SourceFileLoader("__main__", path)
-    return compile(source, path, "exec", dont_inherit=True)
+    program.__file__ = full_path
+    program.__dict__["__cached__"] = None
+    program.__loader__ = SourceFileLoader("__main__", full_path)
+    return compile(source, full_path, "exec", dont_inherit=True)
 
 
 def _prepare_module(program: ModuleType, name: str) -> CodeType:
     """Make *program* the ``__main__`` that module *name* is, and return its code."""
-    sys.path[0:1] = [os.getcwd()]
+    _put_first_on_path(os.getcwd())
+    if name.startswith("."):
+        _refuse(f"cannot find the module {name!r}: there is no package that it is relative to")
     try:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
             spec = importlib.util.find_spec(f"{name}.__main__")
-    except (ImportError, ValueError) as failure:
+    except ModuleNotFoundError as failure:
+        if not f"{name}.".startswith(f"{failure.name}."):
+            raise  # something that a package around it wanted
+        _refuse(f"cannot find the module {name!r}: {failure}")
+    except ValueError as failure:  # "__main__", which is there and was not imported
         _refuse(f"cannot find the module {name!r}: {failure}")
     if spec is None:
         _refuse(f"there is no module {name!r}, or it is a package without a __main__")
@@ -117,10 +136,19 @@ def _prepare_spec(program: ModuleType, spec: ModuleSpec) -> CodeType:
     if code is None:
         _refuse(f"{spec.name!r} has no Python code to run")
     program.__file__ = code.co_filename
+    program.__dict__["__cached__"] = spec.cached
     program.__loader__ = spec.loader
     program.__package__ = spec.parent
     program.__spec__ = spec
     return code
+
+
+def _put_first_on_path(directory: str, even_if_safe: bool = False) -> None:
+    """Make *directory* the first on ``sys.path``, as Python does; with ``-P`` it does not."""
+    if not sys.flags.safe_path:
+        sys.path[0:1] = [directory]
+    elif even_if_safe:
+        sys.path.insert(0, directory)
 
 
 def _refuse(why: str) -> NoReturn:
@@ -130,12 +158,28 @@ def _refuse(why: str) -> NoReturn:
 
 
 def _showing_only(program: ModuleType, hook: ExceptHook) -> ExceptHook:
-    """*hook*, an excepthook, shown no frame before the first one of *program*."""
+    """*hook*, an excepthook, shown no frames before the program's."""
 
     def shown(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-        while trace is not None and trace.tb_frame.f_globals is not program.__dict__:
-            trace = trace.tb_next
-        # None is left where the program did not even compile; then the message says where.
-        hook(kind, value.with_traceback(trace), trace)
+        begin = trace
+        while begin is not None and begin.tb_frame.f_globals is not program.__dict__:
+            begin = begin.tb_next
+        begin = begin or _behind_us(trace)
+        hook(kind, value.with_traceback(begin), begin)
 
     return shown
+
+
+def _behind_us(trace: TracebackType | None) -> TracebackType | None:
+    """What is left of *trace* where the program did not come to run.
+
+    That is what a package around it did, or nothing where it does not compile.
+    """
+    rest = None
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        imports = file.startswith("<frozen ") or file == importlib.util.__file__
+        if file == __file__ or (rest is trace and imports):
+            rest = trace.tb_next
+        trace = trace.tb_next
+    return rest
