@@ -1,0 +1,335 @@
+"""What the tests of behaviour share: sockets, channels that write down what happens, bounded loops.
+
+Rules this file keeps:
+
+* Sockets are real, and closed when the test ends; a fake stands in only for an error that no
+  kernel gives on request.
+* Nothing sleeps.  A test makes passes until what it waits for is there, a bounded number of them.
+* A recording channel hides nothing: an error that a test does not expect is in its events.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from tests.implementations import Implementation
+
+# Whether a pass is made with poll(), for tests that make their point with either.
+POLLERS = [
+    pytest.param(False, id="select"),
+    *([pytest.param(True, id="poll")] if hasattr(select, "poll") else []),
+]
+
+needs_poll = pytest.mark.skipif(not hasattr(select, "poll"), reason="the system has no poll()")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX systems")
+
+# How long a test waits for a peer before it fails, in seconds; none should ever wait at all.
+PATIENCE = 5
+
+
+def recording(base: Any, **members: Any) -> Any:
+    """A subclass of *base* whose objects write down, in ``events``, what they are told.
+
+    Input stands there as the bytes, an exception as its class, any other hook as its name without
+    ``handle_`` or ``_terminator``.  *members* are methods and attributes of the new class; a method
+    whose name is a hook's is called after the hook was written down.  ``handle_close`` and
+    ``handle_error`` do what *base* does where *members* have none.
+    """
+    namespace: dict[str, Any] = {"handle_close": base.handle_close}
+    if hasattr(base, "found_terminator"):
+        namespace["collect_incoming_data"] = namespace["found_terminator"] = _nothing
+    namespace |= members
+    for name, member in namespace.items():
+        if name.startswith("handle_") and not name.endswith(("_event", "_error")):
+            namespace[name] = _noting(name.removeprefix("handle_"), member)
+    if hasattr(base, "found_terminator"):
+        namespace["found_terminator"] = _noting("found", namespace["found_terminator"])
+        namespace["collect_incoming_data"] = _noting(None, namespace["collect_incoming_data"])
+    namespace["handle_error"] = _noting_the_exception(
+        members.get("handle_error", base.handle_error)
+    )
+    return type("Recording", (_Events, base), namespace)
+
+
+class _Events:
+    """Gives each object its list before anything can happen to it."""
+
+    events: list[Any]
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Any:
+        channel = super().__new__(cls)
+        channel.events = []
+        return channel
+
+
+def _nothing(channel: Any, *args: Any) -> None:
+    pass
+
+
+def _noting(event: str | None, then: Callable[..., Any]) -> Callable[..., Any]:
+    def hook(channel: Any, *args: Any) -> Any:
+        channel.events.append(args[0] if event is None else event)
+        return then(channel, *args)
+
+    return hook
+
+
+def _noting_the_exception(then: Callable[..., Any]) -> Callable[..., Any]:
+    def handle_error(channel: Any) -> Any:
+        channel.events.append(sys.exc_info()[0])
+        return then(channel)
+
+    return handle_error
+
+
+class Stage:
+    """The sockets, the map and the channels of one test, for one implementation.
+
+    A context manager: leaving it closes everything.
+    """
+
+    def __init__(self, implementation: Implementation) -> None:
+        self.implementation = implementation
+        self.asyncore = implementation.asyncore
+        self.asynchat = implementation.asynchat
+        self.map: dict[int, Any] = {}
+        self._to_close: list[Any] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for thing in self._to_close:
+            thing.close()
+
+    def either(self, *, fastchat: Any, stdlib: Any) -> Any:
+        """What is expected of this implementation, where the two differ."""
+        return stdlib if self.implementation.is_stdlib else fastchat
+
+    # Sockets.
+
+    def keep(self, thing: Any) -> Any:
+        """*thing*, to be closed when the test ends."""
+        self._to_close.append(thing)
+        return thing
+
+    def new_socket(self, *args: Any) -> socket.socket:
+        """A new socket."""
+        made: socket.socket = self.keep(socket.socket(*args))
+        return made
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """Two connected sockets, AF_UNIX where the system has it; the second is the peer's."""
+        mine, peer = socket.socketpair()
+        peer.settimeout(PATIENCE)
+        return self.keep(mine), self.keep(peer)
+
+    def tcp_pair(self) -> tuple[socket.socket, socket.socket]:
+        """Two sockets connected over the loopback; the second is the peer's."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            peer = self.keep(socket.create_connection(server.getsockname(), PATIENCE))
+            mine, _ = server.accept()
+        return self.keep(mine), peer
+
+    def client(self, address: Any) -> socket.socket:
+        """A socket that is connected to *address*, or will be once that is accepted."""
+        made: socket.socket = self.keep(socket.create_connection(address, PATIENCE))
+        return made
+
+    def refused_address(self) -> tuple[str, int]:
+        """An address of the loopback where nobody listens."""
+        # Bound and not listening, so that nobody else can begin to listen there.
+        sock = self.new_socket()
+        sock.bind(("127.0.0.1", 0))
+        address: tuple[str, int] = sock.getsockname()
+        return address
+
+    # Channels.
+
+    def channel(self, base: Any, sock: Any = None, **members: Any) -> Any:
+        """A recording channel of *base* over *sock*, by default over one of a new pair.
+
+        Its ``peer`` is the other socket of that pair, or None.
+        """
+        peer = None
+        if sock is None:
+            sock, peer = self.pair()
+        made = recording(base, **members)(sock, self.map)
+        made.peer = peer
+        return self._keep_channel(made)
+
+    def chat(self, terminator: Any = b"\n", sock: Any = None, **members: Any) -> Any:
+        """A recording ``async_chat``; see ``channel``."""
+        made = self.channel(self.asynchat.async_chat, sock, **members)
+        made.set_terminator(terminator)
+        return made
+
+    def dispatcher(self, sock: Any = None, **members: Any) -> Any:
+        """A recording ``dispatcher`` that has nothing to write; see ``channel``."""
+        members.setdefault("writable", lambda channel: False)
+        return self.channel(self.asyncore.dispatcher, sock, **members)
+
+    def bare(self, base: Any = None, **members: Any) -> Any:
+        """A recording channel of *base*, by default ``dispatcher``, that has no socket yet."""
+        made = recording(base or self.asyncore.dispatcher, **members)(None, self.map)
+        return self._keep_channel(made)
+
+    def listener(self, **members: Any) -> Any:
+        """A recording ``dispatcher`` that listens on the loopback, and its ``address``."""
+        made = self.bare(**members)
+        made.create_socket()
+        made.bind(("127.0.0.1", 0))
+        made.listen(5)
+        made.address = made.socket.getsockname()
+        return made
+
+    def _keep_channel(self, channel: Any) -> Any:
+        # A test may have replaced close() by something that fails; the socket is what matters.
+        self._to_close.append(_SocketOf(channel))
+        return channel
+
+    # Passes.
+
+    def loop(self, passes: int = 1, use_poll: bool = False, timeout: float = 0) -> None:
+        """Make *passes* passes over the map."""
+        for _ in range(passes):
+            self.asyncore.loop(timeout, use_poll, self.map, 1)
+
+    def until(self, done: Callable[[], object], use_poll: bool = False, passes: int = 1000) -> None:
+        """Make passes until *done*; fails where *passes* of them were not enough."""
+        while not done():
+            assert passes > 0, f"still not there; the map is {self.map}"
+            # With nothing left to wait for, a pass ends at once, and the bound is reached quickly.
+            self.asyncore.loop(0.05, use_poll, self.map, 1)
+            passes -= 1
+
+    def feed(self, channel: Any, *chunks: bytes) -> list[Any]:
+        """Let the peer of *channel* send *chunks*, one for each pass; returns the events."""
+        for chunk in chunks:
+            channel.peer.sendall(chunk)
+            self.loop(timeout=PATIENCE)
+        events: list[Any] = channel.events
+        return events
+
+
+class _SocketOf:
+    """Closes the socket of a channel, whatever it is by then."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def close(self) -> None:
+        sock = getattr(self._channel, "socket", None)
+        if sock is not None:
+            sock.close()
+
+
+class FakeSocket:
+    """A socket of scripted answers over a real descriptor.
+
+    *answers* take the name of a method to an iterable of what its calls return, one after the
+    other and then the last again; an exception is raised.  What was sent is in ``sent``, all calls
+    are in ``calls``.
+    """
+
+    def __init__(self, fd: int = -1, **answers: Iterable[Any]) -> None:
+        self.fd = fd
+        self.calls: list[str] = []
+        self.sent: list[bytes] = []
+        self.closed = False
+        self._answers = {name: list(script) for name, script in answers.items()}
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def setblocking(self, flag: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+        self._answer("close", None)
+
+    def getpeername(self) -> Any:
+        return self._answer("getpeername", ("192.0.2.1", 7))
+
+    def getsockopt(self, *args: Any) -> Any:
+        return self._answer("getsockopt", 0)
+
+    def setsockopt(self, *args: Any) -> Any:
+        return self._answer("setsockopt", None)
+
+    def connect_ex(self, address: Any) -> Any:
+        return self._answer("connect_ex", 0)
+
+    def listen(self, backlog: int) -> Any:
+        return self._answer("listen", backlog)
+
+    def accept(self) -> Any:
+        return self._answer("accept", None)
+
+    def recv(self, size: int) -> Any:
+        return self._answer("recv", b"")
+
+    def send(self, data: Any) -> Any:
+        count = self._answer("send", len(data))
+        self.sent.append(bytes(data[:count] if count else b""))
+        return count
+
+    def _answer(self, name: str, default: Any) -> Any:
+        self.calls.append(name)
+        script = self._answers.get(name, [default])
+        answer = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def failure(number: int) -> OSError:
+    """The OSError of error *number*, of the class that the system would raise."""
+    return OSError(number, os.strerror(number))
+
+
+# Errors of send() and recv() that mean the connection is gone.
+GONE = [
+    errno.ECONNRESET,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.ECONNABORTED,
+    errno.EPIPE,
+    errno.EBADF,
+]
+
+
+def name_of(number: int) -> str:
+    """The symbol of error *number*, for the names of tests."""
+    return errno.errorcode[number]
+
+
+def forget(things: list[Any]) -> None:
+    """Let *things* go, which are referred to from there only."""
+    things.clear()
+    if sys.implementation.name != "cpython":
+        gc.collect()
+
+
+def receive_all(peer: socket.socket) -> bytes:
+    """Everything up to the end of the connection."""
+    parts = []
+    while part := peer.recv(65536):
+        parts.append(part)
+    return b"".join(parts)

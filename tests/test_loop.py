@@ -1,0 +1,630 @@
+"""The loop: who is asked, who is told, in which order, and what leaves it.
+
+Every test runs on the standard library too, where the interpreter has it; what fastchat does
+differently on purpose is in test_differences.py.
+
+Rules this file keeps: readiness is real, or the pass is made by hand with scripted flags; the time
+that a pass would wait is never spent.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import threading
+import weakref
+from collections import UserDict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.channels import (
+    GONE,
+    PATIENCE,
+    POLLERS,
+    Stage,
+    failure,
+    forget,
+    name_of,
+    needs_poll,
+    posix_only,
+)
+from tests.implementations import Implementation
+
+
+@pytest.fixture
+def stage(implementation: Implementation) -> Iterator[Stage]:
+    with Stage(implementation) as stage:
+        yield stage
+
+
+class Duck:
+    """The least that a loop can serve: no dispatcher, and nothing that one has besides."""
+
+    accepting = False
+
+    def __init__(self, sock: Any = None, **hooks: Any) -> None:
+        self.socket = sock
+        self.events: list[str] = []
+        self.hooks = hooks
+
+    def readable(self) -> Any:
+        return self._told("readable", True)
+
+    def writable(self) -> Any:
+        return self._told("writable", False)
+
+    def handle_read_event(self) -> Any:
+        return self._told("read", None)
+
+    def handle_write_event(self) -> Any:
+        return self._told("write", None)
+
+    def handle_expt_event(self) -> Any:
+        return self._told("expt", None)
+
+    def handle_close(self) -> Any:
+        return self._told("close", None)
+
+    def handle_error(self) -> Any:
+        return self._told("error", None)
+
+    def _told(self, event: str, answer: Any) -> Any:
+        self.events.append(event)
+        hook = self.hooks.get(event, answer)
+        if isinstance(hook, BaseException):
+            raise hook
+        return hook(self) if callable(hook) else hook
+
+
+def duck(stage: Stage, **hooks: Any) -> tuple[Duck, socket.socket]:
+    """A duck in the map over one of two sockets, and the other."""
+    mine, peer = stage.pair()
+    mine.setblocking(False)
+    made = stage.map[mine.fileno()] = Duck(mine, **hooks)
+    return made, peer
+
+
+class ReadOnlyMapping:
+    """No dict and no subclass of one: only what a pass needs."""
+
+    def __init__(self, content: dict[int, Any]) -> None:
+        self._content = content
+
+    def items(self) -> Any:
+        return self._content.items()
+
+    def get(self, fd: int) -> Any:
+        return self._content.get(fd)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+
+# Passes and their number.
+
+
+def test_an_empty_map_ends_the_loop_at_once(stage: Stage) -> None:
+    stage.asyncore.loop(60, False, {})
+
+
+def test_an_empty_map_makes_no_pass_however_many_are_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.asyncore, "poll", lambda *args: pytest.fail("a pass was made"))
+    stage.asyncore.loop(60, False, {}, 3)
+
+
+@pytest.mark.parametrize(("count", "passes"), [(3, 3), (1, 1), (0, 0), (-1, 0), (2.5, 3)])
+def test_a_count_is_a_number_of_passes_and_may_be_a_float(
+    stage: Stage, count: float, passes: int
+) -> None:
+    channel, _ = duck(stage)
+    stage.asyncore.loop(0, False, stage.map, count)
+    assert channel.events.count("readable") == passes
+
+
+def test_without_a_count_the_loop_ends_with_the_last_channel(stage: Stage) -> None:
+    first = stage.dispatcher(handle_read=lambda channel: channel.close())
+    second = stage.dispatcher(handle_read=lambda channel: channel.close())
+    first.peer.sendall(b"x")
+    second.peer.sendall(b"x")
+    stage.asyncore.loop(PATIENCE, False, stage.map)
+    assert (first.events, second.events) == (["read"], ["read"])
+
+
+def test_all_arguments_can_be_given_by_name(stage: Stage) -> None:
+    channel, _ = duck(stage)
+    stage.asyncore.loop(timeout=0, use_poll=False, map=stage.map, count=1)
+    assert channel.events == ["readable", "writable"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_without_a_map_the_module_has_one(stage: Stage, use_poll: bool) -> None:
+    mine, peer = stage.pair()
+    channel = stage.asyncore.dispatcher(mine)
+    channel.writable = lambda: False
+    told: list[str] = []
+    channel.handle_read = lambda: told.append("read")
+    peer.sendall(b"x")
+    stage.asyncore.loop(PATIENCE, use_poll, None, 1)
+    channel.close()
+    assert told == ["read"]
+
+
+@pytest.mark.parametrize("name", ["poll", pytest.param("poll2", marks=needs_poll)])
+def test_a_pass_can_be_made_without_the_loop(stage: Stage, name: str) -> None:
+    channel, peer = duck(stage)
+    peer.sendall(b"x")
+    getattr(stage.asyncore, name)(PATIENCE, stage.map)
+    assert channel.events == ["readable", "writable", "read"]
+
+
+@pytest.mark.parametrize("name", ["poll", pytest.param("poll2", marks=needs_poll)])
+def test_a_pass_over_an_empty_map_does_not_wait(stage: Stage, name: str) -> None:
+    getattr(stage.asyncore, name)(60, {})
+
+
+@pytest.mark.parametrize("name", ["poll", pytest.param("poll2", marks=needs_poll)])
+def test_a_pass_waits_for_no_time_by_default(stage: Stage, name: str) -> None:
+    channel, _ = duck(stage)
+    getattr(stage.asyncore, name)(map=stage.map)
+    assert channel.events == ["readable", "writable"]
+
+
+def test_poll_is_found_when_it_is_needed_and_called_by_position(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(stage.asyncore, "poll", lambda *args, **names: calls.append((args, names)))
+    stage.map[99] = Duck()
+    stage.asyncore.loop(7.5, False, stage.map, 1)
+    assert calls == [((7.5, stage.map), {})]
+
+
+@needs_poll
+def test_poll2_is_found_when_it_is_needed_and_called_by_position(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(stage.asyncore, "poll2", lambda *args, **names: calls.append((args, names)))
+    stage.map[99] = Duck()
+    stage.asyncore.loop(7.5, True, stage.map, 1)
+    assert calls == [((7.5, stage.map), {})]
+
+
+def test_a_system_without_poll_gets_select(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, peer = duck(stage)
+    peer.sendall(b"x")
+    monkeypatch.delattr(select, "poll", raising=False)
+    stage.loop(use_poll=True, timeout=PATIENCE)
+    assert channel.events == ["readable", "writable", "read"]
+
+
+def test_a_pass_with_nothing_to_wait_for_sleeps(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(stage.asyncore.time, "sleep", slept.append)
+    duck(stage, readable=False)
+    stage.loop(timeout=12.5)
+    assert slept == [12.5]
+
+
+@needs_poll
+def test_a_pass_with_nothing_to_wait_for_is_waited_out_by_poll_as_well(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Any] = []
+
+    class Pollster:
+        def poll(self, timeout: Any) -> list[Any]:
+            waited.append(timeout)
+            return []
+
+    monkeypatch.setattr(stage.asyncore.select, "poll", Pollster)
+    duck(stage, readable=False)
+    stage.loop(use_poll=True, timeout=12.5)
+    assert waited == [12500]
+
+
+@needs_poll
+def test_poll2_cuts_its_timeout_down_to_whole_milliseconds(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Any] = []
+
+    class Pollster:
+        def register(self, fd: int, flags: int) -> None:
+            pass
+
+        def poll(self, timeout: Any) -> list[Any]:
+            waited.append(timeout)
+            return []
+
+    monkeypatch.setattr(stage.asyncore.select, "poll", Pollster)
+    duck(stage)
+    for timeout in (0.0019, None):
+        stage.asyncore.poll2(timeout, stage.map)
+    assert waited == [1, None]
+
+
+def test_a_negative_timeout_is_the_callers_mistake(stage: Stage) -> None:
+    duck(stage)
+    with pytest.raises(ValueError, match="timeout"):
+        stage.loop(timeout=-1)
+
+
+def test_without_a_timeout_a_pass_waits_until_something_happens(stage: Stage) -> None:
+    channel, peer = duck(stage)
+    peer.sendall(b"x")
+    stage.asyncore.poll(None, stage.map)
+    assert channel.events == ["readable", "writable", "read"]
+
+
+@posix_only
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_signal_runs_its_handler_and_does_not_end_the_pass(stage: Stage, use_poll: bool) -> None:
+    channel, peer = duck(stage)
+    before = signal.signal(signal.SIGALRM, lambda number, frame: peer.sendall(b"x"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert channel.events == ["readable", "writable", "read"]
+
+
+# Maps.
+
+
+@pytest.mark.parametrize("kind", [dict, UserDict, weakref.WeakValueDictionary, ReadOnlyMapping])
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_any_mapping_is_a_map(stage: Stage, kind: Any, use_poll: bool) -> None:
+    channel, peer = duck(stage)
+    peer.sendall(b"x")
+    stage.asyncore.loop(PATIENCE, use_poll, kind(stage.map), 1)
+    assert channel.events == ["readable", "writable", "read"]
+
+
+def test_a_channel_in_a_weak_map_lives_as_long_as_somebody_wants_it(stage: Stage) -> None:
+    weak: Any = weakref.WeakValueDictionary()
+    mine, peer = stage.pair()
+    channels = [stage.asyncore.dispatcher(mine, weak)]
+    assert list(weak.values()) == channels
+    forget(channels)
+    peer.sendall(b"x")
+    stage.asyncore.loop(PATIENCE, False, weak)
+    assert not weak
+
+
+def test_channels_find_the_module_map_when_they_are_made(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another: dict[int, Any] = {}
+    monkeypatch.setattr(stage.asyncore, "socket_map", another)
+    mine, _ = stage.pair()
+    channel = stage.asyncore.dispatcher(mine)
+    assert another == {mine.fileno(): channel}
+
+
+# Who is asked.
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_every_channel_is_asked_on_every_pass_readable_first(stage: Stage, use_poll: bool) -> None:
+    channels = [duck(stage, readable=False)[0], duck(stage, writable=False)[0]]
+    stage.loop(2, use_poll)
+    assert [channel.events for channel in channels] == [["readable", "writable"] * 2] * 2
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+@pytest.mark.parametrize("yes", [1, "yes", [0], object()])
+def test_any_true_answer_is_a_yes(stage: Stage, yes: Any, use_poll: bool) -> None:
+    channel, peer = duck(stage, readable=lambda _: yes, writable=lambda _: yes)
+    peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert channel.events == ["readable", "writable", "read", "write"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+@pytest.mark.parametrize("no", [0, "", [], None])
+def test_any_false_answer_is_a_no(stage: Stage, no: Any, use_poll: bool) -> None:
+    channel, peer = duck(stage, readable=lambda _: no, writable=lambda _: no)
+    peer.sendall(b"x")
+    stage.loop(use_poll=use_poll)
+    assert channel.events == ["readable", "writable"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_the_answers_may_change_from_pass_to_pass(stage: Stage, use_poll: bool) -> None:
+    answers = iter([False, True, False, True])
+    channel, peer = duck(stage, readable=lambda _: next(answers))
+    peer.sendall(b"x")
+    stage.loop(4, use_poll)
+    assert channel.events == ["readable", "writable", "readable", "writable", "read"] * 2
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_predicate_set_on_the_object_counts(stage: Stage, use_poll: bool) -> None:
+    channel = stage.dispatcher(handle_read=lambda channel: None)
+    channel.readable = lambda: False
+    channel.peer.sendall(b"x")
+    stage.loop(use_poll=use_poll)
+    del channel.readable
+    stage.loop(use_poll=use_poll)
+    assert channel.events == ["read"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_listener_is_asked_but_never_told_that_it_can_write(stage: Stage, use_poll: bool) -> None:
+    channel, _ = duck(stage, writable=True)
+    channel.accepting = True
+    stage.loop(use_poll=use_poll)
+    assert channel.events == ["readable", "writable"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_channel_added_while_the_others_are_asked_waits_for_the_next_pass(
+    stage: Stage, use_poll: bool
+) -> None:
+    late: list[Duck] = []
+
+    def readable(channel: Duck) -> bool:
+        if not late:
+            late.append(duck(stage)[0])
+        return True
+
+    duck(stage, readable=readable)
+    stage.loop(use_poll=use_poll)
+    assert late[0].events == []
+    stage.loop(use_poll=use_poll)
+    assert late[0].events == ["readable", "writable"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_channel_may_close_itself_when_it_is_asked(stage: Stage, use_poll: bool) -> None:
+    def readable(channel: Any) -> bool:
+        channel.close()
+        return False
+
+    closing = stage.dispatcher(readable=readable)
+    other = stage.dispatcher(handle_read=lambda channel: None)
+    other.peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert (closing.events, other.events) == ([], ["read"])
+    assert list(stage.map.values()) == [other]
+
+
+# Who is told.
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_channel_is_told_only_of_what_it_waits_for(stage: Stage, use_poll: bool) -> None:
+    reader, peer = duck(stage)
+    writer, _ = duck(stage, readable=False, writable=True)
+    peer.sendall(b"x")
+    stage.loop(use_poll=use_poll)
+    assert reader.events == ["readable", "writable", "read"]
+    assert writer.events == ["readable", "writable", "write"]
+
+
+def test_select_serves_all_input_before_any_output(stage: Stage) -> None:
+    order: list[str] = []
+    for name in "ab":
+        _, peer = duck(
+            stage,
+            writable=True,
+            read=lambda _, name=name: order.append(name + " reads"),
+            write=lambda _, name=name: order.append(name + " writes"),
+        )
+        peer.sendall(b"x")
+    stage.loop(timeout=PATIENCE)
+    assert sorted(order[:2]) == ["a reads", "b reads"]
+    assert sorted(order[2:]) == ["a writes", "b writes"]
+
+
+@needs_poll
+def test_poll_serves_one_channel_after_the_other(stage: Stage) -> None:
+    order: list[str] = []
+    for name in "ab":
+        _, peer = duck(
+            stage,
+            writable=True,
+            read=lambda _, name=name: order.append(name),
+            write=lambda _, name=name: order.append(name),
+        )
+        peer.sendall(b"x")
+    stage.loop(use_poll=True, timeout=PATIENCE)
+    assert order in (["a", "a", "b", "b"], ["b", "b", "a", "a"])
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_channel_taken_off_the_map_in_the_same_pass_hears_nothing(
+    stage: Stage, use_poll: bool
+) -> None:
+    def read(channel: Duck) -> None:
+        for fd in [fd for fd, other in stage.map.items() if other is not channel]:
+            del stage.map[fd]
+
+    told = [duck(stage, read=read), duck(stage, read=read)]
+    for _, peer in told:
+        peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert sorted(channel.events[2:] for channel, _ in told) == [[], ["read"]]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_handler_may_run_the_loop_itself(stage: Stage, use_poll: bool) -> None:
+    # Whichever is told first serves the other from within; then it is the other's turn, and there
+    # is nothing left to receive.
+    depth: list[int] = []
+
+    def found(chat: Any) -> None:
+        depth.append(len(depth))
+        if len(depth) == 1:
+            stage.loop(use_poll=use_poll)
+        depth.append(-1)
+
+    chats = [stage.chat(found_terminator=found) for _ in range(2)]
+    for chat in chats:
+        chat.peer.sendall(b"line\n")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert depth == [0, 1, -1, -1]
+    assert [chat.events for chat in chats] == [[b"line", "found"]] * 2
+
+
+def test_another_thread_may_add_a_channel(stage: Stage) -> None:
+    channels: list[Any] = []
+
+    def add() -> None:
+        channels.append(stage.dispatcher(handle_read=lambda channel: channel.close()))
+        channels[0].peer.sendall(b"x")
+
+    # The first pass waits for nothing that happens; the channel is found on the next.
+    idle = stage.dispatcher()
+    thread = threading.Thread(target=add)
+    thread.start()
+    stage.until(lambda: channels and channels[0].events)
+    thread.join()
+    assert channels[0].events == ["read"]
+    assert list(stage.map.values()) == [idle]
+
+
+# Events by hand.
+
+
+@needs_poll
+@pytest.mark.parametrize(
+    ("flags", "events"),
+    [
+        ("POLLIN", ["read"]),
+        ("POLLOUT", ["write"]),
+        ("POLLPRI", ["expt"]),
+        ("POLLHUP", ["close"]),
+        ("POLLERR", ["close"]),
+        ("POLLNVAL", ["close"]),
+        ("POLLHUP POLLERR POLLNVAL", ["close"]),
+        ("POLLOUT POLLIN", ["read", "write"]),
+        ("POLLPRI POLLOUT POLLIN", ["read", "write", "expt"]),
+        ("POLLHUP POLLPRI POLLOUT POLLIN", ["read", "write", "expt", "close"]),
+        ("", []),
+    ],
+)
+def test_readwrite_tells_input_output_urgency_and_hang_up_in_this_order(
+    stage: Stage, flags: str, events: list[str]
+) -> None:
+    channel = Duck()
+    bits = 0
+    for flag in flags.split():
+        bits |= getattr(select, flag)
+    stage.asyncore.readwrite(channel, bits)
+    assert channel.events == events
+
+
+@needs_poll
+@pytest.mark.parametrize("number", GONE, ids=name_of)
+def test_readwrite_takes_a_lost_connection_for_a_hang_up(stage: Stage, number: int) -> None:
+    channel = Duck(read=failure(number))
+    stage.asyncore.readwrite(channel, select.POLLIN | select.POLLOUT)
+    assert channel.events == ["read", "close"]
+
+
+@needs_poll
+@pytest.mark.parametrize("problem", [OSError(5, "I/O"), OSError("no number"), ValueError("x")])
+def test_readwrite_hands_any_other_exception_to_handle_error(
+    stage: Stage, problem: Exception
+) -> None:
+    channel = Duck(read=problem)
+    stage.asyncore.readwrite(channel, select.POLLIN | select.POLLOUT)
+    assert channel.events == ["read", "error"]
+
+
+EVENTS = [("read", "read"), ("write", "write"), ("_exception", "expt")]
+
+
+@pytest.mark.parametrize(("function", "event"), EVENTS)
+def test_an_event_function_tells_the_channel(stage: Stage, function: str, event: str) -> None:
+    channel = Duck()
+    getattr(stage.asyncore, function)(channel)
+    assert channel.events == [event]
+
+
+@pytest.mark.parametrize(("function", "event"), EVENTS)
+@pytest.mark.parametrize("problem", [ValueError, OSError, GeneratorExit])
+def test_an_event_function_hands_an_exception_to_handle_error(
+    stage: Stage, function: str, event: str, problem: type[BaseException]
+) -> None:
+    channel = Duck(**{event: problem()})
+    getattr(stage.asyncore, function)(channel)
+    assert channel.events == [event, "error"]
+
+
+@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize(("function", "event"), EVENTS)
+def test_the_exceptions_that_end_a_program_pass_through_an_event_function(
+    stage: Stage, function: str, event: str, kind: Any
+) -> None:
+    wanted = stage.asyncore.ExitNow if kind == "ExitNow" else kind
+    channel = Duck(**{event: wanted()})
+    with pytest.raises(wanted):
+        getattr(stage.asyncore, function)(channel)
+    assert channel.events == [event]
+
+
+@needs_poll
+@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize(
+    ("flag", "event"),
+    [("POLLIN", "read"), ("POLLOUT", "write"), ("POLLPRI", "expt"), ("POLLHUP", "close")],
+)
+def test_the_exceptions_that_end_a_program_pass_through_readwrite(
+    stage: Stage, flag: str, event: str, kind: Any
+) -> None:
+    wanted = stage.asyncore.ExitNow if kind == "ExitNow" else kind
+    channel = Duck(**{event: wanted()})
+    with pytest.raises(wanted):
+        stage.asyncore.readwrite(channel, getattr(select, flag))
+    assert channel.events == [event]
+
+
+def test_the_exceptions_that_leave_the_loop_can_be_extended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = (*stage.asyncore._reraised_exceptions, ZeroDivisionError)
+    monkeypatch.setattr(stage.asyncore, "_reraised_exceptions", kinds)
+    channel, peer = duck(stage, read=ZeroDivisionError())
+    peer.sendall(b"x")
+    with pytest.raises(ZeroDivisionError):
+        stage.loop(timeout=PATIENCE)
+    assert channel.events[2:] == ["read"]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_loop_that_was_left_can_be_entered_again(stage: Stage, use_poll: bool) -> None:
+    def read(channel: Duck) -> None:
+        if channel.events.count("read") == 1:
+            raise stage.asyncore.ExitNow
+
+    channel, peer = duck(stage, read=read)
+    peer.sendall(b"x")
+    with pytest.raises(stage.asyncore.ExitNow):
+        stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert channel.events == ["readable", "writable", "read"] * 2
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_failing_handler_is_told_to_handle_error_and_the_others_go_on(
+    stage: Stage, use_poll: bool
+) -> None:
+    failing, peer = duck(stage, read=ValueError())
+    working, other_peer = duck(stage)
+    peer.sendall(b"x")
+    other_peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert failing.events[2:] == ["read", "error"]
+    assert working.events[2:] == ["read"]
