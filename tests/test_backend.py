@@ -1,0 +1,237 @@
+"""FASTCHAT_IMPLEMENTATION: which scanner each value means, also where the compiled one is missing.
+
+A copy of the package stands for an installation without the extension, or with one that does not
+load; everything else is asked of the installed package.  Each answer comes from a process of its
+own, because the choice is made at the first import, and from ``choose`` in this one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+import fastchat
+from fastchat import _backend
+
+PACKAGE = Path(fastchat.__file__).parent
+ON_CPYTHON = sys.implementation.name == "cpython"
+
+# What auto means where the extension is installed.
+AUTOMATIC = "cython" if ON_CPYTHON else "python"
+
+ASK = """
+import fastchat
+from fastchat import _backend, asynchat
+held = asynchat.find_prefix_at_end(b"line\\r", b"\\r\\n")
+print(fastchat.implementation, _backend.scanner.__name__, held)
+print(fastchat.__file__)
+"""
+
+SCANNERS = {"cython": "fastchat._scanner", "python": "fastchat._scanner_py"}
+
+
+def ask(value: str | None, path: Path = PACKAGE.parent) -> subprocess.CompletedProcess[str]:
+    """Import the fastchat in the directory *path*, with a value of the variable."""
+    environment = os.environ | {"PYTHONPATH": str(path)}
+    environment.pop(_backend.VARIABLE, None)
+    if value is not None:
+        environment[_backend.VARIABLE] = value
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", ASK],
+        env=environment,
+        cwd=path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def assert_says(done: subprocess.CompletedProcess[str], implementation: str, path: Path) -> None:
+    """It imported that implementation, from there, and said nothing else."""
+    assert done.stderr == ""
+    answer, file = done.stdout.splitlines()
+    assert answer == f"{implementation} {SCANNERS[implementation]} 1"
+    assert Path(file).parent.parent == path
+
+
+def assert_fails(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The import raised ImportError, whose text has all these words."""
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    for word in words:
+        assert word in last
+
+
+@pytest.fixture
+def without(tmp_path: Path) -> Path:
+    """A directory with a fastchat that has no extension."""
+    copy = shutil.ignore_patterns("_scanner.*", "__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "fastchat", ignore=copy)
+    return tmp_path
+
+
+@pytest.fixture
+def broken(without: Path) -> Path:
+    """A directory with a fastchat whose extension is no shared object."""
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    (without / "fastchat" / f"_scanner{suffix}").write_bytes(b"no shared object at all")
+    return without
+
+
+# ---------------------------------------------------------------------------------------------
+# In a process of its own.
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiled", ["cython"])
+@pytest.mark.parametrize("value", [None, "", "auto"], ids=["unset", "empty", "auto"])
+def test_automatic_is_compiled(value: str | None, compiled: str) -> None:
+    assert_says(ask(value), AUTOMATIC, PACKAGE.parent)
+
+
+@pytest.mark.parametrize("value", ["cython", "python"])
+def test_what_is_asked_for(value: str) -> None:
+    assert_says(ask(value), value, PACKAGE.parent)
+
+
+@pytest.mark.parametrize("value", ["Cython", "c", "python ", "auto,python", "1"])
+def test_a_misspelt_value(value: str) -> None:
+    done = ask(value)
+    assert_fails(done, f"FASTCHAT_IMPLEMENTATION is {value!r}", "auto, cython or python")
+
+
+@pytest.mark.parametrize("value", [None, "", "auto", "python"])
+def test_absent_extension(value: str | None, without: Path) -> None:
+    assert_says(ask(value, without), "python", without)
+
+
+def test_absent_extension_that_is_asked_for(without: Path) -> None:
+    done = ask("cython", without)
+    assert_fails(done, "FASTCHAT_IMPLEMENTATION is 'cython'", "not installed")
+    # What to do about it.
+    assert "FASTCHAT_BUILD_EXTENSION=yes" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(not ON_CPYTHON, reason="elsewhere auto does not look for the extension")
+@pytest.mark.parametrize("value", [None, "auto"])
+def test_broken_extension(value: str | None, broken: Path) -> None:
+    assert_fails(ask(value, broken), "_scanner")
+
+
+def test_broken_extension_that_is_asked_for(broken: Path) -> None:
+    assert_fails(ask("cython", broken), "_scanner")
+
+
+def test_broken_extension_that_is_not_asked_for(broken: Path) -> None:
+    assert_says(ask("python", broken), "python", broken)
+
+
+@pytest.mark.parametrize("value", [None, "cython"])
+def test_extension_that_needs_what_is_missing(value: str | None, without: Path) -> None:
+    # A ModuleNotFoundError, like that of an extension that is absent, but of another module.
+    (without / "fastchat" / "_scanner.py").write_text("import fastchat._no_such_module")
+    if value is None and not ON_CPYTHON:
+        pytest.skip("elsewhere auto does not look for the extension")
+    done = ask(value, without)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: No module named 'fastchat._no_such_module'"
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# In this process.
+# ---------------------------------------------------------------------------------------------
+
+
+def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the import of the compiled scanner fail as that of an absent one does."""
+    found = importlib.import_module
+
+    def import_module(name: str) -> ModuleType:
+        if name == SCANNERS["cython"]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return found(name)
+
+    monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=import_module))
+
+
+@pytest.mark.parametrize("choice", ["cython", "python"])
+def test_choose(choice: str) -> None:
+    module, name = _backend.choose(choice)
+    assert module.__name__ == SCANNERS[choice]
+    assert name == choice
+
+
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_choose_auto(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.implementation, "name", "cpython")
+    assert _backend.choose("auto")[1] == compiled
+
+
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_choose_elsewhere_than_on_cpython(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.implementation, "name", "pypy")
+    assert _backend.choose("auto")[1] == "python"
+    assert _backend.choose("python")[1] == "python"
+    # Whoever asks for it gets it.
+    assert _backend.choose(compiled)[1] == compiled
+
+
+@pytest.mark.parametrize("choice", ["", "Auto", "pypy"])
+def test_choose_nonsense(choice: str) -> None:
+    with pytest.raises(ImportError, match="it may be auto, cython or python") as caught:
+        _backend.choose(choice)
+    assert repr(choice) in str(caught.value)
+
+
+@pytest.mark.parametrize("choice", ["auto", "python"])
+def test_choose_without_the_extension(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_extension(monkeypatch)
+    module, name = _backend.choose(choice)
+    assert (module.__name__, name) == (SCANNERS["python"], "python")
+
+
+def test_choose_an_absent_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_extension(monkeypatch)
+    with pytest.raises(ImportError, match="the compiled scanner is not installed") as caught:
+        _backend.choose("cython")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    # "Not found" is what others pass over.
+    assert not isinstance(caught.value, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize("choice", ["auto", "cython"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ModuleNotFoundError("No module named 'other'", name="other"),
+        ImportError("undefined symbol", name=SCANNERS["cython"]),
+    ],
+    ids=["needs another module", "does not load"],
+)
+def test_choose_a_broken_extension(
+    choice: str, failure: ImportError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_module(name: str) -> ModuleType:
+        raise failure
+
+    monkeypatch.setattr(sys.implementation, "name", "cpython")
+    monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=import_module))
+    with pytest.raises(ImportError) as caught:
+        _backend.choose(choice)
+    assert caught.value is failure
+
+
+def test_the_package_says_what_was_chosen() -> None:
+    assert fastchat.implementation == _backend.implementation
+    assert _backend.scanner.__name__ == SCANNERS[fastchat.implementation]
