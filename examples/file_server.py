@@ -1,0 +1,121 @@
+"""A file server on asynchat: files are sent by producers, a piece at a time.
+
+`python -m fastchat run examples/file_server.py --root DIRECTORY`, then send lines ended by CR LF:
+    GET NAME        OK SIZE, then the bytes of the file
+    SHA256 NAME     OK HEXDIGEST
+    LIST            OK COUNT, then COUNT lines, each a name
+    QUIT            OK, and the connection ends
+What cannot be served is answered by ERR and a reason. Rules kept here:
+- answers come in the order of the lines; a client has one open file however much it asks for;
+- no name leads out of the root: not by .., nor by an absolute path, nor by a symbolic link;
+- exactly SIZE bytes follow OK SIZE, or the connection is broken off;
+- a file is closed once it is sent or its client gone; SHA256 keeps the other clients waiting.
+"""
+
+import hashlib
+import os
+
+import serving
+
+MAX_LINE, PIECE = 4096, 64 << 10
+
+
+class Producer:
+    """Gives asynchat the pieces of a generator, and can be told that they are no longer wanted."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def more(self):
+        return next(self.pieces, b"")
+
+    def close(self):
+        self.pieces.close()
+
+
+def download(path):
+    """The pieces of an answer to GET; the file is opened when the first is asked for."""
+    with open(path, "rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        yield b"OK %d\r\n" % left
+        while left:
+            piece = file.read(min(left, PIECE))
+            if not piece:
+                raise EOFError(f"{path} became shorter while it was sent")
+            left -= len(piece)
+            yield piece
+
+
+def digest(path):
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(PIECE), b""):
+            total.update(piece)
+    return total.hexdigest().encode("ascii")
+
+
+class FileChannel(serving.Channel):
+    """A client. The program sets `root`, the directory it may read from."""
+
+    def begin(self):
+        self.line = b""
+        self.set_terminator(b"\r\n")
+
+    def close(self):
+        for entry in self.producer_fifo:
+            if isinstance(entry, Producer):
+                entry.close()
+        serving.Channel.close(self)
+
+    def path(self, name):
+        """The file of this name; an error if there is none, or it is not below the root."""
+        path = os.path.realpath(os.path.join(self.root, os.fsdecode(name)))
+        is_below = os.path.commonpath([self.root, path]) == self.root
+        if not (is_below and os.path.isfile(path) and os.access(path, os.R_OK)):
+            raise ValueError("no such file")
+        return path
+
+    def names(self):
+        with os.scandir(self.root) as entries:
+            files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        return sorted(os.fsencode(name) for name in files if not {"\r", "\n"} & set(name))
+
+    def collect_incoming_data(self, data):
+        if self.is_finished:
+            self.drop(data)
+            return
+        self.line += data
+        if len(self.line) > MAX_LINE:
+            self.push(b"ERR line too long\r\n")
+            self.finish()
+
+    def found_terminator(self):
+        if self.is_finished:
+            return
+        (verb, _, name), self.line = self.line.partition(b" "), b""
+        try:
+            self.execute(verb, name)
+        except (OSError, ValueError) as error:
+            self.push(b"ERR %b\r\n" % str(error).encode("ascii", "replace"))
+
+    def execute(self, verb, name):
+        if verb == b"GET":
+            self.push_with_producer(Producer(download(self.path(name))))
+        elif verb == b"SHA256":
+            self.push(b"OK %b\r\n" % digest(self.path(name)))
+        elif verb == b"LIST":
+            names = self.names()
+            self.push(b"\r\n".join([b"OK %d" % len(names), *names, b""]))
+        elif verb == b"QUIT":
+            self.push(b"OK\r\n")
+            self.finish()
+        else:
+            raise ValueError("no such command")
+
+
+if __name__ == "__main__":
+    parser = serving.argument_parser("File server with a line protocol")
+    parser.add_argument("--root", required=True, help="directory whose files are served")
+    options = parser.parse_args()
+    FileChannel.root = os.path.realpath(options.root)
+    serving.serve(options, FileChannel)
