@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import errno
 import gc
+import importlib.util
 import os
 import select
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterable
-from types import TracebackType
+from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -34,7 +37,7 @@ needs_poll = pytest.mark.skipif(not hasattr(select, "poll"), reason="the system 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX systems")
 
 # How long a test waits for a peer before it fails, in seconds; none should ever wait at all.
-PATIENCE = 5
+PATIENCE = 20
 
 
 def recording(base: Any, **members: Any) -> Any:
@@ -103,19 +106,13 @@ class Stage:
         self.asyncore = implementation.asyncore
         self.asynchat = implementation.asynchat
         self.map: dict[int, Any] = {}
-        self._to_close: list[Any] = []
+        self._to_close = ExitStack()
 
     def __enter__(self) -> Stage:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for thing in self._to_close:
-            thing.close()
+    def __exit__(self, *details: Any) -> None:
+        self._to_close.__exit__(*details)
 
     def either(self, *, fastchat: Any, stdlib: Any) -> Any:
         """What is expected of this implementation, where the two differ."""
@@ -125,7 +122,7 @@ class Stage:
 
     def keep(self, thing: Any) -> Any:
         """*thing*, to be closed when the test ends."""
-        self._to_close.append(thing)
+        self._to_close.callback(thing.close)
         return thing
 
     def new_socket(self, *args: Any) -> socket.socket:
@@ -199,8 +196,8 @@ class Stage:
         return made
 
     def _keep_channel(self, channel: Any) -> Any:
-        # A test may have replaced close() by something that fails; the socket is what matters.
-        self._to_close.append(_SocketOf(channel))
+        # Not its close(), which a test may have replaced by one that fails.
+        self._to_close.callback(_close_the_socket_of, channel)
         return channel
 
     # Passes.
@@ -227,16 +224,9 @@ class Stage:
         return events
 
 
-class _SocketOf:
-    """Closes the socket of a channel, whatever it is by then."""
-
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
-
-    def close(self) -> None:
-        sock = getattr(self._channel, "socket", None)
-        if sock is not None:
-            sock.close()
+def _close_the_socket_of(channel: Any) -> None:
+    if getattr(channel, "socket", None) is not None:
+        channel.socket.close()
 
 
 class FakeSocket:
@@ -318,6 +308,22 @@ GONE = [
 def name_of(number: int) -> str:
     """The symbol of error *number*, for the names of tests."""
     return errno.errorcode[number]
+
+
+def fresh(module: ModuleType) -> Any:
+    """A second copy of *module*, which a test may load as it likes."""
+    spec = module.__spec__
+    assert spec is not None
+    copy = importlib.util.module_from_spec(spec)
+    load_again(copy)
+    return copy
+
+
+def load_again(copy: Any) -> None:
+    """Load a copy into itself, as ``importlib.reload`` does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        copy.__spec__.loader.exec_module(copy)
 
 
 def forget(things: list[Any]) -> None:

@@ -8,6 +8,7 @@ count.  The tests at the end call ``main`` in this process.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -20,7 +21,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
@@ -52,6 +53,8 @@ if __name__ == "__main__":
         "loader": [type(__loader__).__name__, getattr(__loader__, "name", "")],
         "builtins": type(__builtins__).__name__,
         "code": sys._getframe().f_code.co_filename,
+        "cached": globals().get("__cached__"),
+        "globals": sorted(globals()),
         "annotations": repr(annotated.__annotations__),
         "is the main module": sys.modules["__main__"].__dict__ is globals(),
         "has the default hook": sys.excepthook is sys.__excepthook__,
@@ -303,6 +306,12 @@ ENDINGS: dict[str, tuple[str, int | None]] = {
     "exit": ("import sys; sys.exit()", 0),
     "exit 3": ("import sys; sys.exit(3)", 3),
     "exit with a text": ("import sys; sys.exit('the text')", 1),
+    "exit and the hook after it": (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(sys.excepthook is sys.__excepthook__))\n"
+        "sys.exit(3)",
+        3,
+    ),
     "exit at once": ("import os; os._exit(5)", 5),
     "exit from a function": ("def f(): raise SystemExit(4)\nf()", 4),
     "exception": ("1/0", 1),
@@ -384,6 +393,17 @@ def test_a_package_that_fails_before_its_module_runs(failure: str, tmp_path: Pat
     assert run("-m", "package", cwd=tmp_path) == plain
 
 
+def test_a_package_that_imports_from_itself_what_is_not_there(tmp_path: Path) -> None:
+    # The error names the package, as it does where the package is missing; Python itself takes the
+    # one for the other here.
+    write(tmp_path / "package" / "__init__.py", "from package import nothing")
+    write(tmp_path / "package" / "__main__.py", "print('never')")
+    done = run("-m", "package", cwd=tmp_path)
+    assert done.status == 1
+    assert f'  File "{tmp_path / "package" / "__init__.py"}", line 1, in <module>' in done.errors
+    assert "ImportError: cannot import name 'nothing'" in done.errors
+
+
 # ---------------------------------------------------------------------------------------------
 # Command lines that are wrong, and the ones that ask.
 # ---------------------------------------------------------------------------------------------
@@ -454,11 +474,15 @@ def test_there_is_nothing_to_run(
     assert usage == cli.USAGE.splitlines()
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
-)
-def test_a_program_that_may_not_be_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(here / "program.py", "").chmod(0)
+def test_a_program_that_may_not_be_read(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No mode of the file would do: root may read everything.
+    def open_code(path: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    write(here / "program.py", "")
+    monkeypatch.setattr(io, "open_code", open_code)
     with pytest.raises(SystemExit) as caught:
         cli.main(["run", "program.py"])
     assert caught.value.code == 2

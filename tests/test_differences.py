@@ -47,6 +47,7 @@ from tests.channels import (
     Stage,
     failure,
     forget,
+    fresh,
     name_of,
     needs_poll,
     posix_only,
@@ -390,6 +391,42 @@ def test_d2_a_listener_that_is_opened_again_does_not_rest(own: Stage, clock: Clo
     assert listener.events == ["accepted"]
 
 
+class Moment(float):
+    """A time at which, whenever it is looked at, another thread does something first."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def __add__(self, seconds: float) -> Moment:
+        return Moment(float(self) + seconds)
+
+    def __le__(self, other: float) -> bool:
+        self.meanwhile()
+        return float(self) <= other
+
+    def __sub__(self, other: float) -> float:
+        self.meanwhile()
+        return float(self) - other
+
+
+def test_d2_a_listener_of_another_thread_may_run_out_at_any_moment(
+    own: Stage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.now = Moment(clock.now)
+    starved(own, failure(errno.EMFILE))
+    others = [own.bare(log_info=lambda channel, *arguments: None) for _ in range(9)]
+    own.loop(timeout=PATIENCE)
+
+    def run_out() -> None:
+        if others:
+            other = others.pop()
+            other.socket = FakeSocket(accept=[failure(errno.EMFILE)])
+            other.accept()
+
+    monkeypatch.setattr(Moment, "meanwhile", staticmethod(run_out))
+    own.loop(2)
+    assert len(clock.slept) == 2
+
+
 def unpack(channel: Any) -> None:
     """handle_accept, as most programs write it."""
     sock, addr = channel.accept()
@@ -668,15 +705,17 @@ def test_d5_a_channel_that_waits_for_nothing_is_closed_at_once(stage: Stage) -> 
 
 
 @needs_poll
-def test_d5_without_a_way_to_ask_for_the_unread_bytes_it_is_as_it_was(
-    own: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("module", ["fcntl", "termios"])
+def test_d5_where_the_unread_bytes_cannot_be_asked_for_it_is_as_it_was(
+    own: Stage, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own.asyncore, "_ioctl", None)
-    mine, _ = hung_up_pair(own, "unix", b"one\ntwo\n")
-    chat = own.chat(sock=mine)
-    chat.ac_in_buffer_size = 4
+    monkeypatch.setitem(sys.modules, module, None)
+    own.asyncore = fresh(own.asyncore)
+    mine, _ = hung_up_pair(own, "unix", b"one two")
+    got: list[bytes] = []
+    channel = own.dispatcher(mine, handle_read=lambda channel: got.append(channel.recv(4)))
     own.loop(use_poll=True, timeout=PATIENCE)
-    assert chat.events == [b"one", "found", "close"]
+    assert (channel.events, got) == (["read", "close"], [b"one "])
 
 
 # d6: one handle_close for one connection.
@@ -1186,6 +1225,14 @@ def test_d8_a_stand_in_for_the_channel_leaves_with_it(stage: Stage) -> None:
     stage.map[channel.socket.fileno()] = SimpleNamespace(socket=channel.socket)
     channel.close()
     assert stage.map == {}
+
+
+def test_d8_a_stranger_that_has_no_socket_stays(stage: Stage) -> None:
+    channel = stage.dispatcher()
+    fd = channel.socket.fileno()
+    stage.map[fd] = stranger = object()
+    channel.close()
+    assert stage.map == stage.either(fastchat={fd: stranger}, stdlib={})
 
 
 def test_d8_a_dead_proxy_is_in_nobodys_way(stage: Stage) -> None:

@@ -908,6 +908,23 @@ def test_a_loop_of_the_programs_own_hears_of_every_close(stage: Stage) -> None:
     assert channel.events == ["read", "close", "read", ValueError, "close"]
 
 
+@pytest.mark.parametrize("name", ["read", "write", "expt"])
+def test_a_channel_with_events_of_its_own_hears_of_every_close(stage: Stage, name: str) -> None:
+    def event(channel: Any) -> None:
+        if channel.events:
+            raise ValueError
+        channel.send(b"x")
+
+    sock = FakeSocket(7, send=[failure(errno.EPIPE)])
+    channel = stage.dispatcher(
+        sock, **{f"handle_{name}_event": event}, handle_close=lambda channel: None
+    )
+    tell = getattr(stage.asyncore, "_exception" if name == "expt" else name)
+    tell(channel)
+    tell(channel)
+    assert channel.events == ["close", ValueError, "close"]
+
+
 def test_a_channel_with_a_registration_of_its_own_hears_of_every_close(
     stage: Stage, dispatcher: Any
 ) -> None:
@@ -937,6 +954,15 @@ def test_a_channel_whose_socket_is_set_by_hand_hears_of_every_close(stage: Stage
         stage.map[channel._fileno] = channel
         peer.close()
         stage.loop(timeout=PATIENCE)
+    assert channel.events == ["read", "close"] * 2
+
+
+def test_a_channel_that_gets_the_same_fake_again_hears_of_every_close(stage: Stage) -> None:
+    sock = FakeSocket(7, recv=[b""])
+    channel = stage.bare(handle_read=lambda channel: channel.recv(10))
+    for _ in range(2):
+        channel.set_socket(sock)
+        stage.asyncore.read(channel)
     assert channel.events == ["read", "close"] * 2
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, POLLERS, Stage, forget, posix_only, recording
+from tests.channels import PATIENCE, POLLERS, Stage, forget, fresh, posix_only, recording
 from tests.implementations import Implementation
 
 pytestmark = posix_only
@@ -154,6 +154,14 @@ def test_a_wrapper_has_no_other_option(
     wrapped = wrapper(stage, pipe[0].fd)
     with pytest.raises(NotImplementedError, match="Only asyncore specific behaviour implemented"):
         wrapped.getsockopt(*arguments)
+
+
+def test_windows_has_neither(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "name", "nt")
+    copy = fresh(stage.asyncore)
+    monkeypatch.undo()
+    assert not hasattr(copy, "file_wrapper")
+    assert not hasattr(copy, "file_dispatcher")
 
 
 # file_dispatcher

@@ -27,6 +27,8 @@ from tests.channels import (
     Stage,
     failure,
     forget,
+    fresh,
+    load_again,
     name_of,
     needs_poll,
     posix_only,
@@ -159,6 +161,18 @@ def test_a_pass_can_be_made_without_the_loop(stage: Stage, name: str) -> None:
     channel, peer = duck(stage)
     peer.sendall(b"x")
     getattr(stage.asyncore, name)(PATIENCE, stage.map)
+    assert channel.events == ["readable", "writable", "read"]
+
+
+@pytest.mark.parametrize("name", ["poll", pytest.param("poll2", marks=needs_poll)])
+def test_a_pass_without_a_map_is_made_over_the_modules_own(stage: Stage, name: str) -> None:
+    channel, peer = duck(stage)
+    peer.sendall(b"x")
+    stage.asyncore.socket_map.update(stage.map)
+    try:
+        getattr(stage.asyncore, name)(PATIENCE)
+    finally:
+        stage.asyncore.socket_map.clear()
     assert channel.events == ["readable", "writable", "read"]
 
 
@@ -309,6 +323,13 @@ def test_channels_find_the_module_map_when_they_are_made(
     mine, _ = stage.pair()
     channel = stage.asyncore.dispatcher(mine)
     assert another == {mine.fileno(): channel}
+
+
+def test_the_module_map_survives_that_the_module_is_loaded_again(stage: Stage) -> None:
+    copy = fresh(stage.asyncore)
+    copy.socket_map[7] = "channel"
+    load_again(copy)
+    assert copy.socket_map == {7: "channel"}
 
 
 # Who is asked.

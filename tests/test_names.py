@@ -20,7 +20,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -320,11 +320,6 @@ def test_the_documentation_names_the_difference(word: str) -> None:
     assert any(re.search(rf"\b{word}\b", span) for span in code)
 
 
-def test_asynchat_stands_on_the_asyncore_beside_it(implementation: Implementation) -> None:
-    assert implementation.asynchat.asyncore is implementation.asyncore
-    assert issubclass(implementation.asynchat.async_chat, implementation.asyncore.dispatcher)
-
-
 def test_instances_have_the_attributes(implementation: Implementation) -> None:
     asyncore, asynchat = implementation.asyncore, implementation.asynchat
     bare = {"_map": asyncore.socket_map, "_fileno": None, "socket": None}
@@ -554,15 +549,3 @@ def test_what_is_raised_and_printed(
             assert outcome == "None"
             outcome = f"{name}: {text}"
     assert re.fullmatch(pattern, outcome), outcome
-
-
-def test_nothing_is_described_twice() -> None:
-    for module in MODULES:
-        lines = [line.strip() for line in RECORDED[module].strip().splitlines()]
-        assert_unique(lines)
-        assert_unique([line for group in ADDED[module].values() for line in group])
-
-
-def assert_unique(lines: Iterable[str]) -> None:
-    lines = list(lines)
-    assert sorted(set(lines)) == sorted(lines)

@@ -533,6 +533,13 @@ def test_what_slices_is_taken_for_data(stage: Stage) -> None:
     assert (send.offered, producer.asked, queue_of(chat)) == ([b"data"], 0, [])
 
 
+def test_a_list_slices_too_and_cannot_be_sent(stage: Stage) -> None:
+    chat = stage.chat()
+    with pytest.raises(TypeError):
+        chat.push_with_producer([b"one", b"two"])
+    assert queue_of(chat) == [[b"one", b"two"]]
+
+
 def test_a_producer_that_is_false_gives_one_chunk(stage: Stage) -> None:
     class Empty(Producer):
         def __len__(self) -> int:

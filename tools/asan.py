@@ -187,7 +187,7 @@ def drive(scanner: Any, data: bytes) -> None:
     for terminator in (b"a", b"ab", b"ba" * 40, (b"ab", b"b"), 3, None):
         channel: Any = Channel()
         channel.terminator = terminator
-        channel._ac_in, channel._ac_pos = data, 0
+        channel._fc_in, channel._fc_pos = data, 0
         scanner.drive(channel)
 
 

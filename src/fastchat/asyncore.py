@@ -52,7 +52,7 @@ try:
     from fcntl import ioctl as _ioctl
     from termios import FIONREAD as _FIONREAD
 except ImportError:  # Windows, which has no poll() either and so no use for them
-    _ioctl = None
+    _ioctl = _FIONREAD = None
 
 # Errors of recv() and send() that mean the connection is gone rather than that something broke.
 _DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF})
@@ -227,26 +227,49 @@ def _unread(channel):
 # ---------------------------------------------------------------------------------------------
 
 
-class _Interest:
-    """What one channel waits for in one pass."""
+# What a channel may wait for, as poll() has it where there is one.
+_READS = getattr(select, "POLLIN", 1)
+_URGENT = getattr(select, "POLLPRI", 2)
+_WRITES = getattr(select, "POLLOUT", 4)
+_SELECTS = (_READS, _WRITES, _URGENT)  # in the order of select's arguments
 
-    __slots__ = ("channel", "reads", "registration", "urgent", "writes")
 
-    def __init__(self, channel):
-        self.channel = channel
-        self.registration = getattr(channel, "_fc_registration", 0)
-        self.reads = channel.readable()
-        self.writes = channel.writable() and not channel.accepting
-        if self.reads and _resting and channel.accepting and id(channel) in _resting:
-            self.reads = False
-        self.urgent = (self.reads or self.writes) and _wants_urgent(channel)
+def _ask(map, timeout):
+    """Ask every channel of *map* what it waits for.
 
-    def holds(self, map, fd):
-        """Whether *fd* still belongs to the registration that was asked."""
-        return (
-            map.get(fd) is self.channel
-            and getattr(self.channel, "_fc_registration", 0) == self.registration
-        )
+    Returns a dict that takes descriptors to what waits there, as ``(channel, registration,
+    flags)``, and *timeout* (seconds or None), shortened to the end of the first rest of a
+    listener.
+    """
+    if _resting:
+        now = time.monotonic()
+        # Copied first, because the listener of another thread's loop may join at any moment.
+        for key, end in list(_resting.items()):
+            if end <= now:
+                _resting.pop(key, None)
+        rests = [end - now for end in list(_resting.values())]
+        if rests and (timeout is None or timeout > min(rests)):
+            timeout = min(rests)
+    asked = {}
+    for fd, channel in list(map.items()):
+        try:
+            flags = _READS if channel.readable() else 0
+            if channel.writable() and not channel.accepting:
+                flags |= _WRITES
+            if _resting and channel.accepting and id(channel) in _resting:
+                flags &= ~_READS
+            if flags and _wants_urgent(channel):
+                flags |= _URGENT
+            registration = getattr(channel, "_fc_registration", 0)
+        except _reraised_exceptions:
+            raise
+        except BaseException:
+            _contain(_handle_error, channel, map, fd)
+        else:
+            if flags:
+                asked[fd] = channel, registration, flags
+    # Asking one channel may have closed another that had answered.
+    return {fd: entry for fd, entry in asked.items() if _holds(map, fd, entry)}, timeout
 
 
 def _wants_urgent(channel):
@@ -255,48 +278,29 @@ def _wants_urgent(channel):
     The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
     ready for ever.
     """
-    if not isinstance(channel, dispatcher):
+    kind = channel.__class__
+    if (
+        getattr(kind, "handle_expt", None) is not _STOCK_EXPT
+        or getattr(kind, "handle_expt_event", None) is not _STOCK_EXPT_EVENT
+    ):
         return True
-    if os.name == "nt" and channel.connecting:
-        return True  # Windows reports a refused connection here and nowhere else
-    return any(
-        getattr(getattr(channel, name), "__func__", None) is not stock
-        for name, stock in _STOCK_URGENT.items()
-    )
+    own = channel.__dict__
+    if "handle_expt" in own or "handle_expt_event" in own:
+        return True
+    # Windows reports a refused connection here and nowhere else.
+    return os.name == "nt" and channel.connecting
 
 
-def _ask(map, timeout):
-    """Ask every channel of *map* what it waits for.
-
-    Returns a dict of the channels that wait for something, by descriptor, and *timeout* (seconds
-    or None), shortened to the end of the first rest of a listener.
-    """
-    if _resting:
-        now = time.monotonic()
-        for key in [key for key, end in _resting.items() if end <= now]:
-            _resting.pop(key, None)
-        rests = [end - now for end in _resting.values()]
-        if rests and (timeout is None or timeout > min(rests)):
-            timeout = min(rests)
-    asked = {}
-    for fd, channel in list(map.items()):
-        try:
-            interest = _Interest(channel)
-        except _reraised_exceptions:
-            raise
-        except BaseException:
-            _contain(_handle_error, channel, map, fd)
-        else:
-            if interest.reads or interest.writes:
-                asked[fd] = interest
-    # Asking may have closed channels, those that had answered already included.
-    return {fd: interest for fd, interest in asked.items() if interest.holds(map, fd)}, timeout
+def _holds(map, fd, entry):
+    """Whether *fd* still belongs to the registration that was asked."""
+    channel, registration, _ = entry
+    return map.get(fd) is channel and getattr(channel, "_fc_registration", 0) == registration
 
 
-def _deliver(event, interest, map, fd, *args):
+def _deliver(event, entry, map, fd, *args):
     """Hand one event to the channel that was asked, if *fd* is still its own."""
-    if interest.holds(map, fd):
-        _contain(event, interest.channel, map, fd, *args)
+    if _holds(map, fd, entry):
+        _contain(event, entry[0], map, fd, *args)
 
 
 def _contain(handler, channel, map, fd, *args):
@@ -367,9 +371,7 @@ def poll(timeout=0.0, map=None):
         return
     try:
         readable, writable, urgent = select.select(
-            [fd for fd, interest in asked.items() if interest.reads],
-            [fd for fd, interest in asked.items() if interest.writes],
-            [fd for fd, interest in asked.items() if interest.urgent],
+            *([fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS),
             timeout,
         )
     except (OSError, ValueError):
@@ -378,13 +380,13 @@ def poll(timeout=0.0, map=None):
         if not dead:
             raise
         for fd in dead:
-            if asked[fd].holds(map, fd):  # the death of another may have closed it
-                _bury(asked[fd].channel, map, fd)
+            if _holds(map, fd, asked[fd]):  # the death of another may have closed it
+                _bury(asked[fd][0], map, fd)
         return
     for fd in readable:
         _deliver(read, asked[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
-    told = {fd for fd in readable if _was_told(asked[fd].channel)}
+    told = {fd for fd in readable if _was_told(asked[fd][0])}
     for event, fds in ((write, writable), (_exception, urgent)):
         for fd in fds:
             if fd not in told:
@@ -414,22 +416,17 @@ def poll2(timeout=0.0, map=None):
         return
     asked, timeout = _ask(map, timeout)
     pollster = select.poll()
-    for fd, interest in asked.items():
-        flags = (
-            (select.POLLIN if interest.reads else 0)
-            | (select.POLLOUT if interest.writes else 0)
-            | (select.POLLPRI if interest.urgent and interest.reads else 0)
-        )
+    for fd, (channel, _, flags) in asked.items():
         try:
-            pollster.register(fd, flags)
+            # As in CPython 3.11, which asks for urgent data together with input only.
+            pollster.register(fd, flags if flags & _READS else flags & ~_URGENT)
         except ValueError:  # a negative descriptor: the socket was closed
-            _bury(interest.channel, map, fd)
+            _bury(channel, map, fd)
             timeout = 0
     for fd, flags in pollster.poll(None if timeout is None else int(timeout * 1000)):
-        interest = asked[fd]
-        _deliver(readwrite, interest, map, fd, flags)
-        if flags & select.POLLNVAL and interest.holds(map, fd):
-            _drop(interest.channel, map, fd)
+        _deliver(readwrite, asked[fd], map, fd, flags)
+        if flags & select.POLLNVAL and _holds(map, fd, asked[fd]):
+            _drop(asked[fd][0], map, fd)
 
 
 poll3 = poll2  # its name in the days when poll2 was another function
@@ -544,6 +541,8 @@ class dispatcher:
 
     def set_socket(self, sock, map=None):
         """Serve *sock*, which should be non-blocking, in *map*."""
+        _remember(self, "_fc_hung_up", None)
+        _remember(self, "_fc_closed", None)
         self.socket = sock
         self._fileno = sock.fileno()
         self.add_channel(map)
@@ -789,10 +788,8 @@ class dispatcher:
         self.close()
 
 
-_STOCK_URGENT = {
-    "handle_expt": dispatcher.handle_expt,
-    "handle_expt_event": dispatcher.handle_expt_event,
-}
+_STOCK_EXPT = dispatcher.handle_expt
+_STOCK_EXPT_EVENT = dispatcher.handle_expt_event
 
 # Listeners that accept() found exhausted: id of the channel -> when it may be asked again.
 _resting = {}
