@@ -3,8 +3,8 @@
 `python -m fastchat run examples/chat_room.py`, then `telnet 127.0.0.1 PORT` from several terminals.
 A line is said to all others; /nick NAME, /who and /quit are commands. Rules kept here:
 - everybody hears what the others say in the same order, after a welcome;
-- a line is bounded; so is what waits for a client that does not read, which is then left behind;
-- control characters never reach another terminal.
+- a line is bounded and without control characters; what waits for a client that does not read is
+  bounded too, and the client then left behind.
 """
 
 import collections
@@ -12,9 +12,9 @@ import itertools
 import re
 
 import serving
+from connection import Channel
 
-MAX_LINE, MAX_UNREAD = 1000, 1000
-CONTROL = bytes([*range(32), 127])
+MAX_LINE, MAX_UNREAD, CONTROL = 1000, 1000, bytes([*range(32), 127])
 
 
 class Room:
@@ -53,7 +53,7 @@ class Room:
 ROOM = Room()
 
 
-class ChatChannel(serving.Channel):
+class ChatChannel(Channel):
     """One client of the room."""
 
     def begin(self):
@@ -70,7 +70,7 @@ class ChatChannel(serving.Channel):
             self.close()
 
     def close(self):
-        serving.Channel.close(self)
+        Channel.close(self)
         ROOM.leave(self)
 
     def collect_incoming_data(self, data):

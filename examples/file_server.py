@@ -1,21 +1,21 @@
 """A file server on asynchat: files are sent by producers, a piece at a time.
 
-`python -m fastchat run examples/file_server.py --root DIRECTORY`, then send lines ended by CR LF:
+`python -m fastchat run examples/file_server.py --root DIRECTORY`, then lines ended by CR LF:
     GET NAME        OK SIZE, then the bytes of the file
     SHA256 NAME     OK HEXDIGEST
     LIST            OK COUNT, then COUNT lines, each a name
     QUIT            OK, and the connection ends
 What cannot be served is answered by ERR and a reason. Rules kept here:
-- answers come in the order of the lines; a client has one open file however much it asks for;
-- no name leads out of the root: not by .., nor by an absolute path, nor by a symbolic link;
-- exactly SIZE bytes follow OK SIZE, or the connection is broken off;
-- a file is closed once it is sent or its client gone; SHA256 keeps the other clients waiting.
+- answers come in the order of the lines, and a client has one file open at most;
+- no name leads out of the root, be it by .., an absolute path or a symbolic link;
+- exactly SIZE bytes follow OK SIZE, or the connection breaks; the file is closed either way.
 """
 
 import hashlib
 import os
 
 import serving
+from connection import Channel
 
 MAX_LINE, PIECE = 4096, 64 << 10
 
@@ -34,7 +34,7 @@ class Producer:
 
 
 def download(path):
-    """The pieces of an answer to GET; the file is opened when the first is asked for."""
+    """The pieces of an answer to GET; the file opens when the first is asked for."""
     with open(path, "rb") as file:
         left = os.fstat(file.fileno()).st_size
         yield b"OK %d\r\n" % left
@@ -46,15 +46,12 @@ def download(path):
             yield piece
 
 
-def digest(path):
-    total = hashlib.sha256()
+def digest(path):  # all at once: meanwhile the other clients wait
     with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(PIECE), b""):
-            total.update(piece)
-    return total.hexdigest().encode("ascii")
+        return hashlib.file_digest(file, "sha256").hexdigest().encode("ascii")
 
 
-class FileChannel(serving.Channel):
+class FileChannel(Channel):
     """A client. The program sets `root`, the directory it may read from."""
 
     def begin(self):
@@ -65,19 +62,18 @@ class FileChannel(serving.Channel):
         for entry in self.producer_fifo:
             if isinstance(entry, Producer):
                 entry.close()
-        serving.Channel.close(self)
+        Channel.close(self)
 
     def path(self, name):
         """The file of this name; an error if there is none, or it is not below the root."""
         path = os.path.realpath(os.path.join(self.root, os.fsdecode(name)))
-        is_below = os.path.commonpath([self.root, path]) == self.root
-        if not (is_below and os.path.isfile(path) and os.access(path, os.R_OK)):
+        is_served = os.path.isfile(path) and os.access(path, os.R_OK)
+        if not is_served or os.path.commonpath([self.root, path]) != self.root:
             raise ValueError("no such file")
         return path
 
     def names(self):
-        with os.scandir(self.root) as entries:
-            files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        files = [e.name for e in os.scandir(self.root) if e.is_file(follow_symlinks=False)]
         return sorted(os.fsencode(name) for name in files if not {"\r", "\n"} & set(name))
 
     def collect_incoming_data(self, data):

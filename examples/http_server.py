@@ -16,6 +16,7 @@ from hashlib import sha256
 from http.client import responses
 
 import serving
+from connection import Channel
 
 MAX_HEAD, MAX_BODY = 16 << 10, 16 << 20
 ANSWERED = ("GET", "HEAD", "POST")
@@ -58,7 +59,7 @@ def body_length(method, headers):
     return int(length)
 
 
-class RequestHandler(serving.Channel):
+class RequestHandler(Channel):
     """One connection: reads a head while `digest` is None, a body while it is not."""
 
     def begin(self):

@@ -11,6 +11,7 @@
 import re
 
 import serving
+from connection import Channel
 from redis_commands import MANY, answer
 
 MAX_LINE, MAX_COMMAND = 64 << 10, 64 << 20
@@ -28,7 +29,7 @@ def length(line, most, name):
     return int(line[1:])
 
 
-class RedisChannel(serving.Channel):
+class RedisChannel(Channel):
     """A client. A command is a line, or `missing` more bulk strings, each after its `$` line."""
 
     def begin(self, missing=0):

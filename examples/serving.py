@@ -1,19 +1,14 @@
-"""What the example programs share: command line, listening socket, channel, loop, and a clean end.
+"""What the example programs share: command line, listening socket, loop, and a clean end.
 
 Written for the asyncore and asynchat of the 2010s and for nothing newer, as the programs are.
 Rules kept here:
 - one line, `listening on HOST:PORT`, is printed and flushed once clients can connect;
 - SIGTERM and SIGINT end the program with status 0 and every channel closed;
-- a client that is gone before it is accepted never closes the listening socket;
-- a client that stops sending still gets the answers it is owed, and one that does not read its
-  answers is not read from either;
-- a connection the server ends is never reset under its last answer.
+- a client that is gone before it is accepted never closes the listening socket.
 """
 
 import argparse
-import asynchat
 import asyncore
-import contextlib
 import signal
 import socket
 
@@ -24,59 +19,6 @@ def argument_parser(description):
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes any free port")
     return parser
-
-
-class EndOfAnswers:
-    """The last producer: asked for data once every answer is sent, it shuts the sending side."""
-
-    def __init__(self, connection):
-        self.connection = connection
-
-    def more(self):
-        with contextlib.suppress(OSError):  # the client may be gone already
-            self.connection.shutdown(socket.SHUT_WR)
-        return b""
-
-
-class Channel(asynchat.async_chat):
-    """A client's connection; a subclass is a protocol, its `begin` awaits the first bytes."""
-
-    max_waiting = 1000  # entries of producer_fifo above which nothing more is read
-    max_dropped = 64 << 20  # bytes taken in after the last answer before patience ends
-    input_ended = is_finished = False
-
-    def __init__(self, connection):
-        asynchat.async_chat.__init__(self, connection)
-        self.begin()
-
-    def readable(self):
-        if self.input_ended or len(self.producer_fifo) > self.max_waiting:
-            return False
-        return asynchat.async_chat.readable(self)
-
-    def handle_close(self):
-        # The first call may mean no more than the end of the input; the second is final.
-        if self.producer_fifo and not self.input_ended:
-            self.input_ended = True
-            self.close_when_done()
-        else:
-            self.close()
-
-    def handle_error(self):
-        self.input_ended = True  # what failed may be an answer: end here, do not go on after it
-        asynchat.async_chat.handle_error(self)
-
-    def finish(self):
-        """Answer nothing more; closing at once could reset the connection under the last answer."""
-        self.is_finished = True
-        self.set_terminator(None)
-        self.push_with_producer(EndOfAnswers(self.socket))
-
-    def drop(self, data):
-        """What a subclass does with input once it has finished."""
-        self.max_dropped -= len(data)
-        if self.max_dropped < 0:
-            self.close()
 
 
 class Listener(asyncore.dispatcher):
