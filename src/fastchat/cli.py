@@ -65,7 +65,7 @@ def run(words: Sequence[str]) -> None:
         _refuse(f"run has no option {words[0]!r}, only -m")
     program = ModuleType("__main__")
     program.__dict__["__builtins__"] = builtins
-    if sys.version_info < (3, 14):
+    if sys.version_info < (3, 14):  # pragma: no branch (one interpreter takes one branch)
         program.__annotations__ = {}
     # Before the program is looked for: to find a module may import the packages around it.
     fastchat.install(replace=True)
