@@ -207,7 +207,7 @@ class Stage:
         for _ in range(passes):
             self.asyncore.loop(timeout, use_poll, self.map, 1)
 
-    def until(self, done: Callable[[], object], use_poll: bool = False, passes: int = 1000) -> None:
+    def until(self, done: Callable[[], object], use_poll: bool = False, passes: int = 100) -> None:
         """Make passes until *done*; fails where *passes* of them were not enough."""
         while not done():
             assert passes > 0, f"still not there; the map is {self.map}"

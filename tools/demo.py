@@ -459,6 +459,8 @@ def main() -> int:
         print(f"\nTHE DEMONSTRATION FAILED\n{failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        for number in INTERRUPTS:  # one is enough: another would only break into the exit
+            signal.signal(number, signal.SIG_IGN)
         print("\ninterrupted", file=sys.stderr)
         return 130
     return 0
