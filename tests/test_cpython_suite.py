@@ -18,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,9 @@ if sys.version_info < (3, 12):
         Suite("test_smtpd", 140, ["asyncore"]),
     ]
 
+# How long all of them may take, in seconds, before what still runs is a failure.
+LIMIT = 200
+
 # The one test that looks at the name of the module in a repr().
 EXPECTED_TO_FAIL = {"test_asyncore": {"test.test_asyncore.DispatcherTests.test_repr"}}
 
@@ -103,19 +107,33 @@ print(json.dumps({
 """
 
 
+@dataclass(frozen=True)
+class Runs:
+    """A process for each module and implementation, by these names; all have been started."""
+
+    processes: dict[tuple[str, str], subprocess.Popen[str]]
+    end: float
+
+    def result(self, module: str, implementation: str) -> tuple[dict[str, Any], str]:
+        """What one of them found, and what it had to say about it."""
+        rest = max(1, self.end - time.monotonic())
+        output, errors = self.processes[module, implementation].communicate(timeout=rest)
+        assert output.strip(), errors
+        return json.loads(output.splitlines()[-1]), errors
+
+
 @pytest.fixture(scope="module")
 def runs(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[dict[tuple[str, str], subprocess.Popen[str]]]:
-    """A process for each module and implementation, by these names; all have been started."""
+) -> Iterator[Runs]:
     wanted = ["python"] if request.config.getoption("--no-extension") else FASTCHAT
-    processes = {}
+    processes: dict[tuple[str, str], subprocess.Popen[str]] = {}
     try:
         for suite in SUITES:
             for implementation in wanted:
                 directory = tmp_path_factory.mktemp(f"{suite.module}-{implementation}")
                 processes[suite.module, implementation] = start(suite, implementation, directory)
-        yield processes
+        yield Runs(processes, time.monotonic() + LIMIT)
     finally:
         for process in processes.values():
             process.kill()
@@ -136,12 +154,8 @@ def start(suite: Suite, implementation: str, directory: Path) -> subprocess.Pope
 
 @pytest.mark.parametrize("implementation", FASTCHAT)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.module)
-def test_cpythons_tests_pass(
-    runs: dict[tuple[str, str], subprocess.Popen[str]], suite: Suite, implementation: str
-) -> None:
-    output, errors = runs[suite.module, implementation].communicate(timeout=300)
-    assert output.strip(), errors
-    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+def test_cpythons_tests_pass(runs: Runs, suite: Suite, implementation: str) -> None:
+    result, errors = runs.result(suite.module, implementation)
     assert set(result["failed"]) == EXPECTED_TO_FAIL.get(suite.module, set()), errors
     assert result["ran"] >= suite.at_least, errors
     # And this is what they ran on.

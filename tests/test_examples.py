@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -697,7 +697,11 @@ def open_files(server: Server, path: Path) -> int:
     descriptors = Path(f"/proc/{server.process.pid}/fd")
     if not descriptors.exists():
         pytest.skip("this system does not show the open files of a process")
-    return sum(descriptor.resolve() == path for descriptor in descriptors.iterdir())
+    names = []
+    for descriptor in descriptors.iterdir():
+        with suppress(FileNotFoundError):  # closed after it was listed
+            names.append(os.readlink(descriptor))
+    return names.count(str(path))
 
 
 def wait_until_closed(server: Server, path: Path, bystander: Client) -> None:
