@@ -341,6 +341,25 @@ def test_d2_the_others_are_served_while_a_listener_rests(
     assert chat.events == [b"line", "found"]
 
 
+def test_d2_a_channel_that_could_never_listen_is_served_while_a_listener_rests(
+    own: Stage, clock: Clock
+) -> None:
+    # It has no dispatcher's attributes; as long as it does not write, no loop has asked for them.
+    starved(own, failure(errno.EMFILE))
+    own.loop(timeout=PATIENCE)
+    told: list[str] = []
+    mine, peer = own.pair()
+    own.map[mine.fileno()] = SimpleNamespace(
+        readable=lambda: True,
+        writable=lambda: False,
+        handle_read_event=lambda: told.append("read"),
+        handle_error=lambda: told.append("error"),
+    )
+    peer.sendall(b"x")
+    own.loop()
+    assert told == ["read"]
+
+
 def test_d2_another_listener_does_not_rest_with_it(own: Stage, clock: Clock) -> None:
     starved(own, failure(errno.EMFILE))
     own.loop(timeout=PATIENCE)

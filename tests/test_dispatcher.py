@@ -1205,6 +1205,27 @@ def test_a_class_with_slots_hears_of_a_hang_up(stage: Stage) -> None:
     assert channel.events == ["close"]
 
 
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_a_class_with_slots_may_borrow_the_urgent_hooks(stage: Stage, use_poll: bool) -> None:
+    class Urgent(Slotted):
+        __slots__ = ()
+
+        handle_expt: Any = stage.asyncore.dispatcher.handle_expt
+        handle_expt_event: Any = stage.asyncore.dispatcher.handle_expt_event
+
+        def readable(self) -> bool:
+            return True
+
+        def writable(self) -> bool:
+            return False
+
+    mine, peer = stage.pair()
+    channel = stage.map[mine.fileno()] = Urgent()
+    peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert channel.events == ["read"]
+
+
 def test_a_class_with_slots_may_borrow_recv(stage: Stage) -> None:
     class Receiver(Slotted):
         __slots__ = ("socket",)
