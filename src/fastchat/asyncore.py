@@ -256,7 +256,7 @@ def _ask(map, timeout):
             flags = _READS if channel.readable() else 0
             if channel.writable() and not channel.accepting:
                 flags |= _WRITES
-            if _resting and channel.accepting and id(channel) in _resting:
+            if _resting and id(channel) in _resting:
                 flags &= ~_READS
             if flags and _wants_urgent(channel):
                 flags |= _URGENT
@@ -268,8 +268,7 @@ def _ask(map, timeout):
         else:
             if flags:
                 asked[fd] = channel, registration, flags
-    # Asking one channel may have closed another that had answered.
-    return {fd: entry for fd, entry in asked.items() if _holds(map, fd, entry)}, timeout
+    return asked, timeout
 
 
 def _wants_urgent(channel):
@@ -284,7 +283,7 @@ def _wants_urgent(channel):
         or getattr(kind, "handle_expt_event", None) is not _STOCK_EXPT_EVENT
     ):
         return True
-    own = channel.__dict__
+    own = getattr(channel, "__dict__", ())
     if "handle_expt" in own or "handle_expt_event" in own:
         return True
     # Windows reports a refused connection here and nowhere else.
