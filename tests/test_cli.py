@@ -12,6 +12,7 @@ import errno
 import io
 import json
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -125,6 +126,12 @@ def a_link_to_a_script(directory: Path) -> str:
     return "link.py"
 
 
+def a_compiled_script(directory: Path) -> str:
+    source = write(directory / "program.py", SEEN)
+    py_compile.compile(str(source), str(directory / "program.pyc"), doraise=True)
+    return "program.pyc"
+
+
 def a_directory(directory: Path) -> str:
     write(directory / "application" / "__main__.py", SEEN)
     return "application"
@@ -142,6 +149,7 @@ PLACES = [
     a_script_by_its_full_name,
     a_script_without_a_suffix,
     a_link_to_a_script,
+    a_compiled_script,
     a_directory,
     a_zip_file,
 ]

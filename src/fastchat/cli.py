@@ -13,7 +13,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
@@ -107,8 +107,10 @@ def _prepare_path(program: ModuleType, path: str) -> CodeType:
         _refuse(f"cannot read the program {path!r}: {failure.strerror}")
     program.__file__ = full_path
     program.__dict__["__cached__"] = None
-    program.__loader__ = SourceFileLoader("__main__", full_path)
-    return compile(source, full_path, "exec", dont_inherit=True)
+    compiled: CodeType | None = pkgutil.read_code(io.BytesIO(source))  # None where it is none
+    loader = SourceFileLoader if compiled is None else SourcelessFileLoader
+    program.__loader__ = loader("__main__", full_path)
+    return compiled or compile(source, full_path, "exec", dont_inherit=True)
 
 
 def _prepare_module(program: ModuleType, name: str) -> CodeType:
@@ -178,8 +180,7 @@ def _behind_us(trace: TracebackType | None) -> TracebackType | None:
     rest = None
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        imports = file.startswith("<frozen ") or file == importlib.util.__file__
-        if file == __file__ or (rest is trace and imports):
+        if file == __file__ or (rest is trace and file.startswith("<frozen ")):
             rest = trace.tb_next
         trace = trace.tb_next
     return rest
