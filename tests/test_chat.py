@@ -522,6 +522,21 @@ def test_an_error_of_recv_is_for_handle_error(stage: Stage, problem: OSError) ->
     assert chat.events == [type(problem), "close"]
 
 
+def test_a_channel_may_survive_an_error_of_recv(stage: Stage) -> None:
+    answers: list[Any] = [failure(errno.EIO), b"one\n"]
+
+    def recv(chat: Any, size: int) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    chat = stage.chat(recv=recv, handle_error=survive)
+    chat.handle_read()
+    chat.handle_read()
+    assert chat.events == [OSError, b"one", "found"]
+
+
 def test_another_exception_of_recv_leaves_handle_read(stage: Stage) -> None:
     def recv(chat: Any, size: int) -> bytes:
         raise ZeroDivisionError

@@ -608,6 +608,21 @@ def test_d3_an_urgent_byte_is_for_whatever_is_no_dispatcher(stage: Stage, use_po
     assert told == ["expt"]
 
 
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_d3_poll_looks_for_urgent_data_together_with_input_only(
+    stage: Stage, use_poll: bool
+) -> None:
+    # As ever; select() looks for it together with either.
+    channel, _ = urge(
+        stage,
+        handle_expt=lambda channel: None,
+        handle_write=lambda channel: None,
+        readable=lambda channel: False,
+    )
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert channel.events == ["write", *([] if use_poll else ["expt"])]
+
+
 def test_d3_where_the_connect_fails_windows_says_so_in_urgent_data(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1172,6 +1187,25 @@ def test_d7_a_channel_that_opens_itself_again_does_not_get_the_rest_of_the_event
     channel.peer.sendall(b"x")
     stage.loop(use_poll=use_poll, timeout=PATIENCE)
     assert channel.events == ["read", *stage.either(fastchat=[], stdlib=["write"])]
+
+
+@pytest.mark.parametrize("use_poll", POLLERS)
+def test_d7_an_entry_that_was_replaced_does_not_get_the_old_event(
+    stage: Stage, use_poll: bool
+) -> None:
+    # By hand, and without a close: both are channels of the program's own.
+    def handle_read(channel: Any) -> None:
+        for fd, other in stage.map.items():
+            if other is not channel:
+                stage.map[fd] = new
+
+    new = stage.bare(handle_read=lambda channel: None, writable=lambda channel: False)
+    channels = [stage.dispatcher(handle_read=handle_read) for _ in range(2)]
+    for channel in channels:
+        channel.peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert sorted(channel.events for channel in channels) == [[], ["read"]]
+    assert new.events == stage.either(fastchat=[], stdlib=["read"])
 
 
 @posix_only
@@ -1900,6 +1934,12 @@ def test_old_before_it_is_connected_it_only_refills(own: Stage) -> None:
     chat.connected = False
     chat.push(b"data")
     assert (chat.ac_out_buffer, chat.socket.sent) == (b"data", [])
+
+
+def test_old_nothing_queued_is_nothing_sent(own: Stage) -> None:
+    chat = old_chat(own, FakeSocket(7))
+    chat.initiate_send()
+    assert "send" not in chat.socket.calls
 
 
 def test_old_an_error_of_send_is_for_handle_error(own: Stage) -> None:

@@ -139,7 +139,7 @@ def test_push_cuts_what_is_larger_than_the_output_buffer(stage: Stage) -> None:
 def test_push_does_not_cut_what_fits(stage: Stage, size: int) -> None:
     chat = stage.chat(send=lambda chat, data: 0)
     chat.ac_out_buffer_size = 4
-    data = bytes(size)
+    data = bytearray(size)
     chat.push(data)
     assert len(queue_of(chat)) == 1
     assert chat.producer_fifo[0] is data
