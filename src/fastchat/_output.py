@@ -11,15 +11,12 @@ from typing import Any
 
 
 class Output:
-    """Bytes to be sent: appended in pieces, taken from the front, joined no more than needed.
-
-    *data*, any sequence that slices, decides the type: bytes, as a rule.
-    """
+    """Bytes to be sent: appended in pieces, taken from the front, joined no more than needed."""
 
     __slots__ = ("_offset", "_pieces", "_size")
 
-    def __init__(self, data: Any) -> None:
-        self._pieces: deque[Any] = deque([data] if len(data) else ())
+    def __init__(self, data: bytes) -> None:
+        self._pieces: deque[bytes] = deque([data] if len(data) else ())
         self._offset = 0  # how much of the first piece is gone
         self._size = len(data)
 
@@ -27,15 +24,14 @@ class Output:
         return self._size
 
     def append(self, data: Any) -> None:
-        """Add *data* behind the rest; raises TypeError where the two cannot be added."""
+        """Add *data*, anything bytes-like, behind the rest; raises TypeError where it is not."""
         if type(data) is not bytes:
-            # A copy, for it may be changed later; or the TypeError that "+" always gave.
-            data = (self._pieces[0][:0] if self._pieces else b"") + data
+            data = b"" + data  # a copy, for it may be changed later
         if len(data):
             self._pieces.append(data)
             self._size += len(data)
 
-    def head(self, size: int) -> Any:
+    def head(self, size: int) -> bytes:
         """The first *size* bytes, or all where there are fewer."""
         pieces = self._pieces
         if not pieces:
@@ -47,7 +43,7 @@ class Output:
             while pieces and length < size:
                 gathered.append(pieces.popleft())
                 length += len(gathered[-1])
-            pieces.appendleft(gathered[0][:0].join(gathered))
+            pieces.appendleft(b"".join(gathered))
             self._offset = 0
         return pieces[0][self._offset : self._offset + size]
 
@@ -60,6 +56,6 @@ class Output:
             self._pieces.popleft()
             self._offset = 0
 
-    def joined(self) -> Any:
-        """All of it as one object, of the type that was appended."""
+    def joined(self) -> bytes:
+        """All of it as one object."""
         return self.head(self._size)

@@ -75,6 +75,7 @@ cdef Py_ssize_t _prefix_at_end(
 cdef Py_ssize_t _held_back(bytes data, Py_ssize_t start, tuple terminators) except -1:
     """How many bytes at the end of *data*, none before *start*, may begin a terminator."""
     cdef Py_ssize_t held, longest = 0
+    cdef bytes terminator
     for terminator in terminators:
         held = _prefix_at_end(
             PyBytes_AS_STRING(data), start, PyBytes_GET_SIZE(data),
@@ -95,6 +96,7 @@ cdef Py_ssize_t _find_first(bytes data, tuple terminators, Py_ssize_t start, Py_
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef Py_ssize_t low = start, high = start + WINDOW
     cdef Py_ssize_t begin, end, index, found, length, best_length = 0, number
+    cdef bytes terminator
     while low < size:
         found = -1
         end = high if high < size else size
@@ -103,7 +105,7 @@ cdef Py_ssize_t _find_first(bytes data, tuple terminators, Py_ssize_t start, Py_
             length = PyBytes_GET_SIZE(terminator)
             # A match that began in the last window may end in this one.
             begin = low - length + 1
-            index = _find(data, <bytes> terminator, start if begin < start else begin, end)
+            index = _find(data, terminator, start if begin < start else begin, end)
             if index >= 0 and (found < 0 or index + length < end or length < best_length):
                 found, end, best_length = index, index + length, length
                 which[0] = number
@@ -124,12 +126,11 @@ def find_terminator(data, terminator, start=0):
             "find_terminator() takes bytes and bytes, "
             f"not {type(data).__name__} and {type(terminator).__name__}"
         )
-    if not terminator:
-        raise ValueError("the terminator is empty; it must have at least one byte")
-    if start < 0:
-        raise ValueError(f"start must not be negative, but is {start}")
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-    return _find(<bytes> data, <bytes> terminator, min(start, size), size)
+    cdef Py_ssize_t begin = _start(start, size)
+    if PyBytes_GET_SIZE(terminator) == 0:
+        raise ValueError("the terminator is empty; it must have at least one byte")
+    return _find(<bytes> data, <bytes> terminator, begin, size)
 
 
 def find_first_terminator(data, terminators, start=0):
@@ -143,14 +144,19 @@ def find_first_terminator(data, terminators, start=0):
     """
     if not isinstance(data, bytes):
         raise TypeError(f"find_first_terminator() takes bytes, not {type(data).__name__}")
-    check_terminators(terminators)
-    if start < 0:
-        raise ValueError(f"start must not be negative, but is {start}")
+    cdef tuple several = check_terminators(terminators)
     cdef Py_ssize_t which = 0
-    cdef Py_ssize_t index = _find_first(
-        <bytes> data, <tuple> terminators, min(start, len(data)), &which
-    )
-    return None if index < 0 else (index, terminators[which])
+    cdef Py_ssize_t begin = _start(start, PyBytes_GET_SIZE(data))
+    cdef Py_ssize_t index = _find_first(<bytes> data, several, begin, &which)
+    return None if index < 0 else (index, several[which])
+
+
+cdef Py_ssize_t _start(start, Py_ssize_t size) except -1:
+    """*start* as a C number that is at most *size*."""
+    cdef Py_ssize_t begin = size if start > size else start
+    if begin < 0:
+        raise ValueError(f"start must not be negative, but is {start}")
+    return begin
 
 
 def find_prefix_at_end(haystack, needle):
@@ -179,7 +185,8 @@ def drive(channel):
     """
     cdef Py_ssize_t start, end, piece_end, size, which = 0
     cdef bint found, untouched, counted
-    cdef bytes buffer
+    cdef bytes buffer, plain
+    cdef tuple several = None
     closes = getattr(channel, "_fc_closes", 0)
     while True:
         state = getattr(channel, "_fc_in", None)
@@ -213,23 +220,24 @@ def drive(channel):
                 found = True
                 # A negative number, which only an assignment to the attribute makes, counts from
                 # the end, as slices do.
-                piece_end = end = max(start, (start if terminator > 0 else size) + terminator)
+                end = max(start, (start if terminator > 0 else size) + terminator)
+                piece_end = end = min(end, size)
         elif isinstance(terminator, tuple):
-            check_terminators(terminator)
-            piece_end = _find_first(buffer, <tuple> terminator, start, &which)
+            several = check_terminators(terminator)
+            piece_end = _find_first(buffer, several, start, &which)
             found = piece_end >= 0
             if found:
-                end = piece_end + PyBytes_GET_SIZE(terminator[which])
+                end = piece_end + PyBytes_GET_SIZE(several[which])
             else:
-                piece_end = end = size - _held_back(buffer, start, <tuple> terminator)
+                piece_end = end = size - _held_back(buffer, start, several)
         else:
-            terminator = as_bytes(terminator)
-            piece_end = _find(buffer, terminator, start, size)
+            plain = as_bytes(terminator)
+            piece_end = _find(buffer, plain, start, size)
             found = piece_end >= 0
             if found:
-                end = piece_end + PyBytes_GET_SIZE(terminator)
+                end = piece_end + PyBytes_GET_SIZE(plain)
             else:
-                piece_end = end = size - _held_back(buffer, start, (terminator,))
+                piece_end = end = size - _held_back(buffer, start, (plain,))
 
         if piece_end > start or counted:
             channel.collect_incoming_data(_slice(buffer, start, piece_end))
@@ -246,7 +254,7 @@ def drive(channel):
             if counted:
                 channel.terminator = 0
             elif isinstance(terminator, tuple):
-                channel.matched_terminator = terminator[which]
+                channel.matched_terminator = several[which]
             channel.found_terminator()
             if getattr(channel, "_fc_closes", 0) != closes:
                 return

@@ -37,7 +37,7 @@ def find_terminator(data: object, terminator: object, start: int = 0) -> int:
             "find_terminator() takes bytes and bytes, "
             f"not {type(data).__name__} and {type(terminator).__name__}"
         )
-    if not terminator:
+    if not len(terminator):
         raise ValueError("the terminator is empty; it must have at least one byte")
     if start < 0:
         raise ValueError(f"start must not be negative, but is {start}")
@@ -57,7 +57,7 @@ def find_first_terminator(
     """
     if not isinstance(data, bytes):
         raise TypeError(f"find_first_terminator() takes bytes, not {type(data).__name__}")
-    check_terminators(terminators)
+    terminators = check_terminators(terminators)
     if start < 0:
         raise ValueError(f"start must not be negative, but is {start}")
     # Searching everything for each terminator would make a rare one cost its whole distance on
@@ -81,24 +81,30 @@ def find_first_terminator(
     return None
 
 
-def check_terminators(terminators: object) -> None:
-    """Raise TypeError or ValueError where *terminators* is no tuple of one or more bytes."""
+def check_terminators(terminators: object) -> tuple[bytes, ...]:
+    """*terminators* as a plain tuple of plain bytes.
+
+    Raises TypeError or ValueError where it is no tuple of one or more bytes objects, none empty.
+    """
     if not isinstance(terminators, tuple):
         raise TypeError(
             f"several terminators must be a tuple of bytes, not {type(terminators).__name__}"
         )
-    if not terminators:
+    several = tuple(terminators)
+    if not several:
         raise ValueError("the tuple of terminators is empty; it must have at least one member")
-    for terminator in terminators:
-        if not isinstance(terminator, bytes):
+    for terminator in several:
+        if not issubclass(type(terminator), bytes):
             raise TypeError(
                 "a tuple of terminators may only have bytes, "
                 f"but {terminator!r} is {type(terminator).__name__}"
             )
-        if not terminator:
-            raise ValueError(
-                f"one of the terminators {terminators!r} is empty; each needs at least one byte"
-            )
+    several = tuple(bytes(memoryview(terminator)) for terminator in several)
+    if b"" in several:
+        raise ValueError(
+            f"one of the terminators {several!r} is empty; each needs at least one byte"
+        )
+    return several
 
 
 def find_prefix_at_end(haystack: Any, needle: Any) -> int:
@@ -159,13 +165,14 @@ def drive(channel: Any) -> None:
                 # the end, as slices do.
                 piece_end = end = max(start, (start if terminator > 0 else size) + terminator)
         elif isinstance(terminator, tuple):
-            match = find_first_terminator(buffer, terminator, start)
+            several = check_terminators(terminator)
+            match = find_first_terminator(buffer, several, start)
             if match is not None:
                 found = True
                 piece_end, matched = match
                 end = piece_end + len(matched)
             else:
-                piece_end = end = size - _held_back(buffer, start, terminator)
+                piece_end = end = size - _held_back(buffer, start, several)
         else:
             if type(terminator) is not bytes:
                 terminator = as_bytes(terminator)
@@ -228,12 +235,13 @@ def cut_plainly(channel: Any, closes: int) -> bool:
         if terminator <= size:
             found, taken, piece = True, terminator, buffer[:terminator]
     elif isinstance(terminator, tuple):
-        match = find_first_terminator(bytes(buffer), terminator)
+        several = check_terminators(terminator)
+        match = find_first_terminator(bytes(buffer), several)
         if match is not None:
             index, matched = match
             found, taken, piece = True, index + len(matched), buffer[:index]
         else:
-            held = _held_back(bytes(buffer), 0, terminator)
+            held = _held_back(bytes(buffer), 0, several)
     else:
         if not isinstance(buffer, str):
             terminator = as_bytes(terminator)
@@ -268,14 +276,20 @@ def cut_plainly(channel: Any, closes: int) -> bool:
 
 
 def as_bytes(terminator: Any) -> bytes:
-    """*terminator*, any bytes-like object, as bytes; raises TypeError where it is none."""
+    """*terminator*, any bytes-like object, as bytes.
+
+    Raises TypeError where it is none, and ValueError where it is empty though it is true.
+    """
     try:
-        return bytes(memoryview(terminator))
+        plain = bytes(memoryview(terminator))
     except TypeError:
         raise TypeError(
             "a terminator must be bytes, a tuple of bytes, a number of bytes, or None; "
             f"{terminator!r} is {type(terminator).__name__}"
         ) from None
+    if not plain:
+        raise ValueError(f"the terminator {terminator!r} is empty; it must have at least one byte")
+    return plain
 
 
 def _held_back(buffer: bytes, start: int, terminators: tuple[bytes, ...]) -> int:

@@ -45,6 +45,8 @@ class async_chat(asyncore.dispatcher):
     use_encoding = 0
     encoding = "latin-1"
 
+    _fc_delivers = True
+
     # Which of a tuple of terminators found_terminator() was last called for.
     matched_terminator = None
 
@@ -188,36 +190,22 @@ class async_chat(asyncore.dispatcher):
         if _refills(self):
             _send_refilled(self)
             return
-        while self.producer_fifo and self.connected:
-            head = self.producer_fifo[0]
-            if not head:
-                del self.producer_fifo[0]
-                if head is None:
-                    asyncore._hang_up(self)
-                    return
-            size = self.ac_out_buffer_size
-            try:
-                data = head[:size]
-            except TypeError:  # not data, so a producer; what it gives may be another one
-                data = head.more()
-                if data:
-                    self.producer_fifo.appendleft(data)
-                else:
-                    del self.producer_fifo[0]
-                continue
-            if isinstance(data, str) and self.use_encoding:
-                data = bytes(data, self.encoding)
-            try:
-                sent = self.send(data)
-            except OSError:
-                self.handle_error()
-                return
-            if sent:
-                if sent < len(data) or size < len(head):
-                    self.producer_fifo[0] = head[sent:]
-                else:
-                    del self.producer_fifo[0]
+        size = self.ac_out_buffer_size
+        entry, piece = _next_piece(self, size)
+        if entry is None:
             return
+        if self.use_encoding and isinstance(piece, str):
+            piece = bytes(piece, self.encoding)
+        try:
+            sent = self.send(piece)
+        except OSError:
+            self.handle_error()
+            return
+        if sent:
+            if sent >= len(piece) and len(entry) <= size:
+                del self.producer_fifo[0]
+            else:
+                self.producer_fifo[0] = entry[sent:]
 
     def discard_buffers(self):
         """Forget all input, and all output that is not sent yet."""
@@ -256,6 +244,32 @@ class async_chat(asyncore.dispatcher):
             del self.producer_fifo[0]
 
 
+def _next_piece(channel, size):
+    """What *channel* is to send next, at most *size* of it: the entry of its queue, and the piece.
+
+    Producers at the head are asked until one gives data; ``(None, None)`` where nothing is left,
+    or where the end that ``close_when_done`` set was reached.
+    """
+    queue = channel.producer_fifo
+    while queue and channel.connected:
+        entry = queue[0]
+        if not entry:
+            del queue[0]
+            if entry is None:
+                asyncore._hang_up(channel)
+                break
+        try:
+            return entry, entry[:size]
+        except TypeError:  # not data, so a producer; what it gives may be another one
+            produced = entry.more()
+        queue = channel.producer_fifo  # more() may have put another one in its place
+        if produced:
+            queue.appendleft(produced)
+        else:
+            del queue[0]
+    return None, None
+
+
 _STOCK_REFILL = async_chat.refill_buffer
 
 
@@ -288,29 +302,34 @@ class simple_producer:
         self.data = data
         self.buffer_size = buffer_size
 
-    # One object and an offset: cutting the rest off for every piece would copy it every time.
+    # Bytes are one object and an offset: cutting the rest off for every piece would copy it every
+    # time.  What can change is cut, and so is a plain attribute that hides the property.
 
     @property
     def data(self):
         """What is still to be produced."""
-        if self._start:
-            self.data = self._data[self._start :]
-        return self._data
+        if self._fc_start:
+            self.data = self._fc_data[self._fc_start :]
+        return self._fc_data
 
     @data.setter
     def data(self, data):
-        self._data = data
-        self._start = 0
+        self._fc_data = data
+        self._fc_start = 0
 
     def more(self):
         """The next piece; something empty at the end."""
-        start, end = self._start, self._start + self.buffer_size
-        if len(self._data) > end:
-            self._start = end
-            return self._data[start:end]
-        rest = self.data
-        self.data = b""
-        return rest
+        whole, size = getattr(self, "_fc_data", None), self.buffer_size
+        if type(whole) is bytes:
+            start, end = self._fc_start, self._fc_start + size
+            if len(whole) > end:
+                self._fc_start = end
+                return whole[start:end]
+        piece, rest = self.data, b""
+        if len(piece) > size:
+            piece, rest = piece[:size], piece[size:]
+        self.data = rest
+        return piece
 
 
 class fifo(deque):

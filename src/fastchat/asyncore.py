@@ -168,7 +168,7 @@ def _hang_up(channel):
     """Tell *channel* that its connection is gone, unless it was told and has closed."""
     if _was_told(channel) and _is_closed(channel):
         return
-    _remember(channel, "_fc_hung_up", getattr(channel, "socket", None))
+    _remember(channel, "_fc_hung_up", getattr(channel, "socket", None) or channel)
     channel.handle_close()
 
 
@@ -185,14 +185,13 @@ def _is_over(channel, registration):
 
 def _was_told(channel):
     """Whether ``handle_close`` was called in this event, or before the channel closed."""
-    told = getattr(channel, "_fc_hung_up", None)
-    return told is not None and told is channel.socket
+    return getattr(channel, "_fc_hung_up", None) is not None
 
 
 def _is_closed(channel):
     """Whether *channel* was closed and has no new socket yet."""
     closed = getattr(channel, "_fc_closed", None)
-    return closed is not None and closed is channel.socket
+    return closed is not None and closed is getattr(channel, "socket", None)
 
 
 def _remember(channel, name, value):
@@ -256,7 +255,7 @@ def _ask(map, timeout):
             flags = _READS if channel.readable() else 0
             if channel.writable() and not channel.accepting:
                 flags |= _WRITES
-            if _resting and id(channel) in _resting:
+            if _resting and _rests(channel):
                 flags &= ~_READS
             if flags and _wants_urgent(channel):
                 flags |= _URGENT
@@ -265,10 +264,17 @@ def _ask(map, timeout):
             raise
         except BaseException:
             _contain(_handle_error, channel, map, fd)
+            timeout = 0  # it may have closed, or connected again
         else:
             if flags:
                 asked[fd] = channel, registration, flags
     return asked, timeout
+
+
+def _rests(channel):
+    """Whether *channel* is a listener that found no descriptors a moment ago."""
+    end = getattr(channel, "_fc_rest", None)
+    return isinstance(end, float) and end > time.monotonic()
 
 
 def _wants_urgent(channel):
@@ -293,7 +299,12 @@ def _wants_urgent(channel):
 def _holds(map, fd, entry):
     """Whether *fd* still belongs to the registration that was asked."""
     channel, registration, _ = entry
-    return map.get(fd) is channel and getattr(channel, "_fc_registration", 0) == registration
+    if map.get(fd) is not channel:
+        return False
+    try:
+        return getattr(channel, "_fc_registration", 0) == registration
+    except ReferenceError:
+        return True  # a weak proxy of what is gone: it fails when it gets its event, and is dropped
 
 
 def _deliver(event, entry, map, fd, *args):
@@ -309,19 +320,22 @@ def _contain(handler, channel, map, fd, *args):
     except _reraised_exceptions:
         raise
     except BaseException:
-        _, kind, value, where = compact_traceback()
-        _quietly(
-            lambda: channel.log_info(
-                f"exception in error handling, dropping channel {_safe_repr(channel)}"
-                f" ({kind}:{value} {where})",
-                "error",
-            )
-        )
+        _quietly(lambda: channel.log_info(_failure_of(channel), "error"))
         _drop(channel, map, fd)
 
 
+def _failure_of(channel):
+    """One line about the exception being handled, which *channel* could not handle itself."""
+    _, kind, value, where = compact_traceback()
+    return (
+        f"exception in error handling, dropping channel {_safe_repr(channel)}"
+        f" ({kind}:{value!s} {where})"
+    )
+
+
 def _handle_error(channel):
-    """Hand the exception being handled to *channel*."""
+    """Hand the exception being handled to *channel*, as an event of its own."""
+    _forget_hang_up(channel)
     channel.handle_error()
 
 
@@ -385,7 +399,7 @@ def poll(timeout=0.0, map=None):
     for fd in readable:
         _deliver(read, asked[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
-    told = {fd for fd in readable if _was_told(asked[fd][0])}
+    told = {fd for fd in readable if _holds(map, fd, asked[fd]) and _was_told(asked[fd][0])}
     for event, fds in ((write, writable), (_exception, urgent)):
         for fd in fds:
             if fd not in told:
@@ -475,10 +489,14 @@ class dispatcher:
     _fc_registration = 0
     # How often it was closed.  Input cut before a close is not delivered after it.
     _fc_closes = 0
-    # The socket whose end handle_close was told, in this event or before it closed the channel,
-    # and the one that was closed: when there is a new one, neither is true any more.
+    # The socket whose end handle_close was told, in this event or before it closed the channel.
     _fc_hung_up = None
+    # The socket that was closed; with another one the channel is open again.
     _fc_closed = None
+    # Until when a listener is not asked to accept (time.monotonic() in seconds).
+    _fc_rest = None
+    # Whether it has an ac_in_buffer from which input is delivered.
+    _fc_delivers = False
     # Whether the last accept() found the process out of descriptors or memory.
     _fc_accept_failing = False
 
@@ -502,7 +520,7 @@ class dispatcher:
             self.connected = False
 
     def __repr__(self):
-        words = [f"{type(self).__module__}.{type(self).__qualname__}"]
+        words = [f"{self.__class__.__module__}.{self.__class__.__qualname__}"]
         if self.accepting and self.addr:
             words.append("listening")
         elif self.connected:
@@ -540,7 +558,6 @@ class dispatcher:
 
     def set_socket(self, sock, map=None):
         """Serve *sock*, which should be non-blocking, in *map*."""
-        _remember(self, "_fc_hung_up", None)
         _remember(self, "_fc_closed", None)
         self.socket = sock
         self._fileno = sock.fileno()
@@ -610,7 +627,8 @@ class dispatcher:
                 return None
             if failure.errno not in _EXHAUSTED:
                 raise
-            _resting[id(self)] = time.monotonic() + _REST
+            _resting[id(self)] = end = time.monotonic() + _REST
+            _remember(self, "_fc_rest", end)
             if not getattr(self, "_fc_accept_failing", False):
                 self._fc_accept_failing = True
                 self.log_info(
@@ -660,13 +678,12 @@ class dispatcher:
         """Leave the map and close the socket, at once; what was to be sent is dropped."""
         _count(self, "_fc_closes")
         _remember(self, "_fc_closed", self.socket)
-        undelivered = getattr(self, "ac_in_buffer", None)
-        if undelivered:
-            self.ac_in_buffer = undelivered[:0]  # no hook sees input of a closed connection
+        if getattr(self, "_fc_delivers", False):
+            self.ac_in_buffer = self.ac_in_buffer[:0]  # no hook sees it any more
         self.connected = False
         self.accepting = False
         self.connecting = False
-        _resting.pop(id(self), None)
+        _remember(self, "_fc_rest", None)
         self.del_channel()
         if self.socket is not None:
             try:
@@ -679,12 +696,12 @@ class dispatcher:
 
     def log(self, message):
         """Write *message* to standard error."""
-        sys.stderr.write(f"log: {message}\n")
+        sys.stderr.write(f"log: {message!s}\n")
 
     def log_info(self, message, type="info"):
         """Print *message* unless *type* is one of ``ignore_log_types``."""
         if type not in self.ignore_log_types:
-            print(f"{type}: {message}")
+            print(f"{type!s}: {message!s}")
 
     # What the loop calls.
 
@@ -692,13 +709,13 @@ class dispatcher:
         """The descriptor is readable: a connection to take, a connect that is done, or input."""
         _forget_hang_up(self)  # for loops that call this rather than read()
         if self.accepting:
-            rest = _resting.get(id(self))
+            rest = getattr(self, "_fc_rest", None)
             try:
                 self.handle_accept()
             except TypeError:
                 # "sock, addr = self.accept()" is how most programs write it, and an accept that
                 # found no descriptor left must not cost them the listener.
-                if _resting.get(id(self)) == rest:
+                if getattr(self, "_fc_rest", None) == rest:
                     raise
         elif not self.connected:
             closes = _closes(self)
@@ -744,13 +761,13 @@ class dispatcher:
         _, kind, value, where = compact_traceback()
         self.log_info(
             f"uncaptured python exception, closing channel {_safe_repr(self)}"
-            f" ({kind}:{value} {where})",
+            f" ({kind}:{value!s} {where})",
             "error",
         )
-        if _was_told(self):
-            self.close()  # handle_close was called in this event; perhaps it is what failed
-        else:
+        if not _was_told(self):
             _hang_up(self)
+        elif self._fc_hung_up is self.socket:
+            self.close()  # handle_close was called in this event; perhaps it is what failed
 
     # What programs override.
 
@@ -790,7 +807,7 @@ class dispatcher:
 _STOCK_EXPT = dispatcher.handle_expt
 _STOCK_EXPT_EVENT = dispatcher.handle_expt_event
 
-# Listeners that accept() found exhausted: id of the channel -> when it may be asked again.
+# When the rests of listeners end, by the id of the channel: a pass must not sleep through it.
 _resting = {}
 
 
@@ -827,47 +844,44 @@ class dispatcher_with_send(dispatcher):
         dispatcher.__init__(self, sock, map)
         self.out_buffer = b""
 
+    # Bytes are kept as pieces, which is linear; anything else, and everything where a class hides
+    # the property behind an attribute of its own, is what the program assigned and nothing more.
+
     @property
     def out_buffer(self):
-        return self._fc_output.joined()
+        output = self._fc_output
+        return output.joined() if type(output) is _Output else output
 
     @out_buffer.setter
     def out_buffer(self, data):
-        self._fc_output = _Output(data)
+        self._fc_output = _Output(data) if type(data) is bytes else data
 
     def initiate_send(self):
         """Offer up to 64 KiB of ``out_buffer`` to ``dispatcher.send``."""
-        output = _output_of(self)
-        output.drop(dispatcher.send(self, output.head(_SEND_SIZE)) or 0)
-        _keep_output(self, output)
+        output = getattr(self, "_fc_output", None)
+        if type(output) is _Output:
+            output.drop(dispatcher.send(self, output.head(_SEND_SIZE)) or 0)
+        else:
+            sent = dispatcher.send(self, self.out_buffer[:_SEND_SIZE])
+            self.out_buffer = self.out_buffer[sent:]
 
     def handle_write(self):
         self.initiate_send()
 
     def writable(self):
-        return (not self.connected) or len(_output_of(self))
+        output = getattr(self, "_fc_output", None)
+        return (not self.connected) or len(output if type(output) is _Output else self.out_buffer)
 
     def send(self, data):
         """Queue *data* (bytes-like) and send what can be sent at once; returns None."""
         if self.debug:
             self.log_info(f"sending {data!r}")
-        output = _output_of(self)
-        output.append(data)
-        _keep_output(self, output)
+        output = getattr(self, "_fc_output", None)
+        if type(output) is _Output:
+            output.append(data)
+        else:
+            self.out_buffer = self.out_buffer + data
         self.initiate_send()
-
-
-# A class that has an out_buffer of its own hides the property; then that one counts.
-
-
-def _output_of(channel):
-    output = getattr(channel, "_fc_output", None)
-    return _Output(channel.out_buffer) if output is None else output
-
-
-def _keep_output(channel, output):
-    if getattr(channel, "_fc_output", None) is None:
-        channel.out_buffer = output.joined()
 
 
 def compact_traceback():
