@@ -23,7 +23,7 @@ installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)
 sources := $(wildcard src/fastchat/*.py src/fastchat/*.py[ix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
-.PHONY: help demo test lint coverage asan traces linear sdist-wheel clean
+.PHONY: help demo test lint coverage asan traces linear bench bench-quick sdist-wheel clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -55,6 +55,12 @@ traces: $(installed) $(VENV)/.group-test ## compare all implementations over 100
 
 linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py
+
+bench: $(installed) $(VENV)/.group-bench ## measure everything; less than 15 minutes
+	$(VENV_PYTHON) -m bench all
+
+bench-quick: $(installed) $(VENV)/.group-bench ## measure what matters most; less than two
+	$(VENV_PYTHON) -m bench all --quick
 
 sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of wheel, in dist/
 	rm -rf dist

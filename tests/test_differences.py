@@ -1373,11 +1373,26 @@ def test_d9_a_pass_over_a_closed_descriptor_does_not_wait(own: Stage) -> None:
 
 
 @needs_poll
-def test_d9_a_pass_over_a_negative_descriptor_does_not_wait(own: Stage) -> None:
+def test_d9_a_pass_over_a_negative_descriptor_does_not_wait(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Any] = []
+
+    class Pollster:
+        def __init__(self) -> None:
+            self.register = pollster.register
+
+        def poll(self, timeout: Any) -> list[Any]:
+            waited.append(timeout)
+            return []
+
     dead = own.dispatcher()
     own.map[-1] = own.map.pop(dead.socket.fileno())
     idle = own.dispatcher()
-    own.asyncore.poll2(None, own.map)
+    pollster = select.poll()
+    monkeypatch.setattr(own.asyncore.select, "poll", Pollster)
+    own.loop(use_poll=True, timeout=30)
+    assert waited == [0]
     assert list(own.map.values()) == [idle]
 
 

@@ -481,6 +481,14 @@ def test_send_to_nobody_is_a_close(stage: Stage, number: int) -> None:
     assert channel.events == ["close"]
 
 
+def test_a_channel_that_outlives_its_close_hears_of_every_send_to_nobody(stage: Stage) -> None:
+    channel = stage.bare(handle_close=lambda channel: None)
+    channel.socket = FakeSocket(send=[failure(errno.EPIPE)])
+    channel.send(b"x")
+    channel.send(b"x")
+    assert channel.events == ["close", "close"]
+
+
 def test_any_other_error_of_send_leaves(stage: Stage) -> None:
     channel = stage.bare()
     channel.socket = FakeSocket(send=[failure(errno.ENOBUFS)])

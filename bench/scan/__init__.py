@@ -1,0 +1,1 @@
+"""``python -m bench scan``: finding terminators and cutting input, in memory, without sockets."""

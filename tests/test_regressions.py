@@ -1,0 +1,252 @@
+"""Faults that a review found, each kept as the smallest case that showed it.
+
+Where the standard library has the behaviour, it is the one that fastchat must have.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import socket
+import time
+import weakref
+from typing import Any
+
+import pytest
+
+from tests.implementations import Implementation
+
+
+def test_a_proxy_whose_channel_closes_itself_does_not_end_the_pass(
+    implementation: Implementation,
+) -> None:
+    mine, peer = socket.socketpair()
+    map: dict[int, Any] = {}
+    alive: list[Any] = []
+
+    class Channel(implementation.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def add_channel(self, map: Any = None) -> None:
+            self._map[self._fileno] = weakref.proxy(self)
+
+        def handle_read(self) -> None:
+            self.close()
+            alive.clear()
+
+    alive.append(Channel(mine, map))
+    peer.send(b"x")
+    implementation.asyncore.loop(5, False, map, 1)
+    assert (alive, map) == ([], {})
+    peer.close()
+
+
+def test_a_channel_that_deletes_its_socket_does_not_end_the_pass(
+    implementation: Implementation,
+) -> None:
+    mine, peer = socket.socketpair()
+    map: dict[int, Any] = {}
+
+    class Channel(implementation.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def handle_read(self) -> None:
+            self.recv(10)
+
+        def handle_close(self) -> None:
+            self.close()
+            del self.socket
+
+    Channel(mine, map)
+    peer.close()
+    implementation.asyncore.loop(5, False, map, 1)
+    assert map == {}
+
+
+class _Disguised:
+    """Says that it is bytes, as the proxies of some libraries do, and is not."""
+
+    @property
+    def __class__(self) -> Any:
+        return bytes
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise TypeError
+
+
+class _Empty(bytes):
+    def __bool__(self) -> bool:
+        return True
+
+
+class _Other(tuple[Any, ...]):
+    """A tuple that iterates over something else than it holds."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Any:
+        return iter([b"\n"])
+
+
+def test_what_only_looks_like_bytes_is_refused(scanner: Any) -> None:
+    with pytest.raises(TypeError, match="may only have bytes"):
+        scanner.find_first_terminator(b"abc", (_Disguised(), b"\n"))
+    with pytest.raises(ValueError, match="is empty"):
+        scanner.find_first_terminator(b"abc", (_Empty(), b"\n"))
+    with pytest.raises(ValueError, match="is empty"):
+        scanner.find_terminator(b"abc", _Empty())
+    with pytest.raises(ValueError, match="is empty"):
+        scanner.as_bytes(_Empty())
+    assert scanner.find_first_terminator(b"ab\n", _Other([7])) == (2, b"\n")
+
+
+def test_a_number_that_lies_reads_nothing_outside(scanner: Any) -> None:
+    class Liar(int):
+        def __lt__(self, other: object) -> bool:
+            return False
+
+        def __gt__(self, other: object) -> bool:
+            return False
+
+    # The compiled scanner refuses it; the twin leaves it to bytes.find(), which is as harmless.
+    try:
+        found = scanner.find_terminator(b"abc", b"\x07", Liar(-(10**9)))
+    except ValueError:
+        found = -1
+    assert found == -1
+
+
+def test_a_terminator_that_is_empty_though_true_is_an_error(ours: Implementation) -> None:
+    channel = ours.asynchat.async_chat(map={})
+    channel.set_terminator(_Empty())
+    channel.ac_in_buffer = b"data"
+    with pytest.raises(ValueError, match="is empty"):
+        ours.asynchat._scanner.drive(channel)
+
+
+def test_a_listener_behind_a_proxy_rests_too(ours: Implementation) -> None:
+    asked = []
+
+    class Starved(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def add_channel(self, map: Any = None) -> None:
+            self._map[self._fileno] = weakref.proxy(self)
+
+        def accept(self) -> Any:
+            asked.append(time.monotonic())
+            self.socket, real = _NoDescriptors(), self.socket
+            try:
+                return super().accept()
+            finally:
+                self.socket = real
+
+        def log_info(self, message: str, type: str = "info") -> None:
+            pass
+
+    map: dict[int, Any] = {}
+    listener: Any = Starved(map=map)
+    listener.create_socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    with socket.create_connection(listener.socket.getsockname()):
+        for _ in range(3):
+            ours.asyncore.loop(0.01, False, map, 1)
+    listener.close()
+    assert len(asked) == 1
+
+
+class _NoDescriptors:
+    def accept(self) -> Any:
+        raise OSError(errno.EMFILE, "too many")
+
+
+@pytest.mark.parametrize("own", [io.BytesIO(b"data"), "text", [1, 2]])
+def test_close_leaves_an_ac_in_buffer_of_the_programs_own_alone(
+    implementation: Implementation, own: Any
+) -> None:
+    channel = implementation.asyncore.dispatcher(map={})
+    channel.create_socket()
+    channel.ac_in_buffer = own
+    channel.close()
+    assert channel.ac_in_buffer is own
+    assert channel.socket.fileno() == -1
+
+
+def test_a_producer_with_data_of_its_class(implementation: Implementation) -> None:
+    class Producer(implementation.asynchat.simple_producer):  # type: ignore[misc, name-defined]
+        data = b"default"
+
+    producer = Producer(b"x" * 600)
+    assert [len(producer.more()) for _ in range(3)] == [512, 88, 0]
+
+
+def test_a_producer_of_a_bytearray_keeps_what_it_had(implementation: Implementation) -> None:
+    data = bytearray(b"aabbcc")
+    producer = implementation.asynchat.simple_producer(data, 2)
+    assert producer.more() == b"aa"
+    data[:] = b"zzzzzz"
+    assert [producer.more() for _ in range(3)] == [b"bb", b"cc", b""]
+
+
+def test_an_out_buffer_may_be_changed_in_place(implementation: Implementation) -> None:
+    channel = implementation.asyncore.dispatcher_with_send(map={})
+    channel.out_buffer = buffer = bytearray(b"one")
+    buffer.extend(b" two")
+    channel.out_buffer.extend(b" three")
+    assert channel.out_buffer is buffer
+    assert (bytes(channel.out_buffer), bool(channel.writable())) == (b"one two three", True)
+
+
+def test_an_out_buffer_of_the_class_is_read_again_after_sending(
+    implementation: Implementation,
+) -> None:
+    mine, peer = socket.socketpair()
+
+    class Sender(implementation.asyncore.dispatcher_with_send):  # type: ignore[misc, name-defined]
+        out_buffer = b""
+
+        def handle_close(self) -> None:
+            self.close()
+            self.out_buffer = b"new"
+
+    sender = Sender(mine, {})
+    peer.close()
+    sender.send(b"old")
+    assert sender.out_buffer == b"new"
+
+
+def test_a_failing_predicate_costs_no_wait(ours: Implementation) -> None:
+    map: dict[int, Any] = {}
+
+    class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def readable(self) -> bool:
+            raise ValueError
+
+        def log_info(self, message: str, type: str = "info") -> None:
+            pass
+
+    mine, peer = socket.socketpair()
+    Failing(mine, map)
+    waits: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ours.asyncore.time, "sleep", waits.append)
+        ours.asyncore.loop(30, False, map, 1)
+    assert (map, waits) == ({}, [0])
+    peer.close()
+
+
+def test_a_dropped_channel_is_freed_at_once(ours: Implementation) -> None:
+    class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def handle_read(self) -> None:
+            raise ValueError
+
+        def handle_error(self) -> None:
+            raise ValueError
+
+        def log_info(self, message: str, type: str = "info") -> None:
+            pass
+
+    mine, peer = socket.socketpair()
+    map: dict[int, Any] = {}
+    channel = weakref.ref(Failing(mine, map))
+    peer.send(b"x")
+    ours.asyncore.loop(5, False, map, 1)
+    del mine
+    assert (map, channel()) == ({}, None)
+    peer.close()
