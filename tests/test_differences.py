@@ -1620,6 +1620,20 @@ def test_d11_close_in_collect_incoming_data_ends_the_input(
     assert chat.events == [b"QUIT", *stage.either(fastchat=[], stdlib=after)]
 
 
+@pytest.mark.parametrize("buffer", BUFFERS)
+def test_d11_input_put_back_after_close_is_not_delivered(
+    stage: Stage, buffer: dict[str, Any]
+) -> None:
+    def found(chat: Any) -> None:
+        if chat.events == [b"QUIT", "found"]:
+            chat.close()
+            chat.ac_in_buffer = b"MORE\n"
+
+    chat = stage.chat(found_terminator=found, **buffer)
+    stage.feed(chat, b"QUIT\n")
+    assert chat.events[2:] == stage.either(fastchat=[], stdlib=[b"MORE", "found"])
+
+
 @pytest.mark.parametrize("hook", ["found_terminator", "collect_incoming_data"])
 @pytest.mark.parametrize("buffer", BUFFERS)
 def test_d11_close_ends_the_input_with_several_terminators(
@@ -2106,11 +2120,17 @@ def test_several_every_way_to_split_gives_the_same(own: Stage, buffer: dict[str,
             assert pieces_of(chat) == expected, (terminators, chunks)
 
 
-def test_several_a_match_far_away_is_found(own: Stage) -> None:
-    # Beyond the first stretch that is searched for each of them.
-    data = b"x" * 1000 + b"ab" + b"y" * 500 + b"b"
-    chat = deliver(own, (b"ab", b"b", b"zz"), data, found_terminator=note_the_match)
-    assert pieces_of(chat) == cut(data, (b"ab", b"b", b"zz"))
+def test_several_a_match_is_found_however_far_away(own: Stage) -> None:
+    # The input is searched in stretches, and a match may lie across the end of one.
+    terminators = (b"\r\n.\r\n", b"12", b"--")
+    for distance in range(600):
+        data = b"x" * distance + b"\r\n.\r\n" + b"y" * distance + b"12z"
+        chat = deliver(own, terminators, data, found_terminator=note_the_match)
+        assert pieces_of(chat) == [
+            (b"x" * distance, terminators[0]),
+            (b"y" * distance, terminators[1]),
+            (b"z", None),
+        ], distance
 
 
 @pytest.mark.parametrize(
