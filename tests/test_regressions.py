@@ -250,3 +250,43 @@ def test_a_dropped_channel_is_freed_at_once(ours: Implementation) -> None:
     del mine
     assert (map, channel()) == ({}, None)
     peer.close()
+
+
+def test_a_replaced_find_prefix_at_end_is_not_asked(implementation: Implementation) -> None:
+    asked: list[Any] = []
+    channel = implementation.asynchat.async_chat(map={})
+    channel.collect_incoming_data = asked.clear
+    channel.set_terminator(b"\r\n")
+    channel.recv = lambda size: b"\r"
+
+    def ask(*pair: Any) -> int:
+        asked.append(pair)
+        return 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(implementation.asynchat, "find_prefix_at_end", ask)
+        channel.handle_read()
+    assert asked == ([(b"\r", b"\r\n")] if implementation.is_stdlib else [])
+    assert channel.ac_in_buffer == b"\r"
+
+
+def test_a_weak_map_keeps_its_channels_for_a_pass(implementation: Implementation) -> None:
+    map: Any = weakref.WeakValueDictionary()
+    alive: list[Any] = []
+    events: list[int] = []
+
+    class Channel(implementation.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def handle_read(self) -> None:
+            events.append(self.recv(10)[0])
+            alive.clear()
+
+    peers = []
+    for letter in b"ab":
+        mine, peer = socket.socketpair()
+        peer.send(bytes([letter]))
+        alive.append(Channel(mine, map))
+        peers += [mine, peer]
+    implementation.asyncore.loop(5, False, map, 1)
+    assert len(events) == (1 if implementation.is_stdlib else 2)
+    for sock in peers:
+        sock.close()
