@@ -32,8 +32,9 @@ help: ## say what there is
 demo: $(installed) ## build the package and see it work
 	$(VENV_PYTHON) tools/demo.py
 
+# By file, because some files build the package once for all their tests.
 test: $(installed) $(VENV)/.group-test ## run the whole suite
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and types
 	$(VENV_PYTHON) -m ruff check .
