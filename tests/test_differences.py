@@ -623,8 +623,9 @@ def test_d3_poll_looks_for_urgent_data_together_with_input_only(
     assert channel.events == ["write", *([] if use_poll else ["expt"])]
 
 
-def test_d3_where_the_connect_fails_windows_says_so_in_urgent_data(
-    own: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("connecting", [True, False])
+def test_d3_windows_says_in_urgent_data_that_a_connect_failed(
+    own: Stage, monkeypatch: pytest.MonkeyPatch, connecting: bool
 ) -> None:
     asked: list[Any] = []
 
@@ -634,13 +635,13 @@ def test_d3_where_the_connect_fails_windows_says_so_in_urgent_data(
 
     channel = own.dispatcher(writable=lambda channel: True)
     fd = channel.socket.fileno()
-    channel.connected, channel.connecting = False, True
+    channel.connected, channel.connecting = False, connecting
     channel.socket = FakeSocket(fd, getsockopt=[errno.ECONNREFUSED])
     monkeypatch.setattr(own.asyncore, "os", SimpleNamespace(name="nt", strerror=os.strerror))
     monkeypatch.setattr(own.asyncore, "select", SimpleNamespace(select=note))
     own.loop()
-    assert asked == [([fd], [fd], [fd], 0)]
-    assert channel.events == ["close"]
+    assert asked == [([fd], [fd], [fd] if connecting else [], 0)]
+    assert channel.events == (["close"] if connecting else [])
 
 
 # d5: a hang-up with unread input.

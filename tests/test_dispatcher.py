@@ -255,6 +255,7 @@ def test_connecting_what_is_connected_calls_handle_connect(stage: Stage) -> None
 def test_a_connect_that_takes_time_is_waited_for(stage: Stage, answer: int) -> None:
     channel = stage.bare(handle_connect=lambda channel: None)
     channel.set_socket(FakeSocket(7, connect_ex=[answer]))
+    channel.connected = True
     channel.connect(("192.0.2.1", 7))
     assert channel.events == []
     assert (channel.connected, channel.connecting) == (False, True)
@@ -477,6 +478,13 @@ def test_send_returns_nothing_where_the_kernel_takes_none(stage: Stage) -> None:
 def test_send_to_nobody_is_a_close(stage: Stage, number: int) -> None:
     channel = stage.bare()
     channel.socket = FakeSocket(send=[failure(number)])
+    assert channel.send(b"x") == 0
+    assert channel.events == ["close"]
+
+
+def test_send_on_a_channel_that_the_program_closed_is_a_close(stage: Stage) -> None:
+    channel = stage.dispatcher()
+    channel.close()
     assert channel.send(b"x") == 0
     assert channel.events == ["close"]
 
