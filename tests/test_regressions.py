@@ -39,6 +39,33 @@ def test_a_proxy_whose_channel_closes_itself_does_not_end_the_pass(
     peer.close()
 
 
+def test_a_proxy_that_dies_during_the_pass_costs_nobody_anything(ours: Implementation) -> None:
+    map: dict[int, Any] = {}
+    alive: list[Any] = []
+    sockets: list[socket.socket] = []
+    heard: list[str] = []
+
+    class Channel(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def add_channel(self, map: Any = None) -> None:
+            self._map[self._fileno] = weakref.proxy(self)
+
+        def handle_read(self) -> None:
+            heard.append("read")
+            alive.clear()
+
+    for _ in range(2):
+        mine, peer = socket.socketpair()
+        peer.send(b"x")
+        alive.append(Channel(mine, map))
+        sockets += [mine, peer]
+    ours.asyncore.loop(5, False, map, 1)
+    assert heard == ["read"]
+    ours.asyncore.loop(0, False, map, 1)
+    assert map == {}
+    for sock in sockets:
+        sock.close()
+
+
 def test_a_channel_that_deletes_its_socket_does_not_end_the_pass(
     implementation: Implementation,
 ) -> None:

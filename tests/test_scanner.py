@@ -141,6 +141,7 @@ def test_find_prefix_at_end_of_other_kinds(implementation: Any) -> None:
     assert find(b"abc\r", memoryview(b"\r\n")) == 1
     assert find(b"xaa", b"aa") == 1
     assert find(b"x", b"y") == 0
+    assert find("x", "\r\n") == 0
     assert find(b"", b"\r\n") == 0
     assert find(b"abc", b"") == -1
     assert find("abc", "") == -1

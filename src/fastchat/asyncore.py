@@ -304,7 +304,7 @@ def _holds(map, fd, entry):
     try:
         return getattr(channel, "_fc_registration", 0) == registration
     except ReferenceError:
-        return True  # a weak proxy of what is gone: it fails when it gets its event, and is dropped
+        return False  # a weak proxy of what is gone; the next pass asks it, and drops it
 
 
 def _deliver(event, entry, map, fd, *args):
