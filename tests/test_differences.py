@@ -1569,6 +1569,13 @@ def test_d10_an_exception_of_readable_goes_to_handle_error(own: Stage) -> None:
     assert own.map
 
 
+def test_d10_a_pass_that_begins_with_an_exception_does_not_wait(own: Stage, clock: Clock) -> None:
+    # Its channel may have closed, or have got a new socket that nobody asked about yet.
+    own.dispatcher(readable=fail_with(ValueError()))
+    own.loop(timeout=30)
+    assert clock.slept == [0]
+
+
 def test_d10_an_exception_of_close_does_not_keep_the_descriptor(own: Stage) -> None:
     channel = troubled(own, "close", ValueError())
     own.loop(timeout=PATIENCE)

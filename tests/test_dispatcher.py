@@ -325,6 +325,18 @@ def test_the_outcome_of_a_connect_may_come_as_room_for_output(stage: Stage) -> N
     assert channel.events == ["connect", "write"]
 
 
+@pytest.mark.parametrize("event", ["read", "write"])
+def test_a_channel_that_calls_itself_connected_is_not_told_again(stage: Stage, event: str) -> None:
+    channel = stage.dispatcher(
+        handle_connect=lambda channel: None,
+        handle_read=lambda channel: None,
+        handle_write=lambda channel: None,
+    )
+    channel.connecting = True
+    getattr(channel, f"handle_{event}_event")()
+    assert channel.events == [event]
+
+
 def test_an_unconnected_channel_that_never_asked_is_not_told_of_a_connection(
     stage: Stage,
 ) -> None:
@@ -924,7 +936,9 @@ def test_a_loop_of_the_programs_own_hears_of_every_close(stage: Stage) -> None:
     assert channel.events == ["read", "close", "read", ValueError, "close"]
 
 
-@pytest.mark.parametrize("name", ["read", "write", "expt"])
+@pytest.mark.parametrize(
+    "name", ["read", "write", "expt", pytest.param("readwrite", marks=needs_poll)]
+)
 def test_a_channel_with_events_of_its_own_hears_of_every_close(stage: Stage, name: str) -> None:
     def event(channel: Any) -> None:
         if channel.events:
@@ -932,12 +946,12 @@ def test_a_channel_with_events_of_its_own_hears_of_every_close(stage: Stage, nam
         channel.send(b"x")
 
     sock = FakeSocket(7, send=[failure(errno.EPIPE)])
-    channel = stage.dispatcher(
-        sock, **{f"handle_{name}_event": event}, handle_close=lambda channel: None
-    )
+    hook = "handle_read_event" if name == "readwrite" else f"handle_{name}_event"
+    channel = stage.dispatcher(sock, **{hook: event}, handle_close=lambda channel: None)
     tell = getattr(stage.asyncore, "_exception" if name == "expt" else name)
-    tell(channel)
-    tell(channel)
+    flags = [select.POLLIN] if name == "readwrite" else []
+    tell(channel, *flags)
+    tell(channel, *flags)
     assert channel.events == ["close", ValueError, "close"]
 
 

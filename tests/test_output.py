@@ -480,6 +480,18 @@ def test_a_producer_behind_data_waits_for_its_turn(stage: Stage) -> None:
     assert send.taken == b"onetwo"
 
 
+def test_a_producer_may_put_another_queue_in_place(stage: Stage) -> None:
+    def replace() -> bytes:
+        chat.producer_fifo = deque([b"then"])
+        return b"first"
+
+    send = Sends()
+    chat = stage.chat(send=send)
+    chat.push_with_producer(Producer(replace))
+    send_everything(chat)
+    assert send.offered == [b"first", b"then"]
+
+
 def test_text_of_a_producer_is_encoded_with_use_encoding(stage: Stage) -> None:
     send = Sends()
     chat = stage.chat(send=send, use_encoding=True)
@@ -588,6 +600,7 @@ def test_the_data_of_a_simple_producer_may_be_replaced(stage: Stage) -> None:
         (memoryview(b"12345"), [b"1234", b"5", b""]),
         ("12345", ["1234", "5", b""]),
         ([1, 2, 3, 4, 5], [[1, 2, 3, 4], [5], b""]),
+        ([1, 2, 3, 4], [[1, 2, 3, 4], b"", b""]),
     ],
 )
 def test_a_simple_producer_cuts_whatever_slices(stage: Stage, data: Any, pieces: list[Any]) -> None:
