@@ -38,7 +38,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, NoReturn
 
 PROGRAM = Path(__file__).resolve().parent.parent / "examples" / "http_server.py"
 TIMEOUT = 20.0  # seconds, for whatever should happen at once
@@ -351,6 +352,13 @@ def running(engine: Engine, program: Path) -> Iterator[Server]:
                 server.kill()
 
 
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Interrupt once: a second signal would only break into the cleaning up."""
+    for each in INTERRUPTS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
     """Starting a process takes a moment in which an interrupt would leave it behind, unknown."""
@@ -365,7 +373,7 @@ def interrupts_held_back() -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if held:
-        raise KeyboardInterrupt
+        interrupt(held[0], None)
 
 
 # The demonstration.
@@ -444,7 +452,7 @@ def main() -> int:
     if arguments.requests < 20:
         parser.error("--requests must be 20 or more")
     for number in INTERRUPTS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
     try:
         engines = available(arguments.allow_pure)
         print(f"Running {arguments.program.name}, an asynchat program, as it is:")
@@ -459,8 +467,6 @@ def main() -> int:
         print(f"\nTHE DEMONSTRATION FAILED\n{failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        for number in INTERRUPTS:  # one is enough: another would only break into the exit
-            signal.signal(number, signal.SIG_IGN)
         print("\ninterrupted", file=sys.stderr)
         return 130
     return 0
