@@ -13,7 +13,8 @@ Rules this file keeps:
   object that a local variable keeps alive, and is used up before the next hook is called.
 * The C functions read ``data[start:end]`` and nothing else.
 * Work is linear: O(bytes * length of the terminator) at worst, where the length is at most
-  ``LONGEST``; beyond that ``bytes.find`` searches, which is linear in itself.
+  ``LONGEST``; beyond that ``bytes.find`` searches, which is linear in itself.  What may begin a
+  terminator at the end is looked for once a receive, in O(length squared) at worst.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

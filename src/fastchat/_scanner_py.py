@@ -15,7 +15,7 @@ because programs can see each of them:
   never cut by copying the rest, and nothing is searched twice.
 
 A channel whose class replaces the ``ac_in_buffer`` property with a plain attribute, and a buffer
-that is not bytes, take ``_cut_plainly`` instead, which does one piece at a time the old way.
+that is not bytes, take ``cut_plainly`` instead, which does one piece at a time the old way.
 """
 
 from __future__ import annotations
