@@ -258,6 +258,27 @@ def test_a_failing_predicate_costs_no_wait(ours: Implementation) -> None:
     peer.close()
 
 
+def test_a_predicate_that_fails_every_time_does_not_spin(ours: Implementation) -> None:
+    class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def readable(self) -> bool:
+            raise ValueError
+
+        def handle_error(self) -> None:
+            pass
+
+    mine, peer = socket.socketpair()
+    map: dict[int, Any] = {}
+    failing = Failing(mine, map)
+    waits: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ours.asyncore.time, "sleep", waits.append)
+        ours.asyncore.loop(30, False, map, 1)
+    assert len(waits) == 1
+    assert waits[0] > 0  # less than 30 where a listener of another test still rests
+    failing.close()
+    peer.close()
+
+
 def test_a_dropped_channel_is_freed_at_once(ours: Implementation) -> None:
     class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:

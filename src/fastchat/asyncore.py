@@ -251,7 +251,9 @@ def _ask(map, timeout):
             timeout = min(rests)
     asked = {}
     for fd, channel in list(map.items()):
+        registration = None
         try:
+            registration = getattr(channel, "_fc_registration", 0)
             flags = _READS if channel.readable() else 0
             if channel.writable() and not channel.accepting:
                 flags |= _WRITES
@@ -264,7 +266,8 @@ def _ask(map, timeout):
             raise
         except BaseException:
             _contain(_handle_error, channel, map, fd)
-            timeout = 0  # it may have closed, or connected again
+            if not _holds(map, fd, (channel, registration, 0)):
+                timeout = 0  # it closed, or connected again: look at the map anew
         else:
             if flags:
                 asked[fd] = channel, registration, flags
