@@ -20,7 +20,7 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
 # build, is noticed.
 venv := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
 installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)
-sources := $(wildcard src/fastchat/*.py src/fastchat/*.py[ix] src/fastchat/py.typed) \
+sources := $(wildcard src/fastchat/*.py src/fastchat/*.p[yx][ix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
 .PHONY: help demo test lint coverage asan traces linear bench bench-quick sdist-wheel clean

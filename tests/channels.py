@@ -105,7 +105,7 @@ class Stage:
         self.implementation = implementation
         self.asyncore = implementation.asyncore
         self.asynchat = implementation.asynchat
-        self.map: dict[int, Any] = {}
+        self.map: dict[int, Any] = getattr(implementation.asyncore, "channel_map", dict)()
         self._to_close = ExitStack()
 
     def __enter__(self) -> Stage:

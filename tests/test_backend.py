@@ -167,8 +167,8 @@ def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("choice", ["cython", "python"])
 def test_choose(choice: str) -> None:
-    module, name = _backend.choose(choice)
-    assert module.__name__ == SCANNERS[choice]
+    modules, name = _backend.choose(choice)
+    assert modules[0].__name__ == SCANNERS[choice]
     assert name == choice
 
 
@@ -197,8 +197,8 @@ def test_choose_nonsense(choice: str) -> None:
 @pytest.mark.parametrize("choice", ["auto", "python"])
 def test_choose_without_the_extension(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_extension(monkeypatch)
-    module, name = _backend.choose(choice)
-    assert (module.__name__, name) == (SCANNERS["python"], "python")
+    modules, name = _backend.choose(choice)
+    assert (modules[0].__name__, name) == (SCANNERS["python"], "python")
 
 
 def test_choose_an_absent_extension(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,11 +177,13 @@ CHANGED = {
 # By the word that docs/compat.md has: the lines that are here and not in 3.11.
 ADDED = {
     "asyncore": {
+        "channel_map": ["class channel_map(dict, object)"],
         "out_buffer": ["dispatcher_with_send.out_buffer = property"],
     },
     "asynchat": {
         "ac_in_buffer": ["async_chat.ac_in_buffer = property"],
         "ac_out_buffer": ["async_chat.ac_out_buffer = b''"],
+        "ac_out_coalesce": ["async_chat.ac_out_coalesce = True"],
         "data": ["simple_producer.data = property"],
         "fifo": [
             "class fifo(deque, object)",
@@ -193,7 +195,9 @@ ADDED = {
             "fifo.push(self, data)",
         ],
         "matched_terminator": ["async_chat.matched_terminator = None"],
+        "producer_fifo": ["async_chat.producer_fifo = property"],
         "refill_buffer": ["async_chat.refill_buffer(self)"],
+        "socket": ["async_chat.socket = property"],
     },
 }
 
@@ -210,6 +214,8 @@ def describe(module: ModuleType) -> Iterator[str]:
             for member, content in vars(value).items():
                 # Of the others each interpreter has its own.
                 if not member.startswith("__") or inspect.isfunction(content):
+                    if type(content).__name__ == "Refill":
+                        content = getattr(value, member)  # what a program sees
                     yield line(f"{name}.{member}", content)
 
 

@@ -224,7 +224,7 @@ def test_the_queue_is_a_deque(stage: Stage) -> None:
 
 def test_the_queue_may_be_filled_from_outside(stage: Stage) -> None:
     send = Sends()
-    chat = stage.chat(send=send)
+    chat = stage.chat(send=send, ac_out_coalesce=False)
     chat.producer_fifo.append(b"two")
     chat.producer_fifo.appendleft(b"one")
     send_everything(chat)
@@ -233,7 +233,7 @@ def test_the_queue_may_be_filled_from_outside(stage: Stage) -> None:
 
 def test_the_queue_may_be_another(stage: Stage) -> None:
     send = Sends()
-    chat = stage.chat(send=send)
+    chat = stage.chat(send=send, ac_out_coalesce=False)
     chat.producer_fifo = deque([b"one", b"two"])
     send_everything(chat)
     assert send.offered == [b"one", b"two"]
@@ -271,7 +271,7 @@ def test_writable_answers_with_the_queue_itself(stage: Stage) -> None:
 
 def test_one_piece_is_sent_for_an_event(stage: Stage) -> None:
     send = Sends()
-    chat = stage.chat(send=send)
+    chat = stage.chat(send=send, ac_out_coalesce=False)
     chat.producer_fifo.extend([b"one", b"two"])
     chat.handle_write_event()
     assert (send.offered, queue_of(chat)) == ([b"one"], [b"two"])

@@ -21,11 +21,14 @@ VARIABLE = "FASTCHAT_IMPLEMENTATION"
 CHOICES = ("auto", "cython", "python")
 
 _COMPILED = "fastchat._scanner"
-_PYTHON = "fastchat._scanner_py"
+# What the one compiled module holds, its twin has in several.
+_PYTHON = ("fastchat._scanner_py", "fastchat._channel_py", "fastchat._events_py")
 
 
-def choose(choice: str) -> tuple[ModuleType, str]:
-    """The scanner module that *choice* (one of ``CHOICES``) means, and its name.
+def choose(choice: str) -> tuple[list[ModuleType], str]:
+    """The modules that *choice* (one of ``CHOICES``) means, and its name.
+
+    They are those of the scanner, of the channels' methods, and of the loop's events.
 
     Raises ImportError where *choice* is none of them, where ``cython`` is asked for and not
     installed, and where the compiled scanner is installed and does not load.
@@ -38,7 +41,7 @@ def choose(choice: str) -> tuple[ModuleType, str]:
     compiled = choice == "cython" or (choice == "auto" and sys.implementation.name == "cpython")
     if compiled:
         try:
-            return importlib.import_module(_COMPILED), "cython"
+            module = importlib.import_module(_COMPILED)
         except ModuleNotFoundError as failure:
             if failure.name != _COMPILED:
                 raise
@@ -48,7 +51,12 @@ def choose(choice: str) -> tuple[ModuleType, str]:
                     "install a wheel that has it, or build with FASTCHAT_BUILD_EXTENSION=yes "
                     "and a C compiler"
                 ) from failure
-    return importlib.import_module(_PYTHON), "python"
+        else:
+            sys.modules.update(module.COMPANIONS)
+            methods = importlib.import_module("fastchat._channel_c")
+            module.COMPANIONS[methods.__name__] = methods
+            return [module, methods, module], "cython"
+    return [importlib.import_module(name) for name in _PYTHON], "python"
 
 
-scanner, implementation = choose(os.environ.get(VARIABLE) or "auto")
+(scanner, methods, events), implementation = choose(os.environ.get(VARIABLE) or "auto")

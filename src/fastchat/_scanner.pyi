@@ -1,5 +1,23 @@
-"""Types of the compiled scanner: those of its twin."""
+"""Types of the compiled module: those of its twins."""
 
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from fastchat._channel_py import flush as flush
+from fastchat._channel_py import flush_all as flush_all
+from fastchat._channel_py import get_terminator as get_terminator
+from fastchat._channel_py import handle_read as handle_read
+from fastchat._channel_py import handle_read_event as handle_read_event
+from fastchat._channel_py import initiate_send as initiate_send
+from fastchat._channel_py import push as push
+from fastchat._channel_py import readable as readable
+from fastchat._channel_py import recv as recv
+from fastchat._channel_py import send as send
+from fastchat._channel_py import writable as writable
+from fastchat._events_py import Entry as Entry
+from fastchat._events_py import ask_chat as ask_chat
+from fastchat._events_py import serve as serve
 from fastchat._scanner_py import as_bytes as as_bytes
 from fastchat._scanner_py import check_terminators as check_terminators
 from fastchat._scanner_py import cut_plainly as cut_plainly
@@ -7,3 +25,8 @@ from fastchat._scanner_py import drive as drive
 from fastchat._scanner_py import find_first_terminator as find_first_terminator
 from fastchat._scanner_py import find_prefix_at_end as find_prefix_at_end
 from fastchat._scanner_py import find_terminator as find_terminator
+from fastchat._state_py import State as State
+
+COMPANIONS: dict[str, ModuleType]
+
+def adopt(functions: dict[str, Callable[..., Any]]) -> None: ...

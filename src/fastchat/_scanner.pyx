@@ -17,19 +17,53 @@ Rules this file keeps:
   terminator at the end is looked for once a receive, in O(length squared) at worst.
 """
 
+import _socket as _socket_core
+import socket as _socket_module
+from collections import deque
+from errno import EWOULDBLOCK as _EWOULDBLOCK
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.string cimport memchr, memcmp
 
+from fastchat import _channel_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch
+from fastchat._channel_py import (
+    handle_read_plainly,
+    push_plainly,
+    send_piece,
+    send_queued,
+    settle,
+    writable_plainly,
+)
+from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
+from fastchat._pollers import READ as _READ
+from fastchat._pollers import WRITE as _WRITE
+from fastchat._pollers import Epoll
 from fastchat._scanner_py import (
     as_bytes,
     check_terminators,
     cut_plainly,
 )
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
+from fastchat._state_py import ABSENT, traits_of
+from fastchat._touch import touch
+
+# A process has this module once, however often a program throws fastchat out of sys.modules and
+# imports it again.  These are the modules it works with, which must then be the same.
+COMPANIONS = {
+    module.__name__: module
+    for module in (_channel_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch)
+}
 
 cdef enum:
     LONGEST = 64
     WINDOW = 128  # the first stretch of input that is searched for every one of several
+    LARGEST = 1 << 20  # the most that is received in one go without asking the socket's method
+
+cdef int READS = _READ, WRITES = _WRITE, EWOULDBLOCK = _EWOULDBLOCK
+
+
+include "_state.pxi"
 
 
 cdef Py_ssize_t _search(
@@ -184,29 +218,38 @@ def drive(channel):
     dropped.  Exceptions of the hooks leave.  Raises TypeError where the terminator is of no type
     that can be one.
     """
+    cdef State state = _state_of(channel)
+    if state is not None and state.fits(channel):
+        cut(channel, state)
+    else:
+        closes = closes_of(channel)
+        while cut_plainly(channel, closes):
+            pass
+
+
+cdef int cut(channel, State state) except -1:
+    """``drive`` for a *channel* whose buffer is in its *state*."""
     cdef Py_ssize_t start, end, piece_end, size, which = 0
+    cdef Py_ssize_t closes = state.closes
     cdef bint found, untouched, counted
     cdef bytes buffer, plain
     cdef tuple several = None
-    closes = getattr(channel, "_fc_closes", 0)
     while True:
-        state = getattr(channel, "_fc_in", None)
-        if type(state) is not bytes:
-            if not cut_plainly(channel, closes):
-                return
+        if type(state.buffer) is not bytes:
+            if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
+                return 0
             continue
-        buffer = <bytes> state
-        position = channel._fc_pos
-        start = position
+        buffer = <bytes> state.buffer
+        start = state.start
         size = PyBytes_GET_SIZE(buffer)
         if start >= size:
-            return
+            return 0
 
         # Where the piece ends, where the search goes on, and whether that is a terminator's end.
         terminator = channel.get_terminator()
         found = counted = False
         piece_end = end = size
-        if type(terminator) is bytes and terminator:
+        if type(terminator) is bytes and PyBytes_GET_SIZE(terminator):
             piece_end = _find(buffer, terminator, start, size)
             found = piece_end >= 0
             if found:
@@ -240,15 +283,16 @@ def drive(channel):
             else:
                 piece_end = end = size - _held_back(buffer, start, (plain,))
 
+        state.more = end < size
         if piece_end > start or counted:
             channel.collect_incoming_data(_slice(buffer, start, piece_end))
-            if getattr(channel, "_fc_closes", 0) != closes:
-                return
-        # The very object, not only an equal number: cheaper, and what is new is looked at anew.
-        untouched = channel._fc_in is buffer and channel._fc_pos is position
+            if state.closes != closes:
+                return 0
+        # The very object, because what is new has to be looked at anew.
+        untouched = state.buffer is buffer and state.start == start
         if found:
             if untouched:
-                channel._fc_pos = end
+                state.start = end
             else:
                 taken = terminator if counted else end - start
                 channel.ac_in_buffer = channel.ac_in_buffer[taken:]
@@ -257,20 +301,20 @@ def drive(channel):
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = several[which]
             channel.found_terminator()
-            if getattr(channel, "_fc_closes", 0) != closes:
-                return
+            if state.closes != closes:
+                return 0
         elif end < size:
             # A copy, so that a few bytes do not keep all of what was received alive.
             if untouched:
                 channel.ac_in_buffer = _slice(buffer, end, size)
             else:
                 channel.ac_in_buffer = channel.ac_in_buffer[end - size :]
-            return
+            return 0
         else:
             channel.ac_in_buffer = b""
             if counted:
                 channel.terminator = channel.terminator - (size - start)
-            return
+            return 0
 
 
 cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
@@ -278,3 +322,7 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
     if start == 0 and end == PyBytes_GET_SIZE(data):
         return data
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
+
+
+include "_channel.pxi"
+include "_events.pxi"

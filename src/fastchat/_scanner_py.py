@@ -11,7 +11,7 @@ because programs can see each of them:
   ``found_terminator`` runs, it begins behind the terminator.  An exception leaves it like that.
 * What a hook does to the buffer counts: the buffer is looked at again after every hook.
 * A closed channel gets no more input.
-* Work is linear in the bytes: the buffer is one object and an offset (``_fc_in``, ``_fc_pos``),
+* Work is linear in the bytes: the buffer is one object and an offset, in the channel's ``State``,
   never cut by copying the rest, and nothing is searched twice.
 
 A channel whose class replaces the ``ac_in_buffer`` property with a plain attribute, and a buffer
@@ -21,6 +21,9 @@ that is not bytes, take ``cut_plainly`` instead, which does one piece at a time 
 from __future__ import annotations
 
 from typing import Any
+
+from fastchat._hangups import closes_of
+from fastchat._state_py import State
 
 # The first stretch of input that is searched for every one of several terminators.
 _WINDOW = 128
@@ -139,14 +142,25 @@ def drive(channel: Any) -> None:
     dropped.  Exceptions of the hooks leave.  Raises TypeError where the terminator is of no type
     that can be one.
     """
-    closes = getattr(channel, "_fc_closes", 0)
+    state = getattr(channel, "_fc_state", None)
+    if type(state) is State and state.fits(channel):
+        cut(channel, state)
+    else:
+        closes = closes_of(channel)
+        while cut_plainly(channel, closes):
+            pass
+
+
+def cut(channel: Any, state: State) -> None:
+    """``drive`` for a *channel* whose buffer is in its *state*."""
+    closes = state.closes
     while True:
-        buffer = getattr(channel, "_fc_in", None)
+        buffer = state.buffer
         if type(buffer) is not bytes:
-            if not cut_plainly(channel, closes):
+            if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
                 return
             continue
-        start = channel._fc_pos
+        start = state.start
         size = len(buffer)
         if start >= size:
             return
@@ -155,7 +169,15 @@ def drive(channel: Any) -> None:
         terminator = channel.get_terminator()
         found = counted = False
         piece_end = end = size
-        if not terminator:
+        if type(terminator) is bytes and terminator:
+            index = buffer.find(terminator, start)
+            if index >= 0:
+                found = True
+                piece_end = index
+                end = index + len(terminator)
+            else:
+                piece_end = end = size - _held_back(buffer, start, (terminator,))
+        elif not terminator:
             pass
         elif isinstance(terminator, int):
             counted = True
@@ -174,24 +196,25 @@ def drive(channel: Any) -> None:
             else:
                 piece_end = end = size - _held_back(buffer, start, several)
         else:
-            if type(terminator) is not bytes:
-                terminator = as_bytes(terminator)
-            index = buffer.find(terminator, start)
+            plain = as_bytes(terminator)
+            index = buffer.find(plain, start)
             if index >= 0:
                 found = True
                 piece_end = index
-                end = index + len(terminator)
+                end = index + len(plain)
             else:
-                piece_end = end = size - _held_back(buffer, start, (terminator,))
+                piece_end = end = size - _held_back(buffer, start, (plain,))
 
+        state.more = end < size
         if piece_end > start or counted:
             channel.collect_incoming_data(buffer[start:piece_end])
-            if getattr(channel, "_fc_closes", 0) != closes:
+            if state.closes != closes:
                 return
-        untouched = channel._fc_in is buffer and channel._fc_pos == start
+        # The very object, because what is new has to be looked at anew.
+        untouched = state.buffer is buffer and state.start == start
         if found:
             if untouched:
-                channel._fc_pos = end
+                state.start = end
             else:
                 taken = terminator if counted else end - start
                 channel.ac_in_buffer = channel.ac_in_buffer[taken:]
@@ -200,7 +223,7 @@ def drive(channel: Any) -> None:
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = matched
             channel.found_terminator()
-            if getattr(channel, "_fc_closes", 0) != closes:
+            if state.closes != closes:
                 return
         elif end < size:
             # A copy, so that a few bytes do not keep all of what was received alive.

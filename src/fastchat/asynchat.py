@@ -12,10 +12,10 @@ terminator: what stands before it goes to ``collect_incoming_data``, its end is 
 
 Rules this file keeps:
 
-* Every method is an ordinary method, found on the instance at each call; the compiled code is
-  functions that they call.
-* ``ac_in_buffer`` is a property over one received object and an offset (``_fc_in``, ``_fc_pos``),
-  so that a buffer of many lines is not copied once for each of them.
+* ``async_chat`` is an ordinary class.  The methods of its hot path are compiled functions, or their
+  twins in Python; all are found on the instance at each call, and can be overridden like any.
+* ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over a small object, the
+  channel's state, on which that path works.
 
 The signatures carry no annotations because programs compare them with the standard library's;
 the types are in ``asynchat.pyi``.
@@ -23,8 +23,10 @@ the types are in ``asynchat.pyi``.
 
 from collections import deque
 
-from fastchat import asyncore
+from fastchat import _properties, asyncore
+from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
+from fastchat._refill import Refill as _Refill
 
 find_prefix_at_end = _scanner.find_prefix_at_end
 
@@ -41,6 +43,9 @@ class async_chat(asyncore.dispatcher):
     ac_in_buffer_size = 65536
     ac_out_buffer_size = 65536
 
+    # Whether what is pushed while input is delivered, or waits in small pieces, may leave together.
+    ac_out_coalesce = True
+
     # Whether str is encoded where a producer or set_terminator() gives it, and how.
     use_encoding = 0
     encoding = "latin-1"
@@ -55,33 +60,23 @@ class async_chat(asyncore.dispatcher):
             if sock is not None:
                 raise TypeError("sock and conn are two names of one argument; give one of them")
             sock = conn
-        self.ac_in_buffer = b""
+        state = self._fc_own_state()
         self.incoming = []
-        self.producer_fifo = fifo() if _refills(self) else deque()
+        if state.fits(self) and not state.refills(self):
+            state.buffer = b""
+            state.start = 0
+            state.fifo = None  # a deque takes more memory than all the rest: made when needed
+        else:
+            self.ac_in_buffer = b""
+            self.producer_fifo = fifo() if state.refills(self) else deque()
         # Last, because joining the map makes the channel visible to other threads' loops.
         asyncore.dispatcher.__init__(self, sock, map)
 
     # Input.
 
-    def _fc_get_in_buffer(self):
-        if self._fc_pos:
-            self._fc_in = self._fc_in[self._fc_pos :]
-            self._fc_pos = 0
-        return self._fc_in
-
-    def _fc_set_in_buffer(self, data):
-        self._fc_in = data
-        self._fc_pos = 0
-
-    def _fc_del_in_buffer(self):
-        del self._fc_in, self._fc_pos
-
-    ac_in_buffer = property(
-        _fc_get_in_buffer,
-        _fc_set_in_buffer,
-        _fc_del_in_buffer,
-        "Input that no hook has seen yet, as bytes.",
-    )
+    _fc_own_state = _properties.own_state
+    ac_in_buffer = _properties.ac_in_buffer
+    socket = _properties.socket
 
     def collect_incoming_data(self, data):
         """Take *data* (bytes), part of what stands before the terminator.  Override it."""
@@ -123,26 +118,13 @@ class async_chat(asyncore.dispatcher):
             raise ValueError(f"the number of received bytes must be positive, not {term}")
         self.terminator = term
 
-    def get_terminator(self):
-        """What ``set_terminator`` set; for an int, how many bytes of it are still to come."""
-        return self.terminator
-
-    def handle_read(self):
-        """Receive once, and deliver what can be delivered."""
-        closes = getattr(self, "_fc_closes", 0)
-        try:
-            data = self.recv(self.ac_in_buffer_size)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.handle_error()
-            return
-        if getattr(self, "_fc_closes", 0) != closes:
-            return
-        self.ac_in_buffer = self.ac_in_buffer + data
-        _scanner.drive(self)
+    get_terminator = _methods.get_terminator
+    handle_read = _methods.handle_read
+    readable = _methods.readable
 
     # Output.
+
+    producer_fifo = _properties.producer_fifo
 
     def handle_write(self):
         self.initiate_send()
@@ -150,149 +132,34 @@ class async_chat(asyncore.dispatcher):
     def handle_close(self):
         self.close()
 
-    def push(self, data):
-        """Queue *data* and send what can be sent at once.
-
-        Raises TypeError unless *data* is bytes, bytearray or memoryview.
-        """
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(
-                f"data argument must be byte-ish ({type(data)!r}): "
-                "push() takes bytes, bytearray or memoryview"
-            )
-        size = self.ac_out_buffer_size
-        if len(data) > size:
-            for start in range(0, len(data), size):
-                self.producer_fifo.append(data[start : start + size])
-        else:
-            self.producer_fifo.append(data)
-        self.initiate_send()
+    push = _methods.push
 
     def push_with_producer(self, producer):
         """Queue *producer*: its ``more()`` gives bytes or another producer, nothing at its end."""
         self.producer_fifo.append(producer)
         self.initiate_send()
 
-    def readable(self):
-        return 1
-
-    def writable(self):
-        if _refills(self) and self.ac_out_buffer:
-            return True
-        return self.producer_fifo or (not self.connected)
+    writable = _methods.writable
 
     def close_when_done(self):
         """Close the channel when everything that is queued now has been sent."""
         self.producer_fifo.append(None)
 
-    def initiate_send(self):
-        """Send one piece of what is queued, at most ``ac_out_buffer_size`` bytes."""
-        if _refills(self):
-            _send_refilled(self)
-            return
-        size = self.ac_out_buffer_size
-        entry, piece = _next_piece(self, size)
-        if entry is None:
-            return
-        if self.use_encoding and isinstance(piece, str):
-            piece = bytes(piece, self.encoding)
-        try:
-            sent = self.send(piece)
-        except OSError:
-            self.handle_error()
-            return
-        if sent:
-            if sent >= len(piece) and len(entry) <= size:
-                del self.producer_fifo[0]
-            else:
-                self.producer_fifo[0] = entry[sent:]
+    initiate_send = _methods.initiate_send
 
     def discard_buffers(self):
         """Forget all input, and all output that is not sent yet."""
         self.ac_in_buffer = b""
         del self.incoming[:]
         self.producer_fifo.clear()
-        if _refills(self):
+        state = self._fc_state
+        if state is not None and state.refills(self):
             self.ac_out_buffer = b""
 
-    # Output as it was up to Python 2.5, and is in the documentation of 2.6.  Only a class that
-    # overrides refill_buffer() works this way; for all others nothing below is ever called.
+    # Output as it was up to Python 2.5.
 
     ac_out_buffer = b""
-
-    def refill_buffer(self):
-        """Move one piece from ``producer_fifo`` to the end of ``ac_out_buffer``.
-
-        Calls ``more()`` of the producer at the head, and goes on to the next where it has nothing
-        left.  Closes the channel at the end that ``close_when_done`` set.
-        """
-        while self.producer_fifo:
-            head = self.producer_fifo[0]
-            if head is None:
-                if not self.ac_out_buffer:
-                    del self.producer_fifo[0]
-                    asyncore._hang_up(self)
-                return
-            if isinstance(head, (bytes, bytearray, memoryview)):
-                del self.producer_fifo[0]
-                self.ac_out_buffer = self.ac_out_buffer + head
-                return
-            data = head.more()
-            if data:
-                self.ac_out_buffer = self.ac_out_buffer + data
-                return
-            del self.producer_fifo[0]
-
-
-def _next_piece(channel, size):
-    """What *channel* is to send next, at most *size* of it: the entry of its queue, and the piece.
-
-    Producers at the head are asked until one gives data; ``(None, None)`` where nothing is left,
-    or where the end that ``close_when_done`` set was reached.
-    """
-    queue = channel.producer_fifo
-    while queue and channel.connected:
-        entry = queue[0]
-        if not entry:
-            del queue[0]
-            if entry is None:
-                asyncore._hang_up(channel)
-                break
-        try:
-            return entry, entry[:size]
-        except TypeError:  # not data, so a producer; what it gives may be another one
-            produced = entry.more()
-        queue = channel.producer_fifo  # more() may have put another one in its place
-        if produced:
-            queue.appendleft(produced)
-        else:
-            del queue[0]
-    return None, None
-
-
-_STOCK_REFILL = async_chat.refill_buffer
-
-
-def _refills(channel):
-    """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
-    return getattr(
-        type(channel), "refill_buffer", _STOCK_REFILL
-    ) is not _STOCK_REFILL or "refill_buffer" in getattr(channel, "__dict__", ())
-
-
-def _send_refilled(channel):
-    """``initiate_send`` for a channel that overrides ``refill_buffer``."""
-    size = channel.ac_out_buffer_size
-    if len(channel.ac_out_buffer) < size:
-        channel.refill_buffer()
-    if channel.ac_out_buffer and channel.connected:
-        try:
-            sent = channel.send(channel.ac_out_buffer[:size])
-        except OSError:
-            channel.handle_error()
-            return
-        if sent:
-            channel.ac_out_buffer = channel.ac_out_buffer[sent:]
+    refill_buffer = _Refill()
 
 
 class simple_producer:

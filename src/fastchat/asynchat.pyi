@@ -25,6 +25,7 @@ def find_prefix_at_end(haystack: str, needle: str) -> int: ...
 class async_chat(asyncore.dispatcher):
     ac_in_buffer_size: int
     ac_out_buffer_size: int
+    ac_out_coalesce: bool
     use_encoding: bool | int
     encoding: str
     # A property; a subclass may hide it behind an attribute of its own.

@@ -30,7 +30,7 @@ import socket
 import sys
 import time
 import warnings
-from errno import (
+from errno import (  # noqa: F401 (programs take them from here)
     EAGAIN,
     EALREADY,
     EBADF,
@@ -46,16 +46,28 @@ from errno import (
     errorcode,
 )
 
+from fastchat._backend import methods as _methods
+from fastchat._hangups import DISCONNECTED as _DISCONNECTED
+from fastchat._hangups import closes_of as _closes
+from fastchat._hangups import count as _count
+from fastchat._hangups import forget_hang_up as _forget_hang_up
+from fastchat._hangups import hang_up as _hang_up
+from fastchat._hangups import is_closed as _is_closed
+from fastchat._hangups import remember as _remember
+from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
+from fastchat._touch import touch as _touch
+from fastchat._touch import watch_of as _watch_of
+from fastchat._touch import watches as _watches
+from fastchat._watch import ChannelMap as _ChannelMap
+from fastchat._watch import release as _release
+from fastchat._watch import watch_over as _watch_over
 
 try:
     from fcntl import ioctl as _ioctl
     from termios import FIONREAD as _FIONREAD
 except ImportError:  # Windows, which has no poll() either and so no use for them
     _ioctl = _FIONREAD = None
-
-# Errors of recv() and send() that mean the connection is gone rather than that something broke.
-_DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF})
 
 # Errors of accept() that mean the client thought better of it, or was never there.
 _NOTHING_TO_ACCEPT = frozenset({EWOULDBLOCK, EAGAIN, ECONNABORTED})
@@ -70,8 +82,10 @@ _REST = 0.5
 # How much dispatcher_with_send offers to one send(), in bytes.
 _SEND_SIZE = 65536
 
+channel_map = _ChannelMap
+
 if "socket_map" not in globals():  # importlib.reload() must not forget the open channels
-    socket_map = {}
+    socket_map = channel_map()
 
 
 class ExitNow(Exception):
@@ -104,6 +118,9 @@ def read(obj):
         raise
     except BaseException:
         obj.handle_error()
+
+
+_STOCK_READ = read
 
 
 def write(obj):
@@ -150,66 +167,29 @@ def readwrite(obj, flags):
             obj.handle_expt_event()
         if gone and not _is_over(obj, registration):
             _hang_up(obj)
-    except OSError as failure:
-        if failure.errno in _DISCONNECTED:
-            if not _was_told(obj):
-                _hang_up(obj)
-                return
-            if _is_closed(obj):
-                return
-        obj.handle_error()
     except _reraised_exceptions:
         raise
-    except BaseException:
-        obj.handle_error()
+    except BaseException as failure:
+        _fail(obj, failure)
 
 
-def _hang_up(channel):
-    """Tell *channel* that its connection is gone, unless it was told and has closed."""
-    if _was_told(channel) and _is_closed(channel):
-        return
-    _remember(channel, "_fc_hung_up", getattr(channel, "socket", None) or channel)
-    channel.handle_close()
+_STOCK_READWRITE = readwrite
 
 
-def _forget_hang_up(channel):
-    """A new event begins: a channel that outlived a hang-up is told of the next."""
-    if _was_told(channel) and not _is_closed(channel):
-        channel._fc_hung_up = None
+def _fail(channel, failure):
+    """Hand *failure*, which is being handled, to *channel*: as a hang-up, where it means one."""
+    if isinstance(failure, OSError) and failure.errno in _DISCONNECTED:
+        if not _was_told(channel):
+            _hang_up(channel)
+            return
+        if _is_closed(channel):
+            return
+    channel.handle_error()
 
 
 def _is_over(channel, registration):
     """Whether the event being handed out no longer concerns *channel*."""
     return _was_told(channel) or getattr(channel, "_fc_registration", None) != registration
-
-
-def _was_told(channel):
-    """Whether ``handle_close`` was called in this event, or before the channel closed."""
-    return getattr(channel, "_fc_hung_up", None) is not None
-
-
-def _is_closed(channel):
-    """Whether *channel* was closed and has no new socket yet."""
-    closed = getattr(channel, "_fc_closed", None)
-    return closed is not None and closed is getattr(channel, "socket", None)
-
-
-def _remember(channel, name, value):
-    """Set an attribute of *channel*, where it has room for one."""
-    try:
-        setattr(channel, name, value)
-    except AttributeError:
-        pass  # a class of its own, with __slots__, that borrows the methods of dispatcher
-
-
-def _count(channel, name):
-    """Add one to a counter of *channel*."""
-    _remember(channel, name, getattr(channel, name, 0) + 1)
-
-
-def _closes(channel):
-    """How often *channel* was closed."""
-    return getattr(channel, "_fc_closes", 0)
 
 
 def _unread(channel):
@@ -240,6 +220,19 @@ def _ask(map, timeout):
     flags)``, and *timeout* (seconds or None), shortened to the end of the first rest of a
     listener.
     """
+    timeout = _until_rest_ends(timeout)
+    asked = {}
+    for fd, channel in list(map.items()):
+        answer = _ask_one(channel, map, fd)
+        if answer[2]:
+            asked[fd] = answer
+        elif answer[2] is None and not _holds(map, fd, answer):
+            timeout = 0  # it closed, or connected again: look at the map anew
+    return asked, timeout
+
+
+def _until_rest_ends(timeout):
+    """*timeout* (seconds or None), shortened to the end of the first rest of a listener."""
     if _resting:
         now = time.monotonic()
         # Copied first, because the listener of another thread's loop may join at any moment.
@@ -249,29 +242,30 @@ def _ask(map, timeout):
         rests = [end - now for end in list(_resting.values())]
         if rests and (timeout is None or timeout > min(rests)):
             timeout = min(rests)
-    asked = {}
-    for fd, channel in list(map.items()):
-        registration = None
-        try:
-            registration = getattr(channel, "_fc_registration", 0)
-            flags = _READS if channel.readable() else 0
-            if channel.writable() and not channel.accepting:
-                flags |= _WRITES
-            if _resting and _rests(channel):
-                flags &= ~_READS
-            if flags and _wants_urgent(channel):
-                flags |= _URGENT
-            registration = getattr(channel, "_fc_registration", 0)
-        except _reraised_exceptions:
-            raise
-        except BaseException:
-            _contain(_handle_error, channel, map, fd)
-            if not _holds(map, fd, (channel, registration, 0)):
-                timeout = 0  # it closed, or connected again: look at the map anew
-        else:
-            if flags:
-                asked[fd] = channel, registration, flags
-    return asked, timeout
+    return timeout
+
+
+def _ask_one(channel, map, fd):
+    """Ask *channel* what it waits for: ``(channel, registration, flags)``.
+
+    Where asking fails, ``handle_error`` is called, and the flags are None.
+    """
+    registration = None
+    try:
+        registration = getattr(channel, "_fc_registration", 0)
+        flags = _READS if channel.readable() else 0
+        if channel.writable() and not channel.accepting:
+            flags |= _WRITES
+        if _resting and _rests(channel):
+            flags &= ~_READS
+        if flags and _wants_urgent(channel):
+            flags |= _URGENT
+        return channel, getattr(channel, "_fc_registration", 0), flags
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        _contain(_handle_error, channel, map, fd)
+        return channel, registration, None
 
 
 def _rests(channel):
@@ -286,14 +280,13 @@ def _wants_urgent(channel):
     The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
     ready for ever.
     """
-    kind = channel.__class__
-    if (
-        getattr(kind, "handle_expt", None) is not _STOCK_EXPT
-        or getattr(kind, "handle_expt_event", None) is not _STOCK_EXPT_EVENT
-    ):
-        return True
-    own = getattr(channel, "__dict__", ())
-    if "handle_expt" in own or "handle_expt_event" in own:
+    try:
+        if (
+            channel.handle_expt.__func__ is not _STOCK_EXPT
+            or channel.handle_expt_event.__func__ is not _STOCK_EXPT_EVENT
+        ):
+            return True
+    except AttributeError:  # it is no dispatcher, or has something else than methods there
         return True
     # Windows reports a refused connection here and nowhere else.
     return os.name == "nt" and channel.connecting
@@ -325,6 +318,21 @@ def _contain(handler, channel, map, fd, *args):
     except BaseException:
         _quietly(lambda: channel.log_info(_failure_of(channel), "error"))
         _drop(channel, map, fd)
+
+
+def _settle_failure(channel, map, fd, is_poll2):
+    """Hand the exception being handled to *channel*, whose event the pass handed out itself."""
+    failure = sys.exc_info()[1]
+    if isinstance(failure, _reraised_exceptions):
+        raise failure
+    if is_poll2:
+        _contain(_fail, channel, map, fd, failure)
+    else:
+        _contain(_call_handle_error, channel, map, fd)
+
+
+def _call_handle_error(channel):
+    channel.handle_error()
 
 
 def _failure_of(channel):
@@ -369,18 +377,24 @@ def _quietly(function):
 
 
 def poll(timeout=0.0, map=None):
-    """Make one pass over *map* with ``select``.
+    """Make one pass over *map* in the manner of ``select``.
 
     Waits at most *timeout* seconds for an event.  All input is handed out first, then all room
     for output, then urgent data.
-
-    Raises ValueError where a descriptor is too large for ``select`` (1,024 and more on most
-    systems), as CPython 3.11 does.
     """
     if map is None:
         map = socket_map
     if not map:
         return
+    watch = _watch_over(map, globals(), False)
+    if watch is None:
+        _select_once(timeout, map)
+    else:
+        watch.make_pass(timeout, False, True)
+
+
+def _select_once(timeout, map):
+    """``poll`` for a map of which nothing is kept."""
     asked, timeout = _ask(map, timeout)
     if not asked:
         time.sleep(timeout)
@@ -399,6 +413,11 @@ def poll(timeout=0.0, map=None):
             if _holds(map, fd, asked[fd]):  # the death of another may have closed it
                 _bury(asked[fd][0], map, fd)
         return
+    _hand_out_sets(asked, readable, writable, urgent, map)
+
+
+def _hand_out_sets(asked, readable, writable, urgent, map):
+    """Hand out what ``select`` found, to those who were *asked*: input first, urgent data last."""
     for fd in readable:
         _deliver(read, asked[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
@@ -430,6 +449,15 @@ def poll2(timeout=0.0, map=None):
         map = socket_map
     if not map:
         return
+    watch = _watch_over(map, globals(), False)
+    if watch is None:
+        _poll_once(timeout, map)
+    else:
+        watch.make_pass(timeout, True, True)
+
+
+def _poll_once(timeout, map):
+    """``poll2`` for a map of which nothing is kept."""
     asked, timeout = _ask(map, timeout)
     pollster = select.poll()
     for fd, (channel, _, flags) in asked.items():
@@ -440,9 +468,14 @@ def poll2(timeout=0.0, map=None):
             _bury(channel, map, fd)
             timeout = 0
     for fd, flags in pollster.poll(None if timeout is None else int(timeout * 1000)):
-        _deliver(readwrite, asked[fd], map, fd, flags)
-        if flags & select.POLLNVAL and _holds(map, fd, asked[fd]):
-            _drop(asked[fd][0], map, fd)
+        _hand_out_flags(asked[fd], map, fd, flags)
+
+
+def _hand_out_flags(answer, map, fd, flags):
+    """Hand out what ``poll`` found for *fd*, to whom gave *answer*."""
+    _deliver(readwrite, answer, map, fd, flags)
+    if flags & select.POLLNVAL and _holds(map, fd, answer):
+        _drop(answer[0], map, fd)
 
 
 poll3 = poll2  # its name in the days when poll2 was another function
@@ -458,13 +491,57 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
     if map is None:
         map = socket_map
     make_pass = poll2 if use_poll and hasattr(select, "poll") else poll
-    if count is None:
-        while map:
-            make_pass(timeout, map)
-    else:
-        while map and count > 0:
-            make_pass(timeout, map)
-            count -= 1
+    is_stock = make_pass in _STOCK_PASSES
+    is_first = True
+    # Registrations in a plain dict are kept while the outermost loop over it runs.
+    is_outermost = _watch_of(map) is None and type(map) is dict
+    try:
+        while map and (count is None or count > 0):
+            watch = None
+            if is_stock:
+                watch = _watch_over(map, globals(), count is None or count > 1)
+            if watch is None:
+                make_pass(timeout, map)
+            else:
+                watch.make_pass(timeout, make_pass is poll2, is_first)
+                is_first = False
+            if count is not None:
+                count -= 1
+    finally:
+        if is_outermost or not map:
+            _release(map)
+
+
+_STOCK_PASSES = (poll, poll2)
+
+
+def _is_plain(is_poll2):
+    """Whether what hands out events is what this module has, so that a pass may do it itself."""
+    return readwrite is _STOCK_READWRITE if is_poll2 else read is _STOCK_READ
+
+
+def _is_tracked(channel):
+    """Whether *channel* has stock predicates, and so has to be asked only when it was touched."""
+    kind = type(channel)
+    if kind.__getattribute__ is not object.__getattribute__ or not issubclass(kind, dispatcher):
+        return False
+    try:
+        readable, writable = channel.readable.__func__, channel.writable.__func__
+    except AttributeError:
+        return False
+    if readable not in _STOCK_READABLES or (_resting and _rests(channel)):
+        return False
+    if writable is dispatcher.writable:
+        return True
+    if writable is dispatcher_with_send.writable:
+        return type(getattr(channel, "_fc_output", None)) is _Output
+    state = channel._fc_state
+    return (
+        writable is _methods.writable
+        and state is not None
+        and state.fits(channel)
+        and not state.refills(channel)
+    )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -500,6 +577,8 @@ class dispatcher:
     _fc_rest = None
     # Whether it has an ac_in_buffer from which input is delivered.
     _fc_delivers = False
+    # What an async_chat keeps of its input and output.
+    _fc_state = None
     # Whether the last accept() found the process out of descriptors or memory.
     _fc_accept_failing = False
 
@@ -541,6 +620,8 @@ class dispatcher:
         if map is None:
             map = self._map
         map[self._fileno] = self
+        if type(map) is dict and id(map) in _watches:
+            _watches[id(map)].note(self._fileno)
 
     def del_channel(self, map=None):
         """Leave *map*, by default the one given to ``__init__``."""
@@ -550,6 +631,8 @@ class dispatcher:
             map = self._map
         if fd in map and not _belongs_to_another(map[fd], self):
             del map[fd]
+            if type(map) is dict and id(map) in _watches:
+                _watches[id(map)].forget(fd)
         self._fileno = None
 
     def create_socket(self, family=socket.AF_INET, type=socket.SOCK_STREAM):
@@ -589,6 +672,7 @@ class dispatcher:
     def listen(self, num):
         """Accept connections; *num* is the backlog, at most 5 on Windows."""
         self.accepting = True
+        _touch(self)
         if os.name == "nt" and num > 5:
             num = 5
         return self.socket.listen(num)
@@ -644,49 +728,22 @@ class dispatcher:
             self._fc_accept_failing = False
         return conn, addr
 
-    def send(self, data):
-        """Send what the kernel takes of *data* (bytes-like); returns how many bytes that was.
-
-        Returns 0 when it takes none now, and when the connection is gone: ``handle_close`` has
-        then been called.  Raises OSError for any other failure.
-        """
-        try:
-            return self.socket.send(data)
-        except OSError as failure:
-            if failure.errno == EWOULDBLOCK:
-                return 0
-            if failure.errno in _DISCONNECTED:
-                _hang_up(self)
-                return 0
-            raise
-
-    def recv(self, buffer_size):
-        """Receive at most *buffer_size* bytes.
-
-        Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
-        Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
-        """
-        try:
-            data = self.socket.recv(buffer_size)
-        except OSError as failure:
-            if failure.errno not in _DISCONNECTED:
-                raise
-            data = b""
-        if not data:
-            _hang_up(self)
-            return b""
-        return data
+    send = _methods.send
+    recv = _methods.recv
 
     def close(self):
         """Leave the map and close the socket, at once; what was to be sent is dropped."""
+        sock = self.socket  # for an async_chat, what it pushed before is sent first
         _count(self, "_fc_closes")
-        _remember(self, "_fc_closed", self.socket)
+        _remember(self, "_fc_closed", sock)
         if getattr(self, "_fc_delivers", False):
             self.ac_in_buffer = self.ac_in_buffer[:0]  # no hook sees it any more
+            self._fc_own_state().closes += 1
         self.connected = False
         self.accepting = False
         self.connecting = False
-        _remember(self, "_fc_rest", None)
+        if getattr(self, "_fc_rest", None) is not None:
+            self._fc_rest = None
         self.del_channel()
         if self.socket is not None:
             try:
@@ -708,26 +765,7 @@ class dispatcher:
 
     # What the loop calls.
 
-    def handle_read_event(self):
-        """The descriptor is readable: a connection to take, a connect that is done, or input."""
-        _forget_hang_up(self)  # for loops that call this rather than read()
-        if self.accepting:
-            rest = getattr(self, "_fc_rest", None)
-            try:
-                self.handle_accept()
-            except TypeError:
-                # "sock, addr = self.accept()" is how most programs write it, and an accept that
-                # found no descriptor left must not cost them the listener.
-                if getattr(self, "_fc_rest", None) == rest:
-                    raise
-        elif not self.connected:
-            closes = _closes(self)
-            if self.connecting:
-                self.handle_connect_event()
-            if _closes(self) == closes:
-                self.handle_read()
-        else:
-            self.handle_read()
+    handle_read_event = _methods.handle_read_event
 
     def handle_connect_event(self):
         """A connect is done; raises OSError where it failed."""
@@ -807,6 +845,14 @@ class dispatcher:
         self.close()
 
 
+# What an async_chat that waits for nothing unusual has.
+_STOCK_CHAT = (
+    _methods.readable,
+    _methods.writable,
+    dispatcher.handle_expt,
+    dispatcher.handle_expt_event,
+)
+_STOCK_READABLES = (dispatcher.readable, _methods.readable)
 _STOCK_EXPT = dispatcher.handle_expt
 _STOCK_EXPT_EVENT = dispatcher.handle_expt_event
 
@@ -858,12 +904,14 @@ class dispatcher_with_send(dispatcher):
     @out_buffer.setter
     def out_buffer(self, data):
         self._fc_output = _Output(data) if type(data) is bytes else data
+        _touch(self)
 
     def initiate_send(self):
         """Offer up to 64 KiB of ``out_buffer`` to ``dispatcher.send``."""
         output = getattr(self, "_fc_output", None)
         if type(output) is _Output:
             output.drop(dispatcher.send(self, output.head(_SEND_SIZE)) or 0)
+            _touch(self)
         else:
             sent = dispatcher.send(self, self.out_buffer[:_SEND_SIZE])
             self.out_buffer = self.out_buffer[sent:]
@@ -899,7 +947,8 @@ def compact_traceback():
     frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
-        frames.append((code.co_filename, code.co_name, str(trace.tb_lineno)))
+        # Compiled functions have the name of their module before their own.
+        frames.append((code.co_filename, code.co_name.rpartition(".")[2], str(trace.tb_lineno)))
         trace = trace.tb_next
     return frames[-1], kind, value, " ".join(f"[{'|'.join(frame)}]" for frame in frames)
 

@@ -62,6 +62,8 @@ class _Channel(_Reads, _Writes, _Excepts, Protocol):
 _DISCONNECTED: frozenset[int]
 _reraised_exceptions: tuple[type[BaseException], ...]
 
+class channel_map(dict[int, Any]): ...
+
 socket_map: dict[int, Any]
 
 class ExitNow(Exception): ...

@@ -1,0 +1,573 @@
+# The methods of channels through which every byte goes.  The twin is _channel_py.py, which has the
+# rules of held output; what is not compiled is called there.
+#
+# Real sockets are received from and sent to without the detour over their Python methods.  That
+# is done only for a socket of exactly the standard class, whose methods nobody has replaced, and
+# only as long as it succeeds: whatever else the kernel says is left to the method, which makes the
+# proper exception of it, or waits if it is a blocking socket.
+
+cdef extern from *:
+    """
+    #if defined(__unix__) || defined(__APPLE__)
+    #include <errno.h>
+    #include <sys/socket.h>
+    #endif
+    #if defined(MSG_DONTWAIT)
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #define FASTCHAT_DIRECT 1
+    static Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
+    { return recv(fd, data, size, MSG_DONTWAIT); }
+    static Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
+    { return send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); }
+    static int fastchat_is_later(void)
+    { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+    #else
+    #define FASTCHAT_DIRECT 0
+    static Py_ssize_t fastchat_recv(int fd, void *data, size_t size) { return -1; }
+    static Py_ssize_t fastchat_send(int fd, const void *data, size_t size) { return -1; }
+    static int fastchat_is_later(void) { return 1; }
+    #endif
+    static unsigned int fastchat_version_of(PyObject *type)
+    { return ((PyTypeObject *) type)->tp_version_tag; }
+    /* What *channel* has as *name*, if that is a plain method of its class; else NULL. */
+    static PyObject *fastchat_method(PyObject *channel, PyObject *name)
+    {
+        PyObject *method = NULL;
+        int is_plain;
+    #if PY_VERSION_HEX < 0x030D0000  /* spares making an object of the method, 30 ns */
+        is_plain = _PyObject_GetMethod(channel, name, &method);
+        Py_XDECREF(method);
+    #else
+        method = PyObject_GetAttr(channel, name);
+        is_plain = method != NULL && PyMethod_Check(method);
+        Py_XDECREF(method);
+        if (is_plain)
+            method = PyMethod_GET_FUNCTION(method);
+    #endif
+        if (method == NULL)
+            PyErr_Clear();
+        return is_plain ? method : NULL;
+    }
+    /* Whether attributes of *object* are looked up the way of most objects. */
+    static int fastchat_is_ordinary(PyObject *object)
+    { return Py_TYPE(object)->tp_getattro == PyObject_GenericGetAttr; }
+    /* The first member of a socket object, in all versions of CPython so far. */
+    static int fastchat_fd_of(PyObject *sock)
+    { return *(int *) ((char *) sock + sizeof(PyObject)); }
+    """
+    bint FASTCHAT_DIRECT
+    Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
+    Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
+    bint fastchat_is_later()
+    unsigned int fastchat_version_of(object kind)
+    PyObject *fastchat_method(object channel, object name)
+    bint fastchat_is_ordinary(object object)
+    int fastchat_fd_of(object sock)
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
+    object PyErr_SetFromErrno(object kind)
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+# The class of sockets, and the version it had when its methods were last found to be its own: a
+# class gets another version when anybody assigns to it.
+cdef object _Socket = _socket_module.socket
+cdef unsigned int _socket_version = 0
+cdef bint _socket_is_plain = False
+
+cdef bint _find_fd_in_sockets() except -1:
+    """Whether the descriptor of a socket is where it is thought to be."""
+    if not FASTCHAT_DIRECT:
+        return False
+    try:
+        with _Socket() as one, _Socket() as other:
+            return all([fastchat_fd_of(sock) == sock.fileno() for sock in (one, other)])
+    except OSError:  # no descriptor left, or no network
+        return False
+
+
+# Asking a socket for it costs a method call, 40 ns twice a line.
+cdef bint _fd_is_in_sockets = _find_fd_in_sockets()
+
+
+# Where input is received.  What is short is copied from there, which costs less than to allocate
+# and to shrink what could have been long; what is long takes it along.
+cdef PyObject *_room = NULL
+
+# The channels that hold output at this moment, each once.
+cdef list _holding = []
+
+
+cdef bint _is_plain_socket(sock) except -1:
+    """Whether *sock* is a socket of the system, with the methods that it was born with."""
+    global _socket_version, _socket_is_plain
+    if type(sock) is not _Socket:
+        return False
+    if fastchat_version_of(_Socket) != _socket_version or _socket_version == 0:
+        _socket_is_plain = FASTCHAT_DIRECT and all([
+            getattr(_Socket, name) is getattr(_socket_core.socket, name)
+            for name in ("recv", "send", "fileno")
+        ])
+        _socket_version = fastchat_version_of(_Socket)
+    return _socket_is_plain
+
+
+cdef _socket_to_use(channel, State state):
+    """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
+    if state is None or state.held is not None or state.socket is ABSENT:
+        return channel.socket
+    return state.socket if state.fits(channel) else channel.socket
+
+
+cdef bytes _receive(sock, Py_ssize_t size):
+    """What a plain *sock* has, at most *size* bytes; None where its own method has to be asked."""
+    global _room
+    cdef int fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+    cdef Py_ssize_t count
+    cdef object data
+    if fd < 0:
+        return None
+    if _room == NULL or PyBytes_GET_SIZE(<object> _room) != size:
+        Py_XDECREF(_room)
+        _room = NULL
+        data = PyBytes_FromStringAndSize(NULL, size)
+        Py_INCREF(data)
+        _room = <PyObject *> data
+        data = None
+    count = fastchat_recv(fd, PyBytes_AS_STRING(<object> _room), size)
+    if count < 0:
+        if fastchat_is_later():
+            return None
+        PyErr_SetFromErrno(OSError)
+    if count <= size // 4:
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object> _room), count)
+    _PyBytes_Resize(&_room, count)
+    data = <object> _room
+    Py_DECREF(data)
+    _room = NULL
+    return <bytes> data
+
+
+# Input.
+
+
+cpdef handle_read_event(self):
+    """The descriptor is readable: a connection to take, a connect that is done, or input."""
+    cdef State state = _state_of(self)
+    if self.connected and state is not None and not state.told and not self.accepting:
+        self.handle_read()
+    else:
+        _channel_py.handle_read_event(self)
+
+
+cpdef recv(self, buffer_size):
+    """Receive at most *buffer_size* bytes.
+
+    Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
+    Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
+    """
+    cdef Py_ssize_t size = 0
+    sock = _socket_to_use(self, _state_of(self))
+    data = None
+    try:
+        if type(buffer_size) is int and _is_plain_socket(sock):
+            size = min(buffer_size, LARGEST + 1)
+            if 0 < size <= LARGEST:
+                data = _receive(sock, size)
+        if data is None:
+            data = sock.recv(buffer_size)
+    except OSError as failure:
+        if not means_gone(failure):
+            raise
+        data = b""
+    if not data:
+        hang_up(self)
+        return b""
+    return data
+
+
+cpdef handle_read(self):
+    """Receive once, and deliver what can be delivered."""
+    cdef State state = _state_of(self)
+    if state is None or not state.fits(self):
+        handle_read_plainly(self)
+        return
+    cdef Py_ssize_t closes = state.closes
+    try:
+        data = self.recv(self.ac_in_buffer_size)
+    except BlockingIOError:
+        return
+    except OSError:
+        self.handle_error()
+        return
+    if state.closes != closes:
+        return
+    if type(data) is bytes and type(state.buffer) is bytes:
+        if state.start < PyBytes_GET_SIZE(state.buffer):
+            data = (<bytes> state.buffer)[state.start:] + <bytes> data
+        state.buffer = data
+        state.start = 0
+    else:
+        self.ac_in_buffer = self.ac_in_buffer + data
+    cdef unsigned long outer_thread = state.thread
+    cdef Py_ssize_t outer_limit = state.limit
+    cdef bint outer_more = state.more
+    state.depth += 1
+    state.thread = PyThread_get_thread_ident()
+    state.limit = -1
+    _know(self, state)
+    try:
+        cut(self, state)
+    finally:
+        state.depth -= 1
+        try:
+            if state.listed:
+                _unlist(self, state)
+                flush(self)
+        finally:
+            state.thread = outer_thread
+            state.limit = outer_limit
+            state.more = outer_more
+            _know_nobody()
+
+
+cpdef get_terminator(self):
+    """What ``set_terminator`` set; for an int, how many bytes of it are still to come."""
+    return self.terminator
+
+
+# What the loop asks.
+
+
+cpdef readable(self):
+    """Whether to wait for input: always."""
+    return 1
+
+
+cpdef writable(self):
+    """Whether to wait for room for output: while there is some, or no connection yet."""
+    cdef State state = _state_of(self)
+    if (
+        state is None
+        or state.refills(self)
+        or not state.fits(self)
+        or state.fifo is ABSENT
+    ):
+        return writable_plainly(self, state is not None and state.refills(self))
+    if state.held is not None:
+        flush(self)
+    return state.queue() if state.fifo else not self.connected
+
+
+# Output.
+
+
+cpdef send(self, data):
+    """Send what the kernel takes of *data* (bytes-like); returns how many bytes that was.
+
+    Returns 0 when it takes none now, and when the connection is gone: ``handle_close`` has
+    then been called.  Raises OSError for any other failure.
+    """
+    cdef Py_ssize_t count
+    cdef int fd
+    sock = _socket_to_use(self, _state_of(self))
+    try:
+        if type(data) is bytes and _is_plain_socket(sock):
+            fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+            if fd >= 0:
+                count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                if count >= 0:
+                    return count
+                if not fastchat_is_later():
+                    PyErr_SetFromErrno(OSError)
+                if sock.gettimeout() == 0:
+                    return 0
+        return sock.send(data)
+    except OSError as failure:
+        if failure.errno == EWOULDBLOCK:
+            return 0
+        if means_gone(failure):
+            hang_up(self)
+            return 0
+        raise
+
+
+cpdef push(self, data):
+    """Queue *data* and send what can be sent at once.
+
+    Raises TypeError unless *data* is bytes, bytearray or memoryview.
+    """
+    cdef State state = _state_of(self)
+    cdef bint delivers
+    cdef Py_ssize_t limit, size
+    if state is None or type(data) is not bytes or state.sending:
+        push_plainly(self, data)
+        return
+    delivers = state.depth > 0 and state.thread == PyThread_get_thread_ident()
+    limit = state.limit
+    if limit < 0 or not delivers:
+        limit = _limit_of(self, state)
+        if delivers:
+            state.limit = limit
+    size = PyBytes_GET_SIZE(data)
+    if not 0 < size <= limit:
+        push_plainly(self, data)
+    elif state.fifo is not None and state.fifo:
+        if delivers and state.more and type(state.fifo[0]) is bytes:
+            _hold(self, state, data, size, limit)
+        else:
+            push_plainly(self, data)
+    else:
+        _hold(self, state, data, size, limit)
+        if not (delivers and state.more):
+            flush(self)
+
+
+cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) except -1:
+    """Keep *data* until there is more to send it with."""
+    if state.held is None:
+        state.held = [data]
+        state.held_size = size
+        if state.depth > 0 and not state.listed:
+            state.listed = True
+            _holding.append(channel)
+        return 0
+    if state.held_size + size > limit:
+        flush(channel)
+        return _hold(channel, state, data, size, limit)
+    state.held.append(data)
+    state.held_size += size
+    return 0
+
+
+cdef Py_ssize_t _limit_of(channel, State state) except -1:
+    """How many bytes *channel* may hold; 0 where it may hold nothing."""
+    size = channel.ac_out_buffer_size
+    if (
+        fastchat_method(channel, "initiate_send") == <PyObject *> _stock_initiate_send
+        and channel.ac_out_coalesce
+        and state.fifo is not ABSENT
+        and not state.keeps_bounds
+        and state.fits(channel)
+        and not state.refills(channel)
+        and type(size) is int
+    ):
+        return min(max(size, 0), LARGEST)
+    return 0
+
+
+cpdef initiate_send(self):
+    """Send once of what is queued, at most ``ac_out_buffer_size`` bytes."""
+    cdef State state = _state_of(self)
+    if state is None:
+        send_piece(self)
+    else:
+        _send_once(self, state)
+
+
+cdef int _send_once(channel, State state) except -1:
+    """``initiate_send``, for a channel with a state; it does not nest."""
+    cdef int before = state.sending
+    if before == 2:
+        return 0
+    state.sending = 2
+    try:
+        if state.held is not None and not state.fifo and state.fits(channel):
+            _send_held(channel, state)
+        else:
+            send_queued(channel, state)
+    finally:
+        state.sending = before
+    return 0
+
+
+cdef int _send_held(channel, State state) except -1:
+    """Send what *channel* holds, where nothing is queued before it."""
+    cdef list held = state.held
+    cdef bytes data = held[0] if len(held) == 1 else b"".join(held)
+    cdef Py_ssize_t size
+    state.outgoing = data
+    state.held = None
+    state.held_size = 0
+    sent = 0
+    try:
+        if channel.connected:
+            size = state.limit if state.limit > 0 else channel.ac_out_buffer_size
+            sent = channel.send(data if PyBytes_GET_SIZE(data) <= size else data[:size])
+    except OSError:
+        settle(channel, state, data, 0)
+        channel.handle_error()
+        return 0
+    except BaseException:
+        settle(channel, state, data, 0)
+        raise
+    size = sent or 0
+    if size >= PyBytes_GET_SIZE(data) and state.outgoing is data:
+        state.outgoing = None
+    else:
+        settle(channel, state, data, size)
+    return 0
+
+
+cpdef flush(channel):
+    """Send what *channel* holds; what the kernel does not take is queued."""
+    cdef State state = _state_of(channel)
+    if state.sending or state.held is None:
+        return
+    state.sending = 1
+    try:
+        if state.limit > 0 or state.depth == 0:
+            # The stock one, as it was when the first of these bytes were pushed.
+            _send_once(channel, state)
+        else:
+            channel.initiate_send()
+    finally:
+        state.sending = 0
+        if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
+            state.queue()
+            touch(channel)
+
+
+cdef int _unlist(channel, State state) except -1:
+    """A delivery of *channel* ended: it holds nothing any more."""
+    # Nearly always the last; by identity, because programs give their channels an __eq__.
+    cdef Py_ssize_t at = len(_holding) - 1
+    state.listed = False
+    while _holding[at] is not channel:
+        at -= 1
+    del _holding[at]
+    return 0
+
+
+def flush_all():
+    """Send what the channels of this thread hold: before a pass waits, and before a fork."""
+    if _holding:
+        for channel in reversed(_holding[:]):
+            if (<State> channel._fc_state).thread == PyThread_get_thread_ident():
+                flush(channel)
+
+
+# The methods are functions of Python (_channel_c.py), as a program may expect of a method: mock and
+# inspect treat them like any.  Called from C, as they mostly are, each goes straight to its cpdef
+# function above, without a frame of Python: 50 ns less a call, seven times a line.  A call that is
+# not plain, with keywords or a wrong number of arguments, takes the way of a Python function.
+
+cdef extern from *:
+    """
+    static vectorcallfunc fastchat_vectorcall_of(PyObject *function)
+    { return ((PyFunctionObject *) function)->vectorcall; }
+    static void fastchat_set_vectorcall(PyObject *function, vectorcallfunc call)
+    {
+    #if PY_VERSION_HEX >= 0x030C0000
+        PyFunction_SetVectorcall((PyFunctionObject *) function, call);
+    #else
+        ((PyFunctionObject *) function)->vectorcall = call;
+    #endif
+    }
+    """
+    ctypedef PyObject *const_args "PyObject *const"
+    ctypedef object (*vectorcallfunc)(PyObject *, const_args *, size_t, PyObject *)
+    vectorcallfunc fastchat_vectorcall_of(object function)
+    void fastchat_set_vectorcall(object function, vectorcallfunc call)
+
+cdef extern from "Python.h":
+    Py_ssize_t PyVectorcall_NARGS(size_t flags)
+
+cdef vectorcallfunc _call_plainly = NULL
+cdef object _stock_initiate_send = None
+
+
+cdef inline bint _is_call_of(Py_ssize_t count, size_t flags, PyObject *names):
+    return names == NULL and PyVectorcall_NARGS(flags) == count
+
+
+cdef object _call_handle_read_event(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return handle_read_event(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_handle_read(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return handle_read(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_get_terminator(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return get_terminator(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_readable(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return readable(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_writable(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return writable(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_initiate_send(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return initiate_send(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_recv(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(2, flags, names):
+        return recv(<object> args[0], <object> args[1])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_send(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(2, flags, names):
+        return send(<object> args[0], <object> args[1])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_push(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(2, flags, names):
+        return push(<object> args[0], <object> args[1])
+    return _call_plainly(function, args, flags, names)
+
+
+def adopt(functions):
+    """Let *functions*, a dict by name of Python functions, be called without their own code."""
+    global _call_plainly, _stock_initiate_send
+    _stock_initiate_send = functions["initiate_send"]
+    _call_plainly = fastchat_vectorcall_of(_stock_initiate_send)
+    fastchat_set_vectorcall(functions["handle_read_event"], _call_handle_read_event)
+    fastchat_set_vectorcall(functions["recv"], _call_recv)
+    fastchat_set_vectorcall(functions["handle_read"], _call_handle_read)
+    fastchat_set_vectorcall(functions["get_terminator"], _call_get_terminator)
+    fastchat_set_vectorcall(functions["readable"], _call_readable)
+    fastchat_set_vectorcall(functions["writable"], _call_writable)
+    fastchat_set_vectorcall(functions["send"], _call_send)
+    fastchat_set_vectorcall(functions["push"], _call_push)
+    fastchat_set_vectorcall(functions["initiate_send"], _call_initiate_send)

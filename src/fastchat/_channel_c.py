@@ -1,0 +1,73 @@
+"""The methods of channels through which every byte goes, as functions of Python over compiled code.
+
+What a program finds on the classes must be functions of Python, for ``inspect``, for ``mock`` and
+for whoever looks.  These are, and do nothing but call the compiled function of the same name; the
+extension makes calls that come from C go there at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastchat import _channel_py, _scanner
+
+_push = _scanner.push  # called from Python, once for each line
+flush = _scanner.flush
+flush_all = _scanner.flush_all
+
+
+def handle_read_event(self: Any) -> Any:
+    return _scanner.handle_read_event(self)
+
+
+def handle_read(self: Any) -> Any:
+    return _scanner.handle_read(self)
+
+
+def get_terminator(self: Any) -> Any:
+    return _scanner.get_terminator(self)
+
+
+def readable(self: Any) -> Any:
+    return _scanner.readable(self)
+
+
+def writable(self: Any) -> Any:
+    return _scanner.writable(self)
+
+
+def initiate_send(self: Any) -> Any:
+    return _scanner.initiate_send(self)
+
+
+def recv(self: Any, buffer_size: Any) -> Any:
+    return _scanner.recv(self, buffer_size)
+
+
+def send(self: Any, data: Any) -> Any:
+    return _scanner.send(self, data)
+
+
+def push(self: Any, data: Any) -> Any:
+    return _push(self, data)
+
+
+METHODS = {
+    method.__name__: method
+    for method in (
+        handle_read_event,
+        recv,
+        handle_read,
+        get_terminator,
+        readable,
+        writable,
+        send,
+        push,
+        initiate_send,
+    )
+}
+for _name, _method in METHODS.items():
+    _method.__doc__ = getattr(_channel_py, _name).__doc__
+    # Programs compare the signatures of methods with the standard library's, which have none.
+    _method.__annotations__.clear()
+_scanner.adopt(METHODS)

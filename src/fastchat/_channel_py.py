@@ -1,0 +1,502 @@
+"""The methods of channels through which every byte goes, in Python.
+
+The twin of ``_channel.pxi``: the same names, the same results, the same errors.  ``dispatcher`` and
+``async_chat`` have these functions as their methods.  What a program may override is looked up on
+the channel at each call, and input and output go through ``recv``, ``send`` and ``socket``.
+
+Output that a channel pushes while its own input is delivered, and more of it waits, is *held*: it
+leaves with what is pushed for the last of that input, when the delivery ends, when
+``ac_out_buffer_size`` is reached, or when anyone could look; in one ``send``, where each ``push``
+would have made one.  The rules:
+
+* Nothing is held for the last of the input, because a hook may wait for what its peer does about
+  the reply; a peer that has sent more is not waiting.
+* Only bytes are held, only for the thread that delivers, only where ``ac_out_coalesce`` is true and
+  ``initiate_send`` the stock one, and never behind a producer, whose ``more()`` is called at once
+  as ever.
+* ``initiate_send`` makes one ``send`` of at most ``ac_out_buffer_size`` bytes, and does not nest:
+  what a producer pushes from its ``more()`` comes behind what it gives.
+
+A channel whose class hides one of the properties over its state, a class that borrows these
+functions, and anything that is not bytes, take the functions that end in ``_plainly``: they use the
+public attributes only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from errno import EWOULDBLOCK
+from itertools import islice
+from threading import get_ident
+from typing import Any
+
+from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
+from fastchat._refill import send_refilled
+from fastchat._scanner_py import cut, drive
+from fastchat._state_py import ABSENT, State
+from fastchat._touch import touch
+
+# The most that is held, however large ac_out_buffer_size is, in bytes.
+LARGEST = 1 << 20
+
+# The channels that hold output at this moment, each once.
+_holding: list[Any] = []
+
+
+# Input.
+
+
+def handle_read_event(self: Any) -> None:
+    """The descriptor is readable: a connection to take, a connect that is done, or input."""
+    if getattr(self, "_fc_hung_up", None) is not None:
+        forget_hang_up(self)  # for loops that call this rather than read()
+    if self.connected and not self.accepting:
+        self.handle_read()
+    elif self.accepting:
+        rest = getattr(self, "_fc_rest", None)
+        try:
+            self.handle_accept()
+        except TypeError:
+            # "sock, addr = self.accept()" is how most programs write it, and an accept that
+            # found no descriptor left must not cost them the listener.
+            if getattr(self, "_fc_rest", None) == rest:
+                raise
+    else:
+        closes = closes_of(self)
+        if self.connecting:
+            self.handle_connect_event()
+        if closes_of(self) == closes:
+            self.handle_read()
+
+
+def recv(self: Any, buffer_size: Any) -> Any:
+    """Receive at most *buffer_size* bytes.
+
+    Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
+    Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
+    """
+    try:
+        state = self._fc_state
+        is_plain = type(self) is state.plain and state.held is None
+    except AttributeError:  # a dispatcher, or whatever borrows this method
+        is_plain = False
+    # Without the detour over the property, where that has nothing to do.
+    sock = state.socket if is_plain else self.socket
+    try:
+        data = sock.recv(buffer_size)
+    except OSError as failure:
+        if not means_gone(failure):
+            raise
+        data = b""
+    if not data:
+        hang_up(self)
+        return b""
+    return data
+
+
+def handle_read(self: Any) -> None:
+    """Receive once, and deliver what can be delivered."""
+    try:
+        state = self._fc_state
+        is_plain = type(self) is state.plain
+    except AttributeError:
+        state = None
+        is_plain = False
+    if not is_plain and (type(state) is not State or not state.fits(self)):
+        handle_read_plainly(self)
+        return
+    closes = state.closes
+    try:
+        data = self.recv(self.ac_in_buffer_size)
+    except BlockingIOError:
+        return
+    except OSError:
+        self.handle_error()
+        return
+    if state.closes != closes:
+        return
+    buffer = state.buffer
+    if type(data) is bytes and type(buffer) is bytes:
+        state.buffer = data if state.start >= len(buffer) else buffer[state.start :] + data
+        state.start = 0
+    else:
+        self.ac_in_buffer = self.ac_in_buffer + data
+    outer = state.thread, state.limit, state.more
+    state.depth += 1
+    state.thread, state.limit = get_ident(), -1
+    try:
+        cut(self, state)
+    finally:
+        state.depth -= 1
+        try:
+            if state.listed:
+                _unlist(self, state)
+                flush(self)
+        finally:
+            state.thread, state.limit, state.more = outer
+
+
+def handle_read_plainly(channel: Any) -> None:
+    """``handle_read`` with nothing but public attributes."""
+    closes = closes_of(channel)
+    try:
+        data = channel.recv(channel.ac_in_buffer_size)
+    except BlockingIOError:
+        return
+    except OSError:
+        channel.handle_error()
+        return
+    if closes_of(channel) != closes:
+        return
+    channel.ac_in_buffer = channel.ac_in_buffer + data
+    drive(channel)
+
+
+def get_terminator(self: Any) -> Any:
+    """What ``set_terminator`` set; for an int, how many bytes of it are still to come."""
+    return self.terminator
+
+
+# What the loop asks.
+
+
+def readable(self: Any) -> Any:
+    """Whether to wait for input: always."""
+    return 1
+
+
+def writable(self: Any) -> Any:
+    """Whether to wait for room for output: while there is some, or no connection yet."""
+    state = getattr(self, "_fc_state", None)
+    if (
+        type(state) is not State
+        or state.refills(self)
+        or not state.fits(self)
+        or state.fifo is ABSENT
+    ):
+        return writable_plainly(self, type(state) is State and state.refills(self))
+    if state.held:
+        flush(self)
+    return state.queue() if state.fifo else not self.connected
+
+
+def writable_plainly(channel: Any, refills: bool) -> Any:
+    """``writable`` with nothing but public attributes."""
+    if refills and channel.ac_out_buffer:
+        return True
+    return channel.producer_fifo or (not channel.connected)
+
+
+# Output.
+
+
+def send(self: Any, data: Any) -> Any:
+    """Send what the kernel takes of *data* (bytes-like); returns how many bytes that was.
+
+    Returns 0 when it takes none now, and when the connection is gone: ``handle_close`` has
+    then been called.  Raises OSError for any other failure.
+    """
+    try:
+        state = self._fc_state
+        is_plain = type(self) is state.plain and state.held is None
+    except AttributeError:
+        is_plain = False
+    # The property sends what is held, for what was pushed before goes first.
+    sock = state.socket if is_plain else self.socket
+    try:
+        return sock.send(data)
+    except OSError as failure:
+        if failure.errno == EWOULDBLOCK:
+            return 0
+        if means_gone(failure):
+            hang_up(self)
+            return 0
+        raise
+
+
+def push(self: Any, data: Any) -> None:
+    """Queue *data* and send what can be sent at once.
+
+    Raises TypeError unless *data* is bytes, bytearray or memoryview.
+    """
+    try:
+        state = self._fc_state
+        is_plain = type(data) is bytes and not state.sending and type(state) is State
+    except AttributeError:
+        is_plain = False
+    if not is_plain:
+        push_plainly(self, data)
+        return
+    delivers = state.depth > 0 and state.thread == get_ident()
+    limit = state.limit
+    if limit < 0 or not delivers:
+        limit = _limit_of(self, state)
+        if delivers:
+            state.limit = limit
+    if not 0 < len(data) <= limit:
+        push_plainly(self, data)
+    elif state.fifo:
+        if delivers and state.more and type(state.fifo[0]) is bytes:
+            _hold(self, state, data, limit)
+        else:
+            push_plainly(self, data)
+    else:
+        _hold(self, state, data, limit)
+        if not (delivers and state.more):
+            flush(self)
+
+
+def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
+    """Keep *data* until there is more to send it with."""
+    if state.held is None:
+        state.held = [data]
+        state.held_size = len(data)
+        if state.depth > 0 and not state.listed:
+            state.listed = True
+            _holding.append(channel)
+    elif state.held_size + len(data) > limit:
+        flush(channel)
+        _hold(channel, state, data, limit)
+    else:
+        state.held.append(data)
+        state.held_size += len(data)
+
+
+def _limit_of(channel: Any, state: State) -> int:
+    """How many bytes *channel* may hold; 0 where it may hold nothing."""
+    size = channel.ac_out_buffer_size
+    if (
+        channel.ac_out_coalesce
+        and getattr(channel.initiate_send, "__func__", None) is initiate_send
+        and state.fifo is not ABSENT
+        and not state.keeps_bounds
+        and (type(channel) is state.plain or (state.fits(channel) and not state.refills(channel)))
+        and type(size) is int
+    ):
+        return min(max(size, 0), LARGEST)
+    return 0
+
+
+def push_plainly(channel: Any, data: Any) -> None:
+    """``push`` that holds nothing."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"data argument must be byte-ish ({type(data)!r}): "
+            "push() takes bytes, bytearray or memoryview"
+        )
+    size = channel.ac_out_buffer_size
+    if len(data) > size:
+        for start in range(0, len(data), size):
+            channel.producer_fifo.append(data[start : start + size])
+    else:
+        channel.producer_fifo.append(data)
+    channel.initiate_send()
+
+
+def initiate_send(self: Any) -> None:
+    """Send once of what is queued, at most ``ac_out_buffer_size`` bytes."""
+    state = getattr(self, "_fc_state", None)
+    if type(state) is not State:
+        send_piece(self)
+    elif state.sending < 2:
+        before, state.sending = state.sending, 2
+        try:
+            if state.held and not state.fifo and state.fits(self):
+                _send_held(self, state)
+            else:
+                send_queued(self, state)
+        finally:
+            state.sending = before
+
+
+def _send_held(channel: Any, state: State) -> None:
+    """Send what *channel* holds, where nothing is queued before it."""
+    held: Any = state.held
+    data = state.outgoing = held[0] if len(held) == 1 else b"".join(held)
+    state.held = None
+    state.held_size = 0
+    sent = 0
+    try:
+        if channel.connected:
+            size = state.limit if state.limit > 0 else channel.ac_out_buffer_size
+            sent = channel.send(data if len(data) <= size else data[:size])
+    except OSError:
+        settle(channel, state, data, 0)
+        channel.handle_error()
+        return
+    except BaseException:
+        settle(channel, state, data, 0)
+        raise
+    if sent and sent >= len(data) and state.outgoing is data:
+        state.outgoing = None
+    else:
+        settle(channel, state, data, sent or 0)
+
+
+def settle(channel: Any, state: State, data: bytes, sent: int) -> None:
+    """Queue what is left of *data*, of which *sent* bytes went out."""
+    if state.outgoing is data:
+        state.queue()
+        state.offset = sent
+    elif sent and state.fifo and state.fifo[0] is data:
+        # Somebody looked at the queue meanwhile, and so it is there.
+        _advance(state, sent)
+    touch(channel)
+
+
+def send_queued(channel: Any, state: State) -> None:
+    """Send from the queue of *channel*."""
+    if state.refills(channel):
+        send_refilled(channel)
+        return
+    fifo = state.fifo
+    if isinstance(fifo, deque) and state.fits(channel):
+        if state.held:
+            fifo.extend(state.held)
+            state.held = None
+            state.held_size = 0
+        if fifo and type(fifo[0]) is bytes and fifo[0] and channel.connected:
+            _send_bytes(channel, state, fifo)
+            return
+    send_piece(channel)
+
+
+def _send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
+    """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
+    size = channel.ac_out_buffer_size
+    entry, offset = fifo[0], state.offset
+    total = len(entry) - offset
+    if total < size and len(fifo) > 1 and channel.ac_out_coalesce and not state.keeps_bounds:
+        pieces = [entry[offset:]]
+        for following in islice(fifo, 1, None):
+            if type(following) is not bytes or not following or total + len(following) > size:
+                break
+            pieces.append(following)
+            total += len(following)
+        data = b"".join(pieces)
+    else:
+        data = entry[offset : offset + size]
+    try:
+        sent = channel.send(data)
+    except OSError:
+        channel.handle_error()
+        return
+    # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
+    is_there = state.fifo is fifo and fifo and (fifo[0] is entry or (offset and not state.offset))
+    if sent and is_there:
+        _advance(state, sent)
+
+
+def _advance(state: State, sent: int) -> None:
+    """Take *sent* bytes off the head of the queue, all of whose entries there are bytes."""
+    fifo, offset = state.fifo, state.offset
+    while sent and fifo:
+        left = len(fifo[0]) - offset
+        if sent < left:
+            offset += sent
+            break
+        del fifo[0]
+        sent -= left
+        offset = 0
+    state.offset = offset
+
+
+def send_piece(channel: Any) -> None:
+    """``initiate_send`` with nothing but public attributes: sends of one entry of the queue."""
+    size = channel.ac_out_buffer_size
+    entry, piece = _next_piece(channel, size)
+    if entry is None:
+        return
+    if channel.use_encoding and isinstance(piece, str):
+        piece = bytes(piece, channel.encoding)
+    try:
+        sent = channel.send(piece)
+    except OSError:
+        channel.handle_error()
+        return
+    if sent:
+        if sent >= len(piece) and len(entry) <= size:
+            del channel.producer_fifo[0]
+        else:
+            channel.producer_fifo[0] = entry[sent:]
+
+
+def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
+    """What *channel* is to send next, at most *size* of it: the entry of its queue, and the piece.
+
+    Producers at the head are asked until one gives data; ``(None, None)`` where nothing is left,
+    or where the end that ``close_when_done`` set was reached.
+    """
+    queue = channel.producer_fifo
+    while queue and channel.connected:
+        entry = queue[0]
+        if not entry:
+            del queue[0]
+            if entry is None:
+                hang_up(channel)
+                break
+        try:
+            return entry, entry[:size]
+        except TypeError:  # not data, so a producer; what it gives may be another one
+            produced = entry.more()
+        queue = channel.producer_fifo  # more() may have put another one in its place
+        if produced:
+            queue.appendleft(produced)
+        else:
+            del queue[0]
+    return None, None
+
+
+def flush(channel: Any) -> None:
+    """Send what *channel* holds; what the kernel does not take is queued."""
+    state = channel._fc_state
+    if state.sending or state.held is None:
+        return
+    state.sending = 1
+    try:
+        if state.limit > 0 or state.depth == 0:
+            # The stock one, as it was when the first of these bytes were pushed.
+            state.sending = 2
+            if state.fifo:
+                send_queued(channel, state)
+            else:
+                _send_held(channel, state)
+        else:
+            channel.initiate_send()
+    finally:
+        state.sending = 0
+        if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
+            state.queue()
+            touch(channel)
+
+
+def _unlist(channel: Any, state: State) -> None:
+    """A delivery of *channel* ended: it holds nothing any more."""
+    # Nearly always the last; by identity, because programs give their channels an __eq__.
+    at = len(_holding) - 1
+    state.listed = False
+    while _holding[at] is not channel:
+        at -= 1
+    del _holding[at]
+
+
+def flush_all() -> None:
+    """Send what the channels of this thread hold: before a pass waits, and before a fork."""
+    for channel in reversed(_holding[:]):
+        if channel._fc_state.thread == get_ident():
+            flush(channel)
+
+
+for _method in (
+    handle_read_event,
+    recv,
+    handle_read,
+    get_terminator,
+    readable,
+    writable,
+    send,
+    push,
+    initiate_send,
+):
+    # Programs compare the signatures of methods with the standard library's, which have none.
+    _method.__annotations__.clear()

@@ -1,0 +1,219 @@
+# Waiting for events, and handing out those that are plain input.  The twin is _events_py.py.
+#
+# On Linux the wait is a system call made from here, which spares the list of tuples that
+# select.epoll makes of the events; elsewhere the poller waits.
+
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <errno.h>
+    #include <sys/epoll.h>
+    #include <time.h>
+    #define FASTCHAT_EPOLL 1
+    static long long fastchat_now(void)
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+    }
+    static int fastchat_interrupted(void) { return errno == EINTR; }
+    #else
+    #define FASTCHAT_EPOLL 0
+    struct epoll_event { unsigned int events; union { int fd; } data; };
+    static int epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
+    { return -1; }
+    static long long fastchat_now(void) { return 0; }
+    static int fastchat_interrupted(void) { return 0; }
+    #endif
+    """
+    bint FASTCHAT_EPOLL
+    ctypedef union epoll_data_t "union epoll_data":
+        int fd
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+    int epoll_wait(int fd, epoll_event *events, int count, int timeout) nogil
+    long long fastchat_now()
+    bint fastchat_interrupted()
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef enum:
+    AT_ONCE = 256  # events of one wait: what does not fit is there at the next one
+
+
+cdef class Entry:
+    cdef public object channel
+    cdef public int fd
+    cdef public Py_ssize_t born
+    cdef public int flags
+    cdef public bint tracked
+    cdef public object answer
+    cdef public object state
+
+    def __init__(self, channel, fd, born):
+        self.channel = channel
+        self.fd = fd
+        self.born = born
+
+
+cdef int _wait(int epoll, epoll_event *happened, int milliseconds) except -1:
+    """epoll_wait() that goes on after a signal (PEP 475); returns how many events there are."""
+    cdef int count
+    cdef long long end = fastchat_now() + milliseconds if milliseconds > 0 else 0
+    while True:
+        with nogil:
+            count = epoll_wait(epoll, happened, AT_ONCE, milliseconds)
+        if count >= 0:
+            return count
+        if not fastchat_interrupted():
+            PyErr_SetFromErrno(OSError)
+        PyErr_CheckSignals()
+        if milliseconds > 0:
+            milliseconds = max(0, end - fastchat_now())
+
+
+def ask_chat(channel, tuple stock):
+    """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
+
+    *stock* are the functions that it must have as ``readable``, ``writable``, ``handle_expt`` and
+    ``handle_expt_event``.
+    """
+    if not fastchat_is_ordinary(channel):
+        return 0  # a proxy, perhaps of what is gone
+    cdef State state = _state_of(channel)
+    if (
+        state is None
+        or not state.fits(channel)
+        or state.refills(channel)
+        or fastchat_method(channel, "readable") != <PyObject *> stock[0]
+        or fastchat_method(channel, "writable") != <PyObject *> stock[1]
+        or fastchat_method(channel, "handle_expt") != <PyObject *> stock[2]
+        or fastchat_method(channel, "handle_expt_event") != <PyObject *> stock[3]
+        or state.fifo is ABSENT
+        or channel.accepting
+    ):
+        return 0
+    if state.held is not None or state.fifo or not channel.connected:
+        return READS | WRITES
+    return READS
+
+
+def serve(watch, int milliseconds, bint is_poll2):
+    """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
+
+    Returns what else happened, as entries and flags, and None where nothing did in *milliseconds*
+    (-1 for ever, 0 not at all).
+    """
+    cdef epoll_event happened[AT_ONCE]
+    cdef int count, i
+    cdef Py_ssize_t number = watch.passes
+    cdef _Pass now
+    poller = watch.poller
+    if FASTCHAT_EPOLL and type(poller) is Epoll and not poller.always:
+        count = _wait(poller.fileno(), happened, milliseconds)
+        if count == 0:
+            return None
+        now = _Pass(watch, number, is_poll2)
+        for i in range(count):
+            now.take(happened[i].data.fd, happened[i].events)
+    else:
+        events = poller.wait(milliseconds)
+        if not events:
+            return None
+        count = len(events)
+        now = _Pass(watch, number, is_poll2)
+        for fd, flags in events:
+            now.take(fd, flags)
+    watch.events += count
+    for entry in now.roomy:
+        if now.entries.get(entry.fd) is entry:
+            now.give_room(entry)
+    return now.slow
+
+
+cdef class _Pass:
+    """What is the same for all events of one wait."""
+
+    cdef object watch
+    cdef dict entries
+    cdef object map  # None where it tells of all changes
+    cdef bint is_plain, is_poll2
+    cdef Py_ssize_t number
+    cdef list slow
+    cdef list roomy
+
+    def __init__(self, watch, number, is_poll2):
+        self.watch = watch
+        self.entries = watch.entries
+        self.map = None if watch.is_told else watch.map
+        self.is_plain = watch.core["_is_plain"](is_poll2)
+        self.is_poll2 = is_poll2
+        self.number = number
+        self.slow = []
+        self.roomy = []
+
+    cdef int take(self, int fd, int flags) except -1:
+        """Hand out one event if it is plain input, else keep it for later."""
+        key = fd
+        found = self.entries.get(key)
+        if found is None:
+            # Where none left in this pass, the kernel knows something that we do not.
+            if self.watch.last_leave < self.number:
+                self.watch.needs_new_set = True
+            return 0
+        cdef Entry entry = found
+        if entry.born > self.number:
+            return 0
+        if not (entry.tracked and self.is_plain and flags in (READS, WRITES)):
+            self.slow.append((entry, flags))
+        elif self.map is None or self.map.get(key) is entry.channel:
+            if flags == READS:
+                self.give_input(entry)
+            else:
+                self.roomy.append(entry)
+        return 0
+
+    cdef int give_input(self, Entry entry) except -1:
+        """Tell the channel of *entry* that there is input, if it still wants any."""
+        channel = entry.channel
+        cdef State state = entry.state
+        if state is not None:
+            _know(channel, state)
+        try:
+            if not channel.readable():
+                self.watch.touched[entry.fd] = None
+                return 0
+            if state.told if state is not None else channel._fc_hung_up is not None:
+                forget_hang_up(channel)
+            channel.handle_read_event()
+        except BaseException:
+            self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
+        finally:
+            _know_nobody()
+        return self.settle(entry)
+
+    cdef int give_room(self, Entry entry) except -1:
+        """Tell the channel of *entry* that there is room for output, if it still wants any."""
+        channel = entry.channel
+        cdef State state = entry.state
+        try:
+            if channel.writable() and not channel.accepting:
+                if state.told if state is not None else channel._fc_hung_up is not None:
+                    forget_hang_up(channel)
+                channel.handle_write_event()
+        except BaseException:
+            self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
+        return self.settle(entry)
+
+    cdef int settle(self, Entry entry) except -1:
+        """Let the channel of *entry* be asked again, unless it clearly waits for the same."""
+        cdef State state = entry.state
+        if state is not None:
+            if bool(state.fifo) == bool(entry.flags & WRITES):
+                return 0
+        elif entry.flags == READS and entry.channel.accepting and entry.channel._fc_rest is None:
+            return 0
+        self.watch.touched[entry.fd] = None
+        return 0

@@ -1,0 +1,131 @@
+"""Waiting for events, and handing out those that are plain input, in Python.
+
+The twin of ``_events.pxi``: the same names, the same results, the same errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastchat._hangups import forget_hang_up
+from fastchat._pollers import READ, WRITE
+from fastchat._state_py import ABSENT, State
+
+
+class Entry:
+    """One channel that is waited for, under one descriptor, since one pass."""
+
+    __slots__ = ("answer", "born", "channel", "fd", "flags", "state", "tracked")
+
+    def __init__(self, channel: Any, fd: int, born: int) -> None:
+        self.channel = channel
+        self.fd = fd
+        self.born = born
+        self.flags = 0  # what is waited for
+        self.tracked = False  # whether it is asked only when something happens
+        self.state: Any = None  # that of an async_chat
+        self.answer: Any = None  # what it said when it was asked last, or None where it failed
+
+
+def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
+    """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
+
+    *stock* are the functions that it must have as ``readable``, ``writable``, ``handle_expt`` and
+    ``handle_expt_event``.
+    """
+    lookup: Any = type(channel).__getattribute__
+    if lookup is not object.__getattribute__:
+        return 0  # a proxy, perhaps of what is gone
+    state = getattr(channel, "_fc_state", None)
+    if type(state) is not State or type(channel) is not state.plain:
+        return 0
+    try:
+        methods = (
+            channel.readable.__func__,
+            channel.writable.__func__,
+            channel.handle_expt.__func__,
+            channel.handle_expt_event.__func__,
+        )
+    except AttributeError:
+        return 0
+    if methods != stock or state.fifo is ABSENT or channel.accepting:
+        return 0
+    return READ | WRITE if state.held or state.fifo or not channel.connected else READ
+
+
+def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int]] | None:
+    """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
+
+    Returns what else happened, as entries and flags, and None where nothing did in *milliseconds*
+    (-1 for ever, 0 not at all).
+    """
+    number = watch.passes
+    happened = watch.poller.wait(milliseconds)
+    if not happened:
+        return None
+    watch.events += len(happened)
+    entries = watch.entries
+    map = None if watch.is_told else watch.map
+    is_plain = watch.core["_is_plain"](is_poll2)
+    slow = []
+    roomy = []
+    for fd, flags in happened:
+        entry = entries.get(fd)
+        if entry is None:
+            # Where none left in this pass, the kernel knows something that we do not.
+            if watch.last_leave < number:
+                watch.needs_new_set = True
+        elif entry.born <= number:
+            if not (entry.tracked and is_plain and flags in (READ, WRITE)):
+                slow.append((entry, flags))
+            elif map is None or map.get(fd) is entry.channel:
+                if flags == READ:
+                    _give_input(watch, entry, is_poll2)
+                else:
+                    roomy.append(entry)
+    for entry in roomy:
+        if entries.get(entry.fd) is entry:
+            _give_room(watch, entry, is_poll2)
+    return slow
+
+
+def _give_input(watch: Any, entry: Any, is_poll2: bool) -> None:
+    """Tell the channel of *entry* that there is input, if it still wants any."""
+    channel = entry.channel
+    state = entry.state
+    try:
+        if not channel.readable():
+            watch.touched[entry.fd] = None
+            return
+        if state.told if state is not None else channel._fc_hung_up is not None:
+            forget_hang_up(channel)
+        channel.handle_read_event()
+    except BaseException:
+        watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
+    if state is None or state.fifo or entry.flags != READ:
+        _settle(watch, entry)
+
+
+def _give_room(watch: Any, entry: Any, is_poll2: bool) -> None:
+    """Tell the channel of *entry* that there is room for output, if it still wants any."""
+    channel = entry.channel
+    state = entry.state
+    try:
+        if channel.writable() and not channel.accepting:
+            if state.told if state is not None else channel._fc_hung_up is not None:
+                forget_hang_up(channel)
+            channel.handle_write_event()
+    except BaseException:
+        watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
+    _settle(watch, entry)
+
+
+def _settle(watch: Any, entry: Any) -> None:
+    """Let the channel of *entry* be asked again, unless it clearly waits for the same."""
+    state = entry.state
+    if state is not None:
+        if bool(state.fifo) == bool(entry.flags & WRITE):
+            return
+    elif entry.flags == READ and entry.channel.accepting and entry.channel._fc_rest is None:
+        return
+    watch.touched[entry.fd] = None

@@ -1,0 +1,75 @@
+"""One channel, one event: what is remembered of a channel so that each hears of its end once.
+
+All calls of ``handle_close`` that the two modules make go through ``hang_up``.  What it remembers
+stands in attributes of the channel, which begin with ``_fc_`` because programs put their own on
+it, and which have their defaults on the class.  Whatever has no room for them, or is no dispatcher
+at all, is served as it was in CPython 3.11.
+"""
+
+from __future__ import annotations
+
+from errno import EBADF, ECONNABORTED, ECONNRESET, ENOTCONN, EPIPE, ESHUTDOWN
+from typing import Any
+
+# Errors of recv() and send() that mean the connection is gone rather than that something broke.
+DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF})
+
+
+def means_gone(failure: OSError) -> bool:
+    """Whether *failure* means that the connection is gone."""
+    return failure.errno in DISCONNECTED
+
+
+def hang_up(channel: Any) -> None:
+    """Tell *channel* that its connection is gone, unless it was told and has closed."""
+    if was_told(channel) and is_closed(channel):
+        return
+    _set(channel, getattr(channel, "socket", None) or channel)
+    channel.handle_close()
+
+
+def forget_hang_up(channel: Any) -> None:
+    """A new event begins: a channel that outlived a hang-up is told of the next."""
+    if was_told(channel) and not is_closed(channel):
+        _set(channel, None)
+
+
+def _set(channel: Any, told_of: Any) -> None:
+    """Remember of the end of what *channel* was told, None for nothing."""
+    remember(channel, "_fc_hung_up", told_of)
+    state = getattr(channel, "_fc_state", None)
+    if state is not None:
+        state.told = told_of is not None  # the same for the hot path, which has the state at hand
+
+
+def was_told(channel: Any) -> bool:
+    """Whether ``handle_close`` was called in this event, or before the channel closed."""
+    return getattr(channel, "_fc_hung_up", None) is not None
+
+
+def is_closed(channel: Any) -> bool:
+    """Whether *channel* was closed and has no new socket yet."""
+    closed = getattr(channel, "_fc_closed", None)
+    return closed is not None and closed is getattr(channel, "socket", None)
+
+
+def remember(channel: Any, name: str, value: Any) -> None:
+    """Set an attribute of *channel*, where it has room for one."""
+    try:
+        setattr(channel, name, value)
+    except AttributeError:
+        pass  # a class of its own, with __slots__, that borrows the methods of dispatcher
+
+
+def count(channel: Any, name: str) -> None:
+    """Add one to a counter of *channel*, where it has room for one."""
+    try:
+        setattr(channel, name, getattr(channel, name, 0) + 1)
+    except AttributeError:
+        pass
+
+
+def closes_of(channel: Any) -> int:
+    """How often *channel* was closed."""
+    closes: int = getattr(channel, "_fc_closes", 0)
+    return closes

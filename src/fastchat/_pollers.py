@@ -1,0 +1,385 @@
+"""epoll, kqueue, poll and select behind one interface: what is waited for is kept between waits.
+
+Rules this file keeps:
+
+* It knows descriptors and flags, and nothing of channels, maps or passes.
+* Everything is level-triggered: what is still so at the next wait is reported again.
+* The ``select`` module is looked at when something is made or asked, not at import: gevent and
+  eventlet take parts of it away and replace others, at any time.
+* An interrupted wait goes on for the rest of its time, for Python's own functions see to that
+  (PEP 475).  An exception that a signal handler raises leaves the wait.
+
+How the four differ, for those who use them:
+
+**Closed descriptors.**  epoll and kqueue keep the registrations in the kernel: a descriptor that is
+closed leaves them, silently.  poll reports it as INVALID at every wait.  select refuses to wait at
+all; ``Select`` then looks for the descriptors that did it and reports those as INVALID, and nothing
+else in that wait.
+
+**Duplicates.**  epoll follows the open file behind the number, not the number.  Closing a number
+whose file lives on under another one (``dup``, a child process) leaves the registration: events go
+on coming with the old number, and neither number takes it out any more.  Hence unregister before
+closing; and where an event comes for what was not registered, only a new set helps.  kqueue, poll
+and select follow the number.
+
+**Numbers that are used again.**  ``Epoll.modify`` notices that a number means another file now.
+``Kqueue.modify`` notices only where it takes an interest away that the new file never had.  poll
+and select cannot notice: the new file is waited for as the old one was.
+
+**Files that cannot be waited for.**  To select and poll a regular file is always ready.  epoll
+refuses it, and directories, ``/dev/null`` and the like; kqueue takes a regular file, but is silent
+at its end.  Both keep such descriptors in ``always``, and a wait reports them without waiting.
+These do not leave when they are closed: they are reported until they are unregistered.
+
+**Order.**  poll and select report in the order of registration (select: first all that can be read,
+then what can be written, then what is urgent), the others as the kernel likes.
+
+**Processes and threads.**  A forked child shares its parent's epoll set, so that what it registers
+there disturbs the parent; a kqueue is not inherited.  Two threads may wait with one object, except
+with poll, which raises RuntimeError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import types
+from typing import Any, ClassVar, Protocol
+
+# No system has all of it, so the checker cannot know it.
+_system: Any = select
+
+# The bits of poll(), which are those of epoll as well.
+READ: int = getattr(select, "POLLIN", 1)
+URGENT: int = getattr(select, "POLLPRI", 2)
+WRITE: int = getattr(select, "POLLOUT", 4)
+ERROR: int = getattr(select, "POLLERR", 8)
+HANG_UP: int = getattr(select, "POLLHUP", 16)
+INVALID: int = getattr(select, "POLLNVAL", 32)
+
+# An array of this many events is asked for even where fewer descriptors are registered.
+_FEWEST_EVENTS = 64
+
+# And this many where nobody counts: what does not fit is there at the next wait.
+_MANY_EVENTS = 1024
+
+
+class Poller(Protocol):
+    """What the four classes have in common.
+
+    *fd* is a descriptor, *flags* any of READ, URGENT and WRITE, at least one.  Making an object
+    raises OSError where it takes a descriptor of its own (epoll, kqueue) and there is none left.
+    One whose ``close()`` was called is not to be used again.
+    """
+
+    name: ClassVar[str]  # that of the attribute of ``select``
+    is_kernel_set: ClassVar[bool]  # a closed descriptor leaves the registrations silently
+    always: dict[int, int]  # flags by descriptor: what is ready without asking the kernel
+
+    def register(self, fd: int, flags: int) -> None:
+        """Wait for *flags* on *fd*, which is not registered.
+
+        A descriptor that is closed raises OSError (EBADF) with epoll and kqueue, and is INVALID at
+        the next wait with the others.  A negative one raises ValueError with epoll and poll,
+        OSError (EBADF) with kqueue, and is INVALID at the next wait with select.
+        """
+
+    def modify(self, fd: int, flags: int) -> None:
+        """Wait for *flags* on *fd* from now on, in place of what it was registered with.
+
+        Raises FileNotFoundError where *fd* is not registered or, with epoll, is another file than
+        the one that was; and with epoll and kqueue OSError (EBADF) where it is closed.
+        """
+
+    def unregister(self, fd: int) -> bool:
+        """Wait for *fd* no longer; whether it was registered until now.
+
+        Raises nothing for a descriptor that is closed or unknown.  With epoll and kqueue one that
+        has left the registrations by being closed was not registered.
+        """
+
+    def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        """Wait until something happens; returns descriptors and what happened, each once.
+
+        Does not wait where *milliseconds* is 0, and has no end where it is negative; it must be
+        below 2 ** 31.  What happened are flags that were asked for, and unasked ERROR, HANG_UP and
+        INVALID.
+        """
+
+    def close(self) -> None:
+        """Forget everything, and close the set where the kernel has one."""
+
+
+class Epoll:
+    """epoll of Linux."""
+
+    __slots__ = ("_set", "always")
+
+    name: ClassVar[str] = "epoll"
+    is_kernel_set: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._set = _system.epoll()
+        self.always: dict[int, int] = {}
+
+    def fileno(self) -> int:
+        """The descriptor of the set: whoever waits on it directly misses those in ``always``."""
+        fd: int = self._set.fileno()
+        return fd
+
+    def register(self, fd: int, flags: int) -> None:
+        try:
+            self._set.register(fd, flags)
+        except PermissionError:  # what epoll says of a file that cannot be waited for
+            self.always[fd] = flags
+        else:
+            self.always.pop(fd, None)  # a file that had the number before
+
+    def modify(self, fd: int, flags: int) -> None:
+        # Asked of the kernel even for a file in `always`, as the number may mean another one now.
+        was_always = self.always.pop(fd, None) is not None
+        try:
+            self._set.modify(fd, flags)
+        except PermissionError:
+            if not was_always:
+                raise _not_registered(fd) from None
+            self.always[fd] = flags
+
+    def unregister(self, fd: int) -> bool:
+        if self.always.pop(fd, None) is not None:
+            return True
+        try:
+            self._set.unregister(fd)
+        except (OSError, ValueError):  # ValueError: a negative number
+            return False
+        return True
+
+    def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        ready = _readable_or_writable(self.always)
+        if ready:
+            milliseconds = 0
+        events: list[tuple[int, int]] = self._set.poll(
+            -1 if milliseconds < 0 else milliseconds / 1000,
+            _MANY_EVENTS,
+        )
+        return events + ready if ready else events
+
+    def close(self) -> None:
+        self._set.close()
+        self.always.clear()
+
+
+class Kqueue:
+    """kqueue of the BSDs and macOS: a filter for READ, one for WRITE.
+
+    URGENT is never reported, for Python lacks the filter.
+    """
+
+    __slots__ = ("_filters", "_queue", "_registered", "always")
+
+    name: ClassVar[str] = "kqueue"
+    is_kernel_set: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._queue = _system.kqueue()
+        self._filters = {READ: _system.KQ_FILTER_READ, WRITE: _system.KQ_FILTER_WRITE}
+        self._registered: dict[int, int] = {}  # the READ and WRITE for which there is a filter
+        self.always: dict[int, int] = {}
+
+    def register(self, fd: int, flags: int) -> None:
+        self.always.pop(fd, None)  # a file that had the number before
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            self.always[fd] = flags
+            return
+        self._registered[fd] = 0
+        try:
+            self.modify(fd, flags)
+        except OSError:
+            self.unregister(fd)  # a filter that was added before the one that failed
+            raise
+
+    def modify(self, fd: int, flags: int) -> None:
+        if fd in self.always:
+            self.always[fd] = flags
+            return
+        if fd not in self._registered:
+            raise _not_registered(fd)
+        had = self._registered[fd]
+        # What goes is first: it fails where the number means another file, with nothing done yet.
+        self._change(fd, had & ~flags, _system.KQ_EV_DELETE)
+        self._change(fd, flags & ~had, _system.KQ_EV_ADD)
+
+    def _change(self, fd: int, flags: int, action: int) -> None:
+        for flag, number in self._filters.items():
+            if flags & flag:
+                # One at a time, for what follows a change that fails is not done.
+                self._queue.control([_system.kevent(fd, number, action)], 0, 0)
+                self._registered[fd] ^= flag
+
+    def unregister(self, fd: int) -> bool:
+        if self.always.pop(fd, None) is not None:
+            return True
+        known = fd in self._registered
+        for flag in self._filters:
+            try:
+                self._change(fd, self._registered.get(fd, 0) & flag, _system.KQ_EV_DELETE)
+            except OSError:
+                known = False
+        self._registered.pop(fd, None)
+        return known
+
+    def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        ready = _readable_or_writable(self.always)
+        events = self._queue.control(
+            None,
+            max(len(self._filters) * len(self._registered), _FEWEST_EVENTS),
+            _seconds(0 if ready else milliseconds),
+        )
+        happened: dict[int, int] = {}
+        for event in events:
+            at_end = event.flags & _system.KQ_EV_EOF
+            if event.filter == _system.KQ_FILTER_READ:
+                # Only READ at an orderly end: what is unread comes first, and then the end.
+                flags = READ | (HANG_UP | ERROR if at_end and event.fflags else 0)
+            else:
+                flags = WRITE | (HANG_UP if at_end else 0)
+            happened[event.ident] = happened.get(event.ident, 0) | flags
+        return [*happened.items(), *ready]
+
+    def close(self) -> None:
+        self._queue.close()
+        self.always.clear()
+
+
+class Poll:
+    """poll of POSIX systems; it has no set in the kernel."""
+
+    __slots__ = ("_poll", "always")
+
+    name: ClassVar[str] = "poll"
+    is_kernel_set: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._poll = _system.poll()
+        self.always: dict[int, int] = {}
+
+    def register(self, fd: int, flags: int) -> None:
+        self._poll.register(fd, flags)
+
+    def modify(self, fd: int, flags: int) -> None:
+        self._poll.modify(fd, flags)
+
+    def unregister(self, fd: int) -> bool:
+        try:
+            self._poll.unregister(fd)
+        except (KeyError, ValueError):  # ValueError: a negative number
+            return False
+        return True
+
+    def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        events: list[tuple[int, int]] = self._poll.poll(milliseconds)
+        return events
+
+    def close(self) -> None:
+        self._poll = _system.poll()
+
+
+class Select:
+    """select of all systems; it has no set in the kernel.
+
+    Windows refuses to wait where nothing is registered, and where more than 512 sockets are.
+    """
+
+    __slots__ = ("_lists", "_registered", "always")
+
+    name: ClassVar[str] = "select"
+    is_kernel_set: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._registered: dict[int, int] = {}
+        # The arguments of select(), made again by the wait after a change.
+        self._lists: tuple[list[int], ...] = ()
+        self.always: dict[int, int] = {}
+
+    def register(self, fd: int, flags: int) -> None:
+        """As with the others; raises ValueError where *fd* is too large for select()."""
+        # The bound is not to be had from Python, so the function is asked.
+        if fd >= 0 and _refusal_of(fd) is ValueError:
+            raise ValueError(f"descriptor {fd} is too large for select()")
+        self._registered[fd] = flags
+        self._lists = ()
+
+    def modify(self, fd: int, flags: int) -> None:
+        if fd not in self._registered:
+            raise _not_registered(fd)
+        self._registered[fd] = flags
+        self._lists = ()
+
+    def unregister(self, fd: int) -> bool:
+        self._lists = ()
+        return self._registered.pop(fd, None) is not None
+
+    def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        """As with the others; raises what select() does where no descriptor is closed."""
+        interests = (READ, WRITE, URGENT)  # in the order of select's arguments
+        if not self._lists:
+            registered = self._registered.items()
+            self._lists = tuple([fd for fd, flags in registered if flags & i] for i in interests)
+        try:
+            results = _system.select(*self._lists, _seconds(milliseconds))
+        except (OSError, ValueError):
+            closed = [(fd, INVALID) for fd in self._registered if _refusal_of(fd)]
+            if not closed:
+                raise
+            return closed
+        happened: dict[int, int] = {}
+        for interest, fds in zip(interests, results, strict=True):
+            for fd in fds:
+                happened[fd] = happened.get(fd, 0) | interest
+        return list(happened.items())
+
+    def close(self) -> None:
+        self._registered.clear()
+        self._lists = ()
+
+
+KINDS: tuple[type[Poller], ...] = (Epoll, Kqueue, Poll, Select)  # the best first
+
+
+def available() -> tuple[type[Poller], ...]:
+    """Those of KINDS that this interpreter has now, the best first.
+
+    None where ``select.select`` or ``select.poll`` is not the interpreter's own: something like
+    gevent has replaced it, wants to see each wait, and may do so at any time.  No registrations
+    are to be kept then.
+    """
+    for name in ("select", "poll"):
+        if not isinstance(getattr(_system, name, _system.select), types.BuiltinFunctionType):
+            return ()
+    return tuple(kind for kind in KINDS if hasattr(_system, kind.name))
+
+
+def _readable_or_writable(always: dict[int, int]) -> list[tuple[int, int]]:
+    # Nothing is ever urgent about a file.
+    return [(fd, flags & (READ | WRITE)) for fd, flags in always.items() if flags & (READ | WRITE)]
+
+
+def _seconds(milliseconds: int) -> float | None:
+    return None if milliseconds < 0 else milliseconds / 1000
+
+
+def _refusal_of(fd: int) -> type[Exception] | None:
+    """The error that select() makes of *fd*: OSError if closed, ValueError if out of bounds."""
+    try:
+        _system.select([fd], [], [], 0)
+    except OSError:
+        return OSError
+    except ValueError:
+        return ValueError
+    return None
+
+
+def _not_registered(fd: int) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: descriptor {fd}")

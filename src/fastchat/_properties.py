@@ -1,0 +1,112 @@
+"""The attributes of ``async_chat`` behind which its state lies.
+
+``ac_in_buffer``, ``producer_fifo`` and ``socket`` were attributes of the instance; programs read
+and assign them as they always did.  Reading one of the latter two, or assigning it, is a moment at
+which anyone could notice that output was held back, so it is sent first.
+"""
+
+from __future__ import annotations
+
+from socket import SOCK_STREAM
+from socket import socket as socket_type
+from typing import Any
+
+from fastchat._backend import methods, scanner
+from fastchat._state_py import ABSENT, StateProperty
+from fastchat._touch import touch
+
+
+def own_state(channel: Any) -> Any:
+    """The state of *channel*, which is made where it has none yet."""
+    state = channel._fc_state
+    if state is None:
+        state = channel._fc_state = scanner.State()
+    return state
+
+
+def _there(channel: Any, name: str, value: Any) -> Any:
+    """*value*, unless it is absent: then an AttributeError that names it."""
+    if value is ABSENT:
+        raise AttributeError(f"{type(channel).__name__!r} object has no attribute {name!r}")
+    return value
+
+
+def _get_in_buffer(channel: Any) -> Any:
+    state = own_state(channel)
+    if state.start:
+        state.buffer = state.buffer[state.start :]
+        state.start = 0
+    return _there(channel, "ac_in_buffer", state.buffer)
+
+
+def _set_in_buffer(channel: Any, data: Any) -> None:
+    state = own_state(channel)
+    state.buffer = data
+    state.start = 0
+
+
+def _delete_in_buffer(channel: Any) -> None:
+    _get_in_buffer(channel)
+    _set_in_buffer(channel, ABSENT)
+
+
+ac_in_buffer = StateProperty(
+    _get_in_buffer,
+    _set_in_buffer,
+    _delete_in_buffer,
+    "Input that no hook has seen yet, as bytes.",
+)
+
+
+def _get_fifo(channel: Any) -> Any:
+    state = own_state(channel)
+    if state.held:
+        methods.flush(channel)
+    touch(channel)  # what gets the queue may put something into it
+    _there(channel, "producer_fifo", state.fifo)
+    return state.queue()
+
+
+def _set_fifo(channel: Any, fifo: Any) -> None:
+    state = own_state(channel)
+    if state.held:
+        methods.flush(channel)
+    if state.fifo is not ABSENT:
+        state.queue()  # what is held, or being sent, is in the queue that goes
+    touch(channel)
+    state.fifo = fifo
+
+
+def _delete_fifo(channel: Any) -> None:
+    _get_fifo(channel)
+    channel._fc_state.fifo = ABSENT
+
+
+producer_fifo = StateProperty(
+    _get_fifo, _set_fifo, _delete_fifo, "Output that waits: data, producers, None for the end."
+)
+
+
+def _get_socket(channel: Any) -> Any:
+    state = own_state(channel)
+    if state.held:
+        methods.flush(channel)
+    return _there(channel, "socket", state.socket)
+
+
+def _set_socket(channel: Any, sock: Any) -> None:
+    state = own_state(channel)
+    if state.held:
+        methods.flush(channel)
+    state.socket = sock
+    # There are no system calls to spare in what only looks like a socket; and what it is given may
+    # be looked at one by one, as by the tests of smtpd.
+    state.keeps_bounds = not isinstance(sock, socket_type) or sock.type != SOCK_STREAM
+
+
+def _delete_socket(channel: Any) -> None:
+    _get_socket(channel)
+    channel._fc_state.socket = ABSENT
+
+
+socket = StateProperty(_get_socket, _set_socket, _delete_socket, "The socket, or None.")

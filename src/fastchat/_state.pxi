@@ -1,0 +1,97 @@
+# What an async_chat channel keeps of its input and output; the twin is _state_py.py, which says
+# what each attribute is for and what rules it keeps.
+
+cdef class State:
+    """What an ``async_chat`` channel keeps of its input and output, in its ``_fc_state``.
+
+    The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over
+    it.  A class may hide one of them behind an attribute of its own; then ``fits`` is false, and
+    only the public attributes are used.
+    """
+
+    cdef public object buffer
+    cdef public Py_ssize_t start
+    cdef public Py_ssize_t closes
+    cdef public object socket
+    cdef public object fifo
+    cdef public Py_ssize_t offset
+    cdef public list held
+    cdef public Py_ssize_t held_size
+    cdef public object outgoing
+    cdef public Py_ssize_t limit
+    cdef public int depth
+    cdef public unsigned long thread
+    cdef public int sending
+    cdef public bint listed
+    cdef public bint more
+    cdef public bint told
+    cdef public bint keeps_bounds
+    cdef public object refill
+    cdef public object plain
+    cdef object _kind
+    cdef bint _fits
+    cdef bint _refills
+
+    def __init__(self):
+        self.buffer = self.socket = self.fifo = ABSENT
+
+    cpdef bint fits(self, channel) except -1:
+        """Whether the class of *channel* leaves the three properties as they are."""
+        if type(channel) is not self._kind:
+            self._look_at(type(channel))
+        return self._fits
+
+    cpdef bint refills(self, channel) except -1:
+        """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
+        if type(channel) is not self._kind:
+            self._look_at(type(channel))
+        return self._refills or self.refill is not None
+
+    cdef int _look_at(self, kind) except -1:
+        self._fits, self._refills = traits_of(kind)
+        self._kind = kind
+        return 0
+
+    def queue(self):
+        """All output that waits, as the deque that programs know."""
+        fifo = self.fifo
+        if fifo is None or fifo is ABSENT:
+            fifo = self.fifo = deque()
+        if self.offset:
+            fifo[0] = fifo[0][self.offset:]
+            self.offset = 0
+        if self.outgoing is not None:
+            fifo.appendleft(self.outgoing)
+            self.outgoing = None
+        if self.held is not None:
+            fifo.extend(self.held)
+            self.held = None
+            self.held_size = 0
+        return fifo
+
+
+# The channel whose input is delivered now, and its state: between a line that comes in and its
+# reply the state is needed five times, and a look-up of the attribute costs 25 ns.  Borrowed, and
+# known only while a caller further up holds both.  Whoever knew last makes nobody known, so that
+# no thread, whatever the order in which they end, leaves behind what is gone.
+cdef PyObject *_known = NULL
+cdef PyObject *_known_state = NULL
+
+
+cdef inline void _know(channel, State state) noexcept:
+    global _known, _known_state
+    _known = <PyObject *> channel
+    _known_state = <PyObject *> state
+
+
+cdef inline void _know_nobody() noexcept:
+    global _known, _known_state
+    _known = _known_state = NULL
+
+
+cdef inline State _state_of(channel):
+    """The state of *channel*; None where it has none, or something else under that name."""
+    if <PyObject *> channel == _known:
+        return <State> _known_state
+    state = getattr(channel, "_fc_state", None)
+    return <State> state if type(state) is State else None

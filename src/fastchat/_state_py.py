@@ -1,0 +1,135 @@
+"""What an ``async_chat`` channel keeps of its input and output, in Python.
+
+The twin of the class ``State`` in ``_scanner.pyx``: the same attributes and methods.  One small
+object for each channel holds what the hot path works on, so that it costs one look-up to get
+there, and a few hundred bytes less than attributes of the channel would.
+
+The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over it
+(``_properties.py``).  Rules that all who touch a state keep:
+
+* Input is ``buffer[start:]``.  Whoever changes what is behind ``start`` assigns another object.
+* Output is what is left of ``outgoing``, then ``fifo`` without its first ``offset`` bytes, then
+  ``held``.  Only ``queue()`` shows it to a program, as one deque.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from fastchat._refill import is_overridden
+
+# The properties over a state, which a class may hide behind attributes of its own.
+NAMES = ("ac_in_buffer", "producer_fifo", "socket")
+
+
+class StateProperty(property):
+    """A property over the state of a channel."""
+
+
+def traits_of(kind: type) -> tuple[bool, bool]:
+    """Whether the class *kind* has all properties over its state, and overrides refill_buffer."""
+    fits = all(type(getattr(kind, name, None)) is StateProperty for name in NAMES)
+    return fits, is_overridden(kind)
+
+
+class _Absent:
+    """Stands where an attribute is not there: never assigned, or deleted."""
+
+    def __repr__(self) -> str:
+        return "<absent>"
+
+
+ABSENT = _Absent()
+
+
+class State:
+    """What an ``async_chat`` channel keeps of its input and output, in its ``_fc_state``.
+
+    The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over
+    it.  A class may hide one of them behind an attribute of its own; then ``fits`` is false, and
+    only the public attributes are used.
+    """
+
+    __slots__ = (  # noqa: RUF023 (what belongs together stands together)
+        "buffer",  # the input, of whatever type was received or assigned
+        "start",  # how much of it was delivered
+        "closes",  # how often the channel was closed
+        "socket",
+        "fifo",  # the queue of output; None where it is empty and nobody needed it yet
+        "offset",  # how much of the first entry of fifo was sent
+        "held",  # list of bytes that were pushed and not sent yet, behind the fifo; None for none
+        "held_size",
+        "outgoing",  # what send() was given of those, or None
+        "limit",  # the most bytes that may be held; 0 where none may; -1 where it is not known
+        "depth",  # how many deliveries of the channel's input are going on
+        "more",  # whether input waits behind what the hook at work was given
+        "thread",  # which thread makes the innermost
+        "sending",  # 1 while held output is flushed, 2 while initiate_send() is at work, else 0
+        "listed",  # whether the channel is among those that hold output
+        "keeps_bounds",  # whether each send() counts: a socket of messages, or no real one
+        "told",  # whether handle_close() was called, as _hangups.was_told() has it
+        "refill",  # a refill_buffer() that was assigned to the channel, or None
+        "plain",  # the class of the channel, if all is stock there; only the Python twin asks
+        "_kind",  # the class for which the two below were found out
+        "_fits",
+        "_refills",
+    )
+
+    def __init__(self) -> None:
+        self.buffer: Any = ABSENT
+        self.start = 0
+        self.closes = 0
+        self.socket: Any = ABSENT
+        self.fifo: Any = ABSENT
+        self.offset = 0
+        self.held: list[bytes] | None = None
+        self.held_size = 0
+        self.outgoing: bytes | None = None
+        self.limit = 0
+        self.depth = 0
+        self.more = False
+        self.thread = 0
+        self.sending = 0
+        self.listed = False
+        self.told = False
+        self.keeps_bounds = False
+        self.refill: Any = None
+        self.plain: Any = None
+        self._kind: Any = None
+        self._fits = False
+        self._refills = False
+
+    def fits(self, channel: Any) -> bool:
+        """Whether the class of *channel* leaves the three properties as they are."""
+        if type(channel) is not self._kind:
+            self._look_at(type(channel))
+        return self._fits
+
+    def refills(self, channel: Any) -> bool:
+        """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
+        if type(channel) is not self._kind:
+            self._look_at(type(channel))
+        return self._refills or self.refill is not None
+
+    def _look_at(self, kind: type) -> None:
+        self._fits, self._refills = traits_of(kind)
+        self._kind = kind
+        self.plain = kind if self._fits and not self._refills and self.refill is None else None
+
+    def queue(self) -> Any:
+        """All output that waits, as the deque that programs know."""
+        fifo = self.fifo
+        if fifo is None or fifo is ABSENT:
+            fifo = self.fifo = deque()
+        if self.offset:
+            fifo[0] = fifo[0][self.offset :]
+            self.offset = 0
+        if self.outgoing is not None:
+            fifo.appendleft(self.outgoing)
+            self.outgoing = None
+        if self.held:
+            fifo.extend(self.held)
+            self.held = None
+            self.held_size = 0
+        return fifo

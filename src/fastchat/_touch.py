@@ -1,0 +1,27 @@
+"""Telling the loop that a channel may wait for something else now.
+
+A loop keeps what its channels wait for, and asks a channel with the stock predicates again only
+after something has happened to it.  Whatever makes output wait, or takes it away, touches the
+channel; so does a listener that begins to listen.  Outside of a loop that costs a look-up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The watches of plain maps whose loop is running now, by the id of the map.  A channel_map has its
+# own.
+watches: dict[int, Any] = {}
+
+
+def watch_of(map: Any) -> Any:
+    """The watch that keeps the registrations of *map* now, or None."""
+    watch = getattr(map, "_watch", None)
+    return watches.get(id(map)) if watch is None else watch
+
+
+def touch(channel: Any) -> None:
+    """Let *channel* be asked again in the next pass."""
+    watch = watch_of(getattr(channel, "_map", None))
+    if watch is not None and channel._fileno is not None:  # None where it left the map
+        watch.touched[channel._fileno] = None

@@ -1,0 +1,500 @@
+"""What the channels of a map wait for, kept from one pass of the loop to the next.
+
+The old loop asked every channel on every pass, and told the kernel everything anew.  A ``Watch``
+keeps the registrations in a poller (``_pollers.py``), and changes them when an answer changes.
+
+* A channel is *tracked* if its ``readable`` and ``writable`` are stock ones, whose answers change
+  only when something happens to the channel.  It is asked when it joins the map, when it is
+  touched (``_touch.py``), before an event is handed to it and after that.  Every other channel is
+  asked on every pass, as ever.
+* Nothing is believed for good, because programs reach everywhere: a descriptor can be closed and
+  an attribute assigned without anybody being told.  So channels are checked in turn, one for every
+  ``EVENTS_PER_CHECK`` events; all of them while nothing happens, before a wait that is longer than
+  ``QUIET``; and, if they are few, in each pass that a program makes itself.  A check asks the
+  channel, and looks whether its descriptor is what was registered.
+* An event belongs to the registration that was waited for: an ``Entry`` knows in which pass it was
+  made, and leaves ``entries`` the moment its channel leaves the map.
+* The kernel's set follows what a descriptor refers to, not its number.  Descriptors are taken out
+  before they are closed.  Where a program closed one behind our back, and a duplicate keeps it
+  alive, events come for what nobody registered, and a new set is made.
+* After a fork the child makes a set of its own, and leaves its parent's alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import weakref
+from typing import Any
+
+from fastchat import _pollers
+from fastchat._backend import events, methods
+from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE
+from fastchat._touch import watches
+
+# A check costs about half an event, so that checking takes less than 1 % of the time.
+EVENTS_PER_CHECK = 64
+
+# How long nothing has to happen until channels are checked, in milliseconds, and how many of them
+# before the loop looks whether something has happened after all.
+QUIET = 20
+CHECKED_AT_ONCE = 256
+
+# Up to how many channels are all checked in a pass that a program makes itself.
+FEW = 32
+
+_GONE = HANG_UP | ERROR | INVALID
+
+# The longest wait that all systems take, in milliseconds: 24 days.
+_LONGEST = 2**31 - 1
+
+
+class _Flags:
+    """Flags by descriptor: a byte each, where a dict would take a hundred."""
+
+    __slots__ = ("_bytes", "count")
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self.count = 0  # how many descriptors have any
+
+    def __getitem__(self, fd: int) -> int:
+        return self._bytes[fd] if 0 <= fd < len(self._bytes) else 0
+
+    def __setitem__(self, fd: int, flags: int) -> None:
+        had = self[fd]
+        if had == flags:
+            return
+        if fd >= len(self._bytes):
+            self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
+        self._bytes[fd] = flags
+        self.count += bool(flags) - bool(had)
+
+
+class Watch:
+    """The registrations of the channels of *map*, a dict.
+
+    *core* are the globals of ``asyncore``, where programs replace functions; *kind* is the kind
+    of poller.  Raises OSError where the system has no descriptor or memory for one.
+    """
+
+    def __init__(self, map: dict[int, Any], core: dict[str, Any], kind: Any) -> None:
+        self.map = map
+        self.core = core
+        self.poller = kind()
+        self.is_told = isinstance(map, ChannelMap)
+        # By descriptor: who is waited for, what the poller waits for, who is asked on every pass.
+        self.entries: dict[int, Any] = {}
+        self.registered = _Flags()
+        self.asked: dict[int, Any] = {}
+        # Descriptors to be looked at in the next pass, in order.
+        self.touched: dict[int, None] = dict.fromkeys(map)
+        self.is_poll2 = False
+        self.passes = 0
+        # In which pass a channel left last: events for it are no surprise then.
+        self.last_leave = 0
+        self.needs_new_set = False
+        # Of the checks: who is next, how many events none was made for yet, and how many channels
+        # were not checked since the last event.
+        self.order: list[int] = []
+        self.events = 0
+        self.unchecked = 0
+        _all.add(self)
+
+    def close(self) -> None:
+        """Give the poller back."""
+        self.poller.close()
+
+    # Joining and leaving the map.
+
+    def note(self, fd: int) -> None:
+        """A channel joined for *fd*; what was waited for there before is over."""
+        if fd in self.entries:
+            self._leave(fd)
+        self.touched[fd] = None
+
+    def forget(self, fd: int) -> None:
+        """The channel of *fd* left; its socket may be closed next."""
+        if fd in self.entries:
+            self._leave(fd)
+        self._register(fd, 0)
+
+    def _is_current(self, entry: Any) -> bool:
+        """Whether the channel of *entry* has not left since."""
+        return self.entries.get(entry.fd) is entry
+
+    def _leave(self, fd: int) -> None:
+        del self.entries[fd]
+        self.asked.pop(fd, None)
+        self.last_leave = self.passes
+
+    def _find_changes(self) -> None:
+        """``note`` and ``forget`` what happened to a map that tells nobody."""
+        members = list(self.map.items())
+        for fd, channel in members:
+            entry = self.entries.get(fd)
+            if entry is None or entry.channel is not channel:
+                self.note(fd)
+        if len(self.entries) + len(self.touched) > len(members):
+            for fd in [fd for fd in self.entries if fd not in self.map]:
+                self.forget(fd)
+
+    # The poller.
+
+    def _register(self, fd: int, flags: int) -> None:
+        """Let the poller wait for *flags* on *fd*; raises OSError or ValueError if closed."""
+        known = self.registered[fd]
+        if flags == known:
+            return
+        if not flags:
+            self.registered[fd] = 0
+            self.poller.unregister(fd)
+            return
+        try:
+            if known:
+                self.poller.modify(fd, flags)
+            else:
+                self.poller.register(fd, flags)
+        except FileNotFoundError:  # the number belongs to another file than it did
+            self.needs_new_set = True
+            self.poller.register(fd, flags)
+        except FileExistsError:  # somebody gave the number to a file that was there before
+            self.poller.modify(fd, flags)
+        self.registered[fd] = flags
+
+    def _wait_for(self, entry: Any, flags: int) -> bool:
+        """Wait for *flags* of *entry*; returns False where its descriptor is closed."""
+        fd = entry.fd
+        entry.flags = flags
+        try:
+            self._register(fd, flags)
+        except (OSError, ValueError) as failure:
+            # EINVAL: the number of a closed descriptor went to the poller's own set.
+            if isinstance(failure, OSError) and failure.errno not in (errno.EBADF, errno.EINVAL):
+                # No memory, or too many watches for the kernel: it takes no more, poll() does.
+                self._make_new_set(_pollers.Poll)
+                return True
+            self._bury(entry)
+            return False
+        return True
+
+    def _bury(self, entry: Any) -> None:
+        """Close a channel whose descriptor was closed behind its back."""
+        self.registered[entry.fd] = 0
+        self.poller.unregister(entry.fd)
+        self.core["_bury"](entry.channel, self.map, entry.fd)
+        if self._is_current(entry):
+            self._leave(entry.fd)
+
+    def _make_new_set(self, kind: Any) -> None:
+        """Replace the poller by one of *kind* that knows the entries and nothing else."""
+        self.poller.close()
+        self.poller = kind()
+        self.registered = _Flags()
+        self.needs_new_set = False
+        for entry in list(self.entries.values()):
+            if self._is_current(entry) and entry.flags:
+                self._wait_for(entry, entry.flags)
+
+    # Asking.
+
+    def _ask(self, entry: Any) -> bool:
+        """Ask a channel what it waits for; returns False where it failed, and left."""
+        answer = self.core["_ask_one"](entry.channel, self.map, entry.fd)
+        if not self._is_current(entry):
+            return answer[2] is not None
+        entry.answer = answer
+        flags = answer[2] or 0
+        if self.is_poll2 and not flags & READ:
+            flags &= ~URGENT  # as in CPython 3.11
+        return self._wait_for(entry, flags)
+
+    def _ask_anew(self, entry: Any) -> bool:
+        """``_ask``, and find out whether that has to be done on every pass."""
+        channel = entry.channel
+        flags = events.ask_chat(channel, self.core["_STOCK_CHAT"])
+        if flags:
+            entry.tracked = True
+            entry.state = channel._fc_state
+            self.asked.pop(entry.fd, None)
+            return self._wait_for(entry, flags)
+        entry.tracked = self.core["_is_tracked"](entry.channel)
+        entry.state = entry.channel._fc_state if entry.tracked else None
+        if entry.tracked:
+            self.asked.pop(entry.fd, None)
+        else:
+            self.asked[entry.fd] = entry
+        return self._ask(entry)
+
+    def _ask_touched(self) -> bool:
+        """Ask who joined or was touched; returns False where one of them failed, and left."""
+        touched, self.touched = self.touched, {}
+        fine = True
+        for fd in list(touched):
+            channel = self.map.get(fd)
+            entry = self.entries.get(fd)
+            if entry is not None and entry.channel is not channel:
+                self._leave(fd)
+                entry = None
+            if channel is None:
+                self._register(fd, 0)
+            elif entry is None:
+                entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
+                fine &= self._ask_anew(entry)
+            elif entry.tracked:
+                fine &= self._ask_anew(entry)
+        return fine
+
+    def _ask_all_asked(self) -> bool:
+        """Ask who is asked on every pass; returns False where one of them failed, and left."""
+        fine = True
+        for fd, entry in list(self.asked.items()):
+            if self.asked.get(fd) is entry:
+                fine &= self._ask(entry)
+        return fine
+
+    def _check(self, fd: int) -> bool:
+        """Believe nothing of *fd*; returns False where its channel failed, or was closed."""
+        entry = self.entries.get(fd)
+        if entry is None:
+            return True
+        if self.map.get(fd) is not entry.channel:
+            self.note(fd)
+            return True
+        known = self.registered[fd]
+        if known and self.poller.is_kernel_set:
+            try:
+                self.poller.modify(fd, known)
+            except FileNotFoundError:
+                self.registered[fd] = 0  # asking registers it again
+                self.needs_new_set = True
+            except (OSError, ValueError):
+                self._bury(entry)
+                return False
+        if entry.tracked or self.core["_is_tracked"](entry.channel):
+            return self._ask_anew(entry)
+        return True
+
+    def _check_some(self, count: int) -> bool:
+        """Check the next *count* channels; returns False where one failed, or was closed."""
+        fine = True
+        for _ in range(min(count, len(self.entries))):
+            if not self.order:
+                self.order = list(self.entries)
+                if not self.order:
+                    break
+            fine &= self._check(self.order.pop())
+            self.unchecked -= 1
+        return fine
+
+    # Passes.
+
+    def make_pass(self, timeout: Any, is_poll2: bool, is_first: bool) -> None:
+        """Wait at most *timeout* seconds, and hand out what happened.
+
+        The order of events, and the meaning of *timeout*, are those of ``poll2`` or ``poll``.
+        *is_first* says that the program did something of its own before.
+        """
+        methods.flush_all()
+        self.passes += 1
+        if self.needs_new_set:
+            self._make_new_set(type(self.poller))
+        if is_poll2 != self.is_poll2:
+            self.is_poll2 = is_poll2
+            self.touched |= dict.fromkeys(self.entries)
+        if not self.is_told:
+            self._find_changes()
+        fine = True
+        if self.asked:
+            fine = self._ask_all_asked()
+        if self.touched:
+            fine &= self._ask_touched()
+        if is_first and len(self.entries) <= FEW:
+            fine &= self._check_some(FEW)
+        elif self.events >= EVENTS_PER_CHECK:
+            fine &= self._check_some(self.events // EVENTS_PER_CHECK)
+            self.events %= EVENTS_PER_CHECK
+        if not fine:
+            timeout = 0
+        elif self.core["_resting"]:
+            timeout = self.core["_until_rest_ends"](timeout)
+        if not self.registered.count and not is_poll2:
+            self.core["time"].sleep(timeout)
+            return
+        slow = self._serve(_milliseconds(timeout, is_poll2), is_poll2)
+        if slow:
+            self._hand_out(slow, is_poll2)
+
+    def _serve(self, milliseconds: int, is_poll2: bool) -> list[Any] | None:
+        """Wait, hand out the plain input, and return what else there is; None after a time-out."""
+        while self.unchecked > 0 and not 0 <= milliseconds <= QUIET:
+            slow: list[Any] | None = events.serve(self, QUIET, is_poll2)
+            if slow is not None:
+                self.unchecked = len(self.entries)
+                return slow
+            milliseconds = max(milliseconds - QUIET, -1) if milliseconds > 0 else -1
+            fine = self._check_some(CHECKED_AT_ONCE)
+            fine &= self._ask_touched()
+            if not fine or not self.map:
+                return None
+        slow = events.serve(self, milliseconds, is_poll2)
+        if slow is not None:
+            self.unchecked = len(self.entries)
+        return slow
+
+    def _hand_out(self, slow: list[tuple[Any, int]], is_poll2: bool) -> None:
+        """Hand out events that need some thought, as the old loop did."""
+        core, map = self.core, self.map
+        # Who is tracked was not asked in this pass yet, or not in a way that could be kept.
+        happened = {}
+        for entry, flags in slow:
+            if not self._is_current(entry):
+                continue
+            if entry.tracked:
+                self.touched[entry.fd] = None
+                entry.answer = core["_ask_one"](entry.channel, map, entry.fd)
+            if entry.answer[2]:
+                happened[entry.fd] = entry.answer, flags
+        asked = {fd: answer for fd, (answer, _) in happened.items()}
+        if is_poll2:
+            for fd, (answer, flags) in happened.items():
+                wanted = self.registered[fd] | _GONE
+                core["_hand_out_flags"](answer, map, fd, flags & wanted)
+            return
+        # What select() makes of these flags.
+        sets = [
+            [fd for fd, (a, got) in happened.items() if a[2] & interest and got & flags]
+            for interest, flags in (
+                (READ, READ | HANG_UP | ERROR),
+                (WRITE, WRITE | ERROR),
+                (URGENT, URGENT),
+            )
+        ]
+        for fd, (answer, flags) in happened.items():
+            if flags & INVALID and core["_holds"](map, fd, answer):
+                core["_bury"](answer[0], map, fd)
+        core["_hand_out_sets"](asked, *sets, map)
+
+
+def _milliseconds(timeout: Any, is_poll2: bool) -> int:
+    """*timeout* (seconds, or None for ever) as the pollers want it."""
+    if timeout is None:
+        return -1
+    if is_poll2:
+        return min(max(int(timeout * 1000), -1), _LONGEST)
+    if timeout < 0:
+        raise ValueError("timeout must be non-negative")
+    milliseconds: int = min(math.ceil(timeout * 1000), _LONGEST)
+    return milliseconds
+
+
+class ChannelMap(dict[int, Any]):
+    """A map of channels that tells the loop what changes in it; otherwise a dict like any other.
+
+    A pass over it costs what happens, and not what there is: ``asyncore.socket_map`` is one, and
+    programs can make one of their own as ``asyncore.channel_map()``.
+    """
+
+    __slots__ = ("__weakref__", "_watch")
+
+    def __init__(self, *args: Any, **channels: Any) -> None:
+        self._watch: Watch | None = None
+        super().__init__(*args, **channels)
+
+    def __setitem__(self, fd: int, channel: Any) -> None:
+        super().__setitem__(fd, channel)
+        if self._watch is not None:
+            self._watch.note(fd)
+
+    def __delitem__(self, fd: int) -> None:
+        super().__delitem__(fd)
+        if self._watch is not None:
+            self._watch.forget(fd)
+
+    def pop(self, key: int, /, *default: Any) -> Any:
+        """As dict's."""
+        channel = super().pop(key, *default)
+        if self._watch is not None:
+            self._watch.forget(key)
+        return channel
+
+    def popitem(self) -> tuple[int, Any]:
+        """As dict's."""
+        item = super().popitem()
+        if self._watch is not None:
+            self._watch.forget(item[0])
+        return item
+
+    def clear(self) -> None:
+        """As dict's."""
+        members = list(self)
+        super().clear()
+        if self._watch is not None:
+            for fd in members:
+                self._watch.forget(fd)
+
+    def setdefault(self, key: int, default: Any = None, /) -> Any:
+        """As dict's."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *args: Any, **channels: Any) -> None:
+        """As dict's."""
+        for fd, channel in dict(*args, **channels).items():
+            self[fd] = channel
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> Any:
+        return type(self), (dict(self),)
+
+
+def watch_over(map: Any, core: dict[str, Any], for_long: bool) -> Watch | None:
+    """The watch for a pass over *map*, a new one where there is none yet; None where none can be.
+
+    There is none for a mapping that is no plain dict, for a dict over which only one pass is made
+    (*for_long* is false), where the system's own way to wait was replaced, and where it has no
+    descriptor left.
+    """
+    watch: Watch | None = map._watch if type(map) is ChannelMap else watches.get(id(map))
+    if watch is None and (type(map) is ChannelMap or (for_long and type(map) is dict)):
+        kinds = _pollers.available()
+        if kinds and core["select"] is select:
+            try:
+                watch = Watch(map, core, kinds[0])
+            except OSError:
+                return None
+            if type(map) is ChannelMap:
+                map._watch = watch
+            else:
+                watches[id(map)] = watch
+    return watch
+
+
+def release(map: Any) -> None:
+    """Give back what ``watch_over`` made for *map*."""
+    watch: Watch | None
+    if type(map) is ChannelMap:
+        watch, map._watch = map._watch, None
+    else:
+        watch = watches.pop(id(map), None)
+    if watch is not None:
+        watch.close()
+
+
+# Every watch there is, for forks.
+_all: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+def _forget_the_parents() -> None:
+    for watch in list(_all):
+        watch.needs_new_set = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=methods.flush_all, after_in_child=_forget_the_parents)
