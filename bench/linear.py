@@ -136,6 +136,14 @@ def produced_pieces(implementation: Implementation, size: int) -> None:
         pass
 
 
+def large_piece(implementation: Implementation, size: int) -> None:
+    """A producer that gives all it has at once, to a peer that takes little."""
+    channel = implementation.asynchat.async_chat(Feed(b"", takes=4096), {})
+    channel.push_with_producer(implementation.asynchat.simple_producer(b"x" * size, size))
+    while channel.writable():
+        channel.initiate_send()
+
+
 # What is played, with what size (the smaller one), and with what size on the standard library:
 # as much as it can take in a moment, 0 where it cannot take it at all.
 CASES: list[tuple[Case, int, int]] = [
@@ -150,6 +158,7 @@ CASES: list[tuple[Case, int, int]] = [
     (counted_bytes, 2**20, 2**20),
     (small_sends, 2**21, 2**18),
     (produced_pieces, 2**21, 2**16),
+    (large_piece, 2**23, 2**21),
 ]
 
 

@@ -211,7 +211,7 @@ def scan_headlines(scan: Scan) -> Table:
         if (case.terminator, case.size) != (r"\r\n", 65536):
             continue
         if case.kind == "search" and case.line >= 1024:
-            label = f"find_terminator over memchr, lines of {case.line:,} bytes"
+            label = f"find_terminators over memchr, lines of {case.line:,} bytes"
             ratio = case.ratio(contenders.MEMCHR, contenders.COMPILED)
             table.rows += [[label, median(ratio), spread(ratio)]] if ratio else []
         if case.kind == "cut" and case.line == 32:

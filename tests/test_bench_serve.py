@@ -474,7 +474,7 @@ def test_targets(serve: Any) -> None:
 def test_headlines_of_the_scan(recorded: Results) -> None:
     assert recorded.scan
     assert tables.scan_headlines(recorded.scan).rows == [
-        ["find_terminator over memchr, lines of 1,024 bytes", "0.500", "0.500 - 0.500"],
+        ["find_terminators over memchr, lines of 1,024 bytes", "0.500", "0.500 - 0.500"],
         [
             "handle_read of fastchat, compiled over the stdlib's, lines of 32 bytes, idle hooks",
             "7.50",

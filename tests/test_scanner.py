@@ -50,6 +50,54 @@ def test_find_terminator_in_every_small_case(
             assert found == wanted, (data, terminator)
 
 
+def test_find_terminator_where_its_last_byte_is_common(scanner: Any) -> None:
+    # After a number of hits of the last byte that were none, the compiled search takes another way.
+    for terminator in naive.words(b"ab", 4, 1):
+        for rest in naive.words(b"ab", 5):
+            for before in (terminator[-1:] * 40, (terminator[:1] + b"c" + terminator[-1:]) * 20):
+                data = before + rest
+                for start in (0, 1, len(before) - 1, len(before)):
+                    wanted = naive.find(data, terminator, start)
+                    assert scanner.find_terminator(data, terminator, start) == wanted, (data, start)
+
+
+@pytest.mark.parametrize("length", [2, 31, 32, 33, 63, 64, 65])
+def test_find_terminator_of_any_length_where_its_last_byte_is_common(
+    scanner: Any, length: int
+) -> None:
+    terminator = b"b" + b"a" * (length - 1)
+    for data in (b"a" * 300 + terminator + b"a" * 9, b"a" * 300 + terminator[:-1], b"ab" * 200):
+        assert scanner.find_terminator(data, terminator) == naive.find(data, terminator)
+
+
+def test_find_terminators_finds_all_of_them(scanner: Any) -> None:
+    for terminator in naive.words(b"ab", 3, 1):
+        for data in naive.words(b"ab", 7):
+            for start in (0, 2, 9):
+                wanted, at = [], naive.find(data, terminator, start)
+                while at >= 0:
+                    wanted.append(at)
+                    at = naive.find(data, terminator, at + len(terminator))
+                assert list(scanner.find_terminators(data, terminator, start)) == wanted, data
+    many = scanner.find_terminators(b"ab\n" * 1000, b"\n")
+    assert many.typecode == "q"
+    assert list(many) == list(range(2, 3000, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("text", b"a"), TypeError),
+        ((b"text", "a"), TypeError),
+        ((b"text", b""), ValueError),
+        ((b"text", b"a", -1), ValueError),
+    ],
+)
+def test_find_terminators_refuses(scanner: Any, arguments: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        scanner.find_terminators(*arguments)
+
+
 def test_find_first_terminator_in_every_small_case(scanner: Any) -> None:
     find = scanner.find_first_terminator
     needles = list(naive.words(b"ab", 3, 1))

@@ -141,6 +141,7 @@ def check(what: str) -> None:
 def search(scanner: Any) -> int:
     """Search every small input for every small terminator; returns how many searches that was."""
     haystacks = [bytes(letters) for size in range(7) for letters in product(b"ab", repeat=size)]
+    haystacks += [b"a" * size + b"b" for size in (16, 17, 40, 100)]  # the search that is steady
     haystacks += [b"\r" * size + b"\n" for size in (15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 300)]
     needles = [bytes(letters) for size in (1, 2, 3, 4) for letters in product(b"ab", repeat=size)]
     needles += [b"\r\n", b"\r" * 70 + b"\n"]
@@ -153,8 +154,9 @@ def search(scanner: Any) -> int:
             for needle in needles:
                 for start in range(min(len(data), 8) + 1):
                     scanner.find_terminator(data, needle, start)
+                    scanner.find_terminators(data, needle, start)
                     scanner.find_first_terminator(data, (needle, b"zz"), start)
-                    count += 2
+                    count += 3
                 scanner.find_prefix_at_end(data, needle)
                 count += 1
             drive(scanner, data)
@@ -171,8 +173,9 @@ def search(scanner: Any) -> int:
 def drive(scanner: Any, data: bytes) -> None:
     """Cut *data* the way a channel does, at terminators of all kinds."""
 
-    class Channel:
-        ac_in_buffer = b""
+    from fastchat import asynchat  # noqa: PLC0415 (only where the instrumented one is installed)
+
+    class Channel(asynchat.async_chat):
         terminator: Any = None
 
         def get_terminator(self) -> Any:
@@ -185,9 +188,9 @@ def drive(scanner: Any, data: bytes) -> None:
             pass
 
     for terminator in (b"a", b"ab", b"ba" * 40, (b"ab", b"b"), 3, None):
-        channel: Any = Channel()
+        channel: Any = Channel(map={})
         channel.terminator = terminator
-        channel._fc_in, channel._fc_pos = data, 0
+        channel.ac_in_buffer = data
         scanner.drive(channel)
 
 

@@ -8,7 +8,7 @@ nothing, or counting them, so that the very code that is timed can be checked.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def searchers(loaded: dict[str, Implementation]) -> tuple[dict[str, Searcher], d
     absent = {}
     for name, implementation in loaded.items():
         if implementation.scanner is not None:
-            found[name] = with_find_terminator(implementation.scanner.find_terminator)
+            found[name] = with_find_terminators(implementation.scanner.find_terminators)
     try:
         found[MEMCHR] = with_memchr()
     except compiled.NoCompiler as failure:
@@ -65,15 +65,9 @@ def searchers(loaded: dict[str, Implementation]) -> tuple[dict[str, Searcher], d
     return found, absent
 
 
-def with_find_terminator(find: Callable[[bytes, bytes, int], int]) -> Searcher:
+def with_find_terminators(find_all: Callable[[bytes, bytes], Sequence[int]]) -> Searcher:
     def count(data: bytes, terminator: bytes, repeats: int) -> int:
-        found, length = 0, len(terminator)
-        for _ in range(repeats):
-            at = find(data, terminator, 0)
-            while at >= 0:
-                found += 1
-                at = find(data, terminator, at + length)
-        return found
+        return sum(len(find_all(data, terminator)) for _ in range(repeats))
 
     return count
 

@@ -260,7 +260,8 @@ cpdef writable(self):
         return writable_plainly(self, state is not None and state.refills(self))
     if state.held is not None:
         flush(self)
-    return state.queue() if state.fifo else not self.connected
+    # The queue as it is: queue() would cut off what was sent of its first entry, for every event.
+    return state.fifo or not self.connected
 
 
 # Output.

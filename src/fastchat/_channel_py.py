@@ -177,7 +177,8 @@ def writable(self: Any) -> Any:
         return writable_plainly(self, type(state) is State and state.refills(self))
     if state.held:
         flush(self)
-    return state.queue() if state.fifo else not self.connected
+    # The queue as it is: queue() would cut off what was sent of its first entry, for every event.
+    return state.fifo or not self.connected
 
 
 def writable_plainly(channel: Any, refills: bool) -> Any:

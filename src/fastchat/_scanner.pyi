@@ -25,6 +25,7 @@ from fastchat._scanner_py import drive as drive
 from fastchat._scanner_py import find_first_terminator as find_first_terminator
 from fastchat._scanner_py import find_prefix_at_end as find_prefix_at_end
 from fastchat._scanner_py import find_terminator as find_terminator
+from fastchat._scanner_py import find_terminators as find_terminators
 from fastchat._state_py import State as State
 
 COMPANIONS: dict[str, ModuleType]

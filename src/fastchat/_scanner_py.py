@@ -20,6 +20,7 @@ that is not bytes, take ``cut_plainly`` instead, which does one piece at a time 
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from fastchat._hangups import closes_of
@@ -45,6 +46,24 @@ def find_terminator(data: object, terminator: object, start: int = 0) -> int:
     if start < 0:
         raise ValueError(f"start must not be negative, but is {start}")
     return data.find(terminator, start)
+
+
+def find_terminators(data: object, terminator: object, start: int = 0) -> array[int]:
+    """The indexes of all *terminator* in *data* at or after *start*, none overlapping another.
+
+    Returns an ``array.array`` of type code "q".  Raises what ``find_terminator`` does.
+    """
+    if not (isinstance(data, bytes) and isinstance(terminator, bytes)):
+        raise TypeError(
+            "find_terminators() takes bytes and bytes, "
+            f"not {type(data).__name__} and {type(terminator).__name__}"
+        )
+    found = array("q")
+    at = find_terminator(data, terminator, start)
+    while at >= 0:
+        found.append(at)
+        at = data.find(terminator, at + len(terminator))
+    return found
 
 
 def find_first_terminator(
