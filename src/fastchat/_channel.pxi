@@ -21,13 +21,14 @@ cdef extern from *:
     { return recv(fd, data, size, MSG_DONTWAIT); }
     static Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
     { return send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); }
-    static int fastchat_is_later(void)
-    { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+    /* The error of the last call, and 0 for one that only means "not now". */
+    static int fastchat_error(void)
+    { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : errno; }
     #else
     #define FASTCHAT_DIRECT 0
     static Py_ssize_t fastchat_recv(int fd, void *data, size_t size) { return -1; }
     static Py_ssize_t fastchat_send(int fd, const void *data, size_t size) { return -1; }
-    static int fastchat_is_later(void) { return 1; }
+    static int fastchat_error(void) { return 0; }
     #endif
     static unsigned int fastchat_version_of(PyObject *type)
     { return ((PyTypeObject *) type)->tp_version_tag; }
@@ -60,13 +61,15 @@ cdef extern from *:
     bint FASTCHAT_DIRECT
     Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
     Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
-    bint fastchat_is_later()
+    int fastchat_error()
     unsigned int fastchat_version_of(object kind)
     PyObject *fastchat_method(object channel, object name)
     bint fastchat_is_ordinary(object object)
     int fastchat_fd_of(object sock)
 
 cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
     int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
     object PyErr_SetFromErrno(object kind)
 
@@ -123,8 +126,20 @@ cdef _socket_to_use(channel, State state):
     return state.socket if state.fits(channel) else channel.socket
 
 
-cdef bytes _receive(sock, Py_ssize_t size):
-    """What a plain *sock* has, at most *size* bytes; None where its own method has to be asked."""
+cdef inline Py_ssize_t _number(value) except? -1:
+    """*value* as a C number; 0 where it is no plain int, or so large that nobody means it."""
+    if type(value) is not int:
+        return 0
+    cdef int overflow = 0
+    cdef long long number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    return 0 if overflow or number < 0 or number > PY_SSIZE_T_MAX else number
+
+
+cdef bytes _receive(sock, Py_ssize_t size, int *error):
+    """What a plain *sock* has, at most *size* bytes; None where its own method has to be asked.
+
+    In *error* goes the number of an error that says more than that there is nothing now.
+    """
     global _room
     cdef int fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
     cdef Py_ssize_t count
@@ -140,9 +155,8 @@ cdef bytes _receive(sock, Py_ssize_t size):
         data = None
     count = fastchat_recv(fd, PyBytes_AS_STRING(<object> _room), size)
     if count < 0:
-        if fastchat_is_later():
-            return None
-        PyErr_SetFromErrno(OSError)
+        error[0] = fastchat_error()
+        return None
     if count <= size // 4:
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object> _room), count)
     _PyBytes_Resize(&_room, count)
@@ -170,14 +184,20 @@ cpdef recv(self, buffer_size):
     Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
     Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
     """
-    cdef Py_ssize_t size = 0
+    cdef bytes received = None
+    cdef Py_ssize_t size
+    cdef int error = 0
     sock = _socket_to_use(self, _state_of(self))
-    data = None
+    if _is_plain_socket(sock):
+        size = _number(buffer_size)
+        if 0 < size <= LARGEST:
+            received = _receive(sock, size, &error)
+            if received is not None and PyBytes_GET_SIZE(received):
+                return received
+    data = received
     try:
-        if type(buffer_size) is int and _is_plain_socket(sock):
-            size = min(buffer_size, LARGEST + 1)
-            if 0 < size <= LARGEST:
-                data = _receive(sock, size)
+        if error:
+            raise OSError(error, _strerror(error))
         if data is None:
             data = sock.recv(buffer_size)
     except OSError as failure:
@@ -274,19 +294,20 @@ cpdef send(self, data):
     then been called.  Raises OSError for any other failure.
     """
     cdef Py_ssize_t count
-    cdef int fd
+    cdef int fd, error = 0
     sock = _socket_to_use(self, _state_of(self))
+    if type(data) is bytes and _is_plain_socket(sock):
+        fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+        if fd >= 0:
+            count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            if count >= 0:
+                return count
+            error = fastchat_error()
+            if error == 0 and sock.gettimeout() == 0:
+                return 0
     try:
-        if type(data) is bytes and _is_plain_socket(sock):
-            fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
-            if fd >= 0:
-                count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-                if count >= 0:
-                    return count
-                if not fastchat_is_later():
-                    PyErr_SetFromErrno(OSError)
-                if sock.gettimeout() == 0:
-                    return 0
+        if error:
+            raise OSError(error, _strerror(error))
         return sock.send(data)
     except OSError as failure:
         if failure.errno == EWOULDBLOCK:
@@ -318,14 +339,21 @@ cpdef push(self, data):
     if not 0 < size <= limit:
         push_plainly(self, data)
     elif state.fifo is not None and state.fifo:
-        if delivers and state.more and type(state.fifo[0]) is bytes:
+        if delivers and state.more and type(state.fifo[0]) is bytes and self.ac_out_coalesce:
             _hold(self, state, data, size, limit)
         else:
             push_plainly(self, data)
+    elif delivers and state.more and self.ac_out_coalesce:
+        _hold(self, state, data, size, limit)
+    elif state.held is None:
+        state.sending = 2
+        try:
+            _send_out(self, state, data)
+        finally:
+            _send_is_over(self, state)
     else:
         _hold(self, state, data, size, limit)
-        if not (delivers and state.more):
-            flush(self)
+        flush(self)
 
 
 cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) except -1:
@@ -346,18 +374,15 @@ cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) ex
 
 
 cdef Py_ssize_t _limit_of(channel, State state) except -1:
-    """How many bytes *channel* may hold; 0 where it may hold nothing."""
-    size = channel.ac_out_buffer_size
+    """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
     if (
         fastchat_method(channel, "initiate_send") == <PyObject *> _stock_initiate_send
-        and channel.ac_out_coalesce
         and state.fifo is not ABSENT
         and not state.keeps_bounds
         and state.fits(channel)
         and not state.refills(channel)
-        and type(size) is int
     ):
-        return min(max(size, 0), LARGEST)
+        return min(_number(channel.ac_out_buffer_size), LARGEST)
     return 0
 
 
@@ -389,11 +414,15 @@ cdef int _send_once(channel, State state) except -1:
 cdef int _send_held(channel, State state) except -1:
     """Send what *channel* holds, where nothing is queued before it."""
     cdef list held = state.held
-    cdef bytes data = held[0] if len(held) == 1 else b"".join(held)
-    cdef Py_ssize_t size
-    state.outgoing = data
     state.held = None
     state.held_size = 0
+    return _send_out(channel, state, held[0] if len(held) == 1 else b"".join(held))
+
+
+cdef int _send_out(channel, State state, bytes data) except -1:
+    """Send *data*, with nothing before it; what the kernel does not take is queued."""
+    cdef Py_ssize_t size
+    state.outgoing = data
     sent = 0
     try:
         if channel.connected:
@@ -427,10 +456,16 @@ cpdef flush(channel):
         else:
             channel.initiate_send()
     finally:
-        state.sending = 0
-        if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
-            state.queue()
-            touch(channel)
+        _send_is_over(channel, state)
+
+
+cdef int _send_is_over(channel, State state) except -1:
+    """The outermost sender of *channel* is done."""
+    state.sending = 0
+    if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
+        state.queue()
+        touch(channel)
+    return 0
 
 
 cdef int _unlist(channel, State state) except -1:

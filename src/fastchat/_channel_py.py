@@ -237,14 +237,21 @@ def push(self: Any, data: Any) -> None:
     if not 0 < len(data) <= limit:
         push_plainly(self, data)
     elif state.fifo:
-        if delivers and state.more and type(state.fifo[0]) is bytes:
+        if delivers and state.more and type(state.fifo[0]) is bytes and self.ac_out_coalesce:
             _hold(self, state, data, limit)
         else:
             push_plainly(self, data)
+    elif delivers and state.more and self.ac_out_coalesce:
+        _hold(self, state, data, limit)
+    elif state.held is None:
+        state.sending = 2
+        try:
+            _send_out(self, state, data)
+        finally:
+            _send_is_over(self, state)
     else:
         _hold(self, state, data, limit)
-        if not (delivers and state.more):
-            flush(self)
+        flush(self)
 
 
 def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
@@ -264,17 +271,15 @@ def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
 
 
 def _limit_of(channel: Any, state: State) -> int:
-    """How many bytes *channel* may hold; 0 where it may hold nothing."""
-    size = channel.ac_out_buffer_size
+    """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
     if (
-        channel.ac_out_coalesce
-        and getattr(channel.initiate_send, "__func__", None) is initiate_send
+        getattr(channel.initiate_send, "__func__", None) is initiate_send
         and state.fifo is not ABSENT
         and not state.keeps_bounds
         and (type(channel) is state.plain or (state.fits(channel) and not state.refills(channel)))
-        and type(size) is int
     ):
-        return min(max(size, 0), LARGEST)
+        size = channel.ac_out_buffer_size
+        return min(max(size, 0), LARGEST) if type(size) is int else 0
     return 0
 
 
@@ -313,9 +318,14 @@ def initiate_send(self: Any) -> None:
 def _send_held(channel: Any, state: State) -> None:
     """Send what *channel* holds, where nothing is queued before it."""
     held: Any = state.held
-    data = state.outgoing = held[0] if len(held) == 1 else b"".join(held)
     state.held = None
     state.held_size = 0
+    _send_out(channel, state, held[0] if len(held) == 1 else b"".join(held))
+
+
+def _send_out(channel: Any, state: State, data: bytes) -> None:
+    """Send *data*, with nothing before it; what the kernel does not take is queued."""
+    state.outgoing = data
     sent = 0
     try:
         if channel.connected:
@@ -465,10 +475,15 @@ def flush(channel: Any) -> None:
         else:
             channel.initiate_send()
     finally:
-        state.sending = 0
-        if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
-            state.queue()
-            touch(channel)
+        _send_is_over(channel, state)
+
+
+def _send_is_over(channel: Any, state: State) -> None:
+    """The outermost sender of *channel* is done."""
+    state.sending = 0
+    if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
+        state.queue()
+        touch(channel)
 
 
 def _unlist(channel: Any, state: State) -> None:

@@ -22,6 +22,7 @@ import socket as _socket_module
 from array import array
 from collections import deque
 from errno import EWOULDBLOCK as _EWOULDBLOCK
+from os import strerror as _strerror
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
