@@ -46,6 +46,7 @@ import os
 import select
 import stat
 import types
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
 
 # No system has all of it, so the checker cannot know it.
@@ -359,6 +360,21 @@ def available() -> tuple[type[Poller], ...]:
         if not isinstance(getattr(_system, name, _system.select), types.BuiltinFunctionType):
             return ()
     return tuple(kind for kind in KINDS if hasattr(_system, kind.name))
+
+
+def as_select(
+    happened: Iterable[tuple[int, int, int]],
+) -> tuple[list[int], list[int], list[int]]:
+    """What select() would return for these descriptors, interests and flags of the others."""
+    sets: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for fd, interest, flags in happened:
+        if interest & READ and flags & (READ | HANG_UP | ERROR):
+            sets[0].append(fd)
+        if interest & WRITE and flags & (WRITE | ERROR):
+            sets[1].append(fd)
+        if interest & URGENT and flags & URGENT:
+            sets[2].append(fd)
+    return sets
 
 
 def _readable_or_writable(always: dict[int, int]) -> list[tuple[int, int]]:

@@ -31,7 +31,7 @@ from typing import Any
 
 from fastchat import _pollers
 from fastchat._backend import events, methods
-from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE
+from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, as_select
 from fastchat._touch import watches
 
 # A check costs about half an event, so that checking takes less than 1 % of the time.
@@ -363,18 +363,10 @@ class Watch:
                 wanted = self.registered[fd] | _GONE
                 core["_hand_out_flags"](answer, map, fd, flags & wanted)
             return
-        # What select() makes of these flags.
-        sets = [
-            [fd for fd, (a, got) in happened.items() if a[2] & interest and got & flags]
-            for interest, flags in (
-                (READ, READ | HANG_UP | ERROR),
-                (WRITE, WRITE | ERROR),
-                (URGENT, URGENT),
-            )
-        ]
         for fd, (answer, flags) in happened.items():
             if flags & INVALID and core["_holds"](map, fd, answer):
                 core["_bury"](answer[0], map, fd)
+        sets = as_select((fd, answer[2], flags) for fd, (answer, flags) in happened.items())
         core["_hand_out_sets"](asked, *sets, map)
 
 

@@ -24,6 +24,7 @@ the types are in ``asyncore.pyi``.
 """
 
 import errno as _errno
+import math as _math
 import os
 import select
 import socket
@@ -56,6 +57,7 @@ from fastchat._hangups import is_closed as _is_closed
 from fastchat._hangups import remember as _remember
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
+from fastchat._pollers import as_select as _as_select
 from fastchat._touch import touch as _touch
 from fastchat._touch import watch_of as _watch_of
 from fastchat._touch import watches as _watches
@@ -408,12 +410,25 @@ def _select_once(timeout, map):
         # A closed descriptor says nothing about the others: find it, and serve those next time.
         dead = [fd for fd in asked if _is_dead(fd)]
         if not dead:
-            raise
+            if not hasattr(select, "poll"):
+                raise
+            # One is too large for select(), and not for poll().
+            _hand_out_sets(asked, *_select_by_poll(asked, timeout), map)
+            return
         for fd in dead:
             if _holds(map, fd, asked[fd]):  # the death of another may have closed it
                 _bury(asked[fd][0], map, fd)
         return
     _hand_out_sets(asked, readable, writable, urgent, map)
+
+
+def _select_by_poll(asked, timeout):
+    """What ``select`` would return for those who were *asked*, could it take their descriptors."""
+    pollster = select.poll()
+    for fd, answer in asked.items():
+        pollster.register(fd, answer[2])
+    happened = pollster.poll(None if timeout is None else _math.ceil(timeout * 1000))
+    return _as_select((fd, asked[fd][2], flags) for fd, flags in happened)
 
 
 def _hand_out_sets(asked, readable, writable, urgent, map):
