@@ -87,9 +87,12 @@ cdef bint _find_fd_in_sockets() except -1:
     if not FASTCHAT_DIRECT:
         return False
     try:
-        with _Socket() as one, _Socket() as other:
-            return all([fastchat_fd_of(sock) == sock.fileno() for sock in (one, other)])
-    except OSError:  # no descriptor left, or no network
+        sockets = [_socket_core.socket() for _ in range(2)]
+        found = all([fastchat_fd_of(sock) == sock.fileno() for sock in sockets])
+        for sock in sockets:
+            sock.close()
+        return found
+    except Exception:  # no descriptor left, or sockets are forbidden here
         return False
 
 
@@ -280,8 +283,10 @@ cpdef writable(self):
         return writable_plainly(self, state is not None and state.refills(self))
     if state.held is not None:
         flush(self)
-    # The queue as it is: queue() would cut off what was sent of its first entry, for every event.
-    return state.fifo or not self.connected
+    if state.fifo:
+        # Not queue(), which would cut off what was sent of the first entry, for every event.
+        return state.fifo if state.exposed else True
+    return not self.connected
 
 
 # Output.
@@ -300,8 +305,15 @@ cpdef send(self, data):
         fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
         if fd >= 0:
             count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-            if count >= 0:
+            if count == PyBytes_GET_SIZE(data):
                 return count
+            if count >= 0:
+                if sock.gettimeout() is not None:
+                    return count
+                try:  # a blocking socket sends all of it
+                    return count + sock.send(memoryview(data)[count:])
+                except OSError:
+                    return count  # the next call hears of it
             error = fastchat_error()
             if error == 0 and sock.gettimeout() == 0:
                 return 0
@@ -330,11 +342,9 @@ cpdef push(self, data):
         push_plainly(self, data)
         return
     delivers = state.depth > 0 and state.thread == PyThread_get_thread_ident()
-    limit = state.limit
-    if limit < 0 or not delivers:
-        limit = _limit_of(self, state)
-        if delivers:
-            state.limit = limit
+    limit = _limit_of(self, state)
+    if delivers and limit:  # else what is held goes the way that was open when it was pushed
+        state.limit = limit
     size = PyBytes_GET_SIZE(data)
     if not 0 < size <= limit:
         push_plainly(self, data)
@@ -377,7 +387,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
     """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
     if (
         fastchat_method(channel, "initiate_send") == <PyObject *> _stock_initiate_send
-        and state.fifo is not ABSENT
+        and (state.fifo is None or isinstance(state.fifo, deque))
         and not state.keeps_bounds
         and state.fits(channel)
         and not state.refills(channel)
@@ -446,7 +456,7 @@ cdef int _send_out(channel, State state, bytes data) except -1:
 cpdef flush(channel):
     """Send what *channel* holds; what the kernel does not take is queued."""
     cdef State state = _state_of(channel)
-    if state.sending or state.held is None:
+    if state is None or state.sending or state.held is None:
         return
     state.sending = 1
     try:
@@ -473,17 +483,21 @@ cdef int _unlist(channel, State state) except -1:
     # Nearly always the last; by identity, because programs give their channels an __eq__.
     cdef Py_ssize_t at = len(_holding) - 1
     state.listed = False
-    while _holding[at] is not channel:
+    # Absent where two objects share a state, because a program gave one the __dict__ of the other.
+    while at >= 0 and _holding[at] is not channel:
         at -= 1
-    del _holding[at]
+    if at >= 0:
+        del _holding[at]
     return 0
 
 
 def flush_all():
     """Send what the channels of this thread hold: before a pass waits, and before a fork."""
+    cdef State state
     if _holding:
         for channel in reversed(_holding[:]):
-            if (<State> channel._fc_state).thread == PyThread_get_thread_ident():
+            state = _state_of(channel)
+            if state is not None and state.thread == PyThread_get_thread_ident():
                 flush(channel)
 
 

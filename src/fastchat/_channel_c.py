@@ -68,6 +68,5 @@ METHODS = {
 }
 for _name, _method in METHODS.items():
     _method.__doc__ = getattr(_channel_py, _name).__doc__
-    # Programs compare the signatures of methods with the standard library's, which have none.
-    _method.__annotations__.clear()
+    _channel_py.dress(_method)
 _scanner.adopt(METHODS)

@@ -33,7 +33,7 @@ from typing import Any
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._refill import send_refilled
 from fastchat._scanner_py import cut, drive
-from fastchat._state_py import ABSENT, State
+from fastchat._state_py import ABSENT, State, StateProperty
 from fastchat._touch import touch
 
 # The most that is held, however large ac_out_buffer_size is, in bytes.
@@ -177,8 +177,10 @@ def writable(self: Any) -> Any:
         return writable_plainly(self, type(state) is State and state.refills(self))
     if state.held:
         flush(self)
-    # The queue as it is: queue() would cut off what was sent of its first entry, for every event.
-    return state.fifo or not self.connected
+    if state.fifo:
+        # Not queue(), which would cut off what was sent of the first entry, for every event.
+        return state.fifo if state.exposed else True
+    return not self.connected
 
 
 def writable_plainly(channel: Any, refills: bool) -> Any:
@@ -229,11 +231,9 @@ def push(self: Any, data: Any) -> None:
         push_plainly(self, data)
         return
     delivers = state.depth > 0 and state.thread == get_ident()
-    limit = state.limit
-    if limit < 0 or not delivers:
-        limit = _limit_of(self, state)
-        if delivers:
-            state.limit = limit
+    limit = _limit_of(self, state)
+    if delivers and limit:  # else what is held goes the way that was open when it was pushed
+        state.limit = limit
     if not 0 < len(data) <= limit:
         push_plainly(self, data)
     elif state.fifo:
@@ -274,7 +274,7 @@ def _limit_of(channel: Any, state: State) -> int:
     """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
     if (
         getattr(channel.initiate_send, "__func__", None) is initiate_send
-        and state.fifo is not ABSENT
+        and (state.fifo is None or isinstance(state.fifo, deque))
         and not state.keeps_bounds
         and (type(channel) is state.plain or (state.fits(channel) and not state.refills(channel)))
     ):
@@ -291,12 +291,26 @@ def push_plainly(channel: Any, data: Any) -> None:
             "push() takes bytes, bytearray or memoryview"
         )
     size = channel.ac_out_buffer_size
+    fifo = queue_of(channel)
     if len(data) > size:
         for start in range(0, len(data), size):
-            channel.producer_fifo.append(data[start : start + size])
+            fifo.append(data[start : start + size])
     else:
-        channel.producer_fifo.append(data)
+        fifo.append(data)
     channel.initiate_send()
+
+
+def queue_of(channel: Any) -> Any:
+    """The queue of *channel*, to put something at its end."""
+    if type(getattr(type(channel), "producer_fifo", None)) is not StateProperty:
+        return channel.producer_fifo
+    state = channel._fc_state
+    if state is None or state.fifo is ABSENT:
+        return channel.producer_fifo  # which says what is missing
+    if state.held:
+        flush(channel)
+    touch(channel)
+    return state.queue()
 
 
 def initiate_send(self: Any) -> None:
@@ -349,6 +363,8 @@ def settle(channel: Any, state: State, data: bytes, sent: int) -> None:
     if state.outgoing is data:
         state.queue()
         state.offset = sent
+        if state.exposed:
+            state.queue()  # what a program may see, and change, has nothing sent in it
     elif sent and state.fifo and state.fifo[0] is data:
         # Somebody looked at the queue meanwhile, and so it is there.
         _advance(state, sent)
@@ -376,6 +392,7 @@ def _send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
     size = channel.ac_out_buffer_size
     entry, offset = fifo[0], state.offset
+    state.rest = None
     total = len(entry) - offset
     if total < size and len(fifo) > 1 and channel.ac_out_coalesce and not state.keeps_bounds:
         pieces = [entry[offset:]]
@@ -393,9 +410,12 @@ def _send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
         channel.handle_error()
         return
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
-    is_there = state.fifo is fifo and fifo and (fifo[0] is entry or (offset and not state.offset))
-    if sent and is_there:
+    rest, state.rest = state.rest, None
+    is_there = state.fifo is fifo and fifo and (fifo[0] is entry or fifo[0] is rest)
+    if sent and is_there and fifo[0] is not None:
         _advance(state, sent)
+        if state.exposed:
+            state.queue()
 
 
 def _advance(state: State, sent: int) -> None:
@@ -461,7 +481,7 @@ def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
 def flush(channel: Any) -> None:
     """Send what *channel* holds; what the kernel does not take is queued."""
     state = channel._fc_state
-    if state.sending or state.held is None:
+    if state is None or state.sending or state.held is None:
         return
     state.sending = 1
     try:
@@ -489,18 +509,31 @@ def _send_is_over(channel: Any, state: State) -> None:
 def _unlist(channel: Any, state: State) -> None:
     """A delivery of *channel* ended: it holds nothing any more."""
     # Nearly always the last; by identity, because programs give their channels an __eq__.
+    # Absent where two objects share a state, because a program gave one the __dict__ of the other.
     at = len(_holding) - 1
     state.listed = False
-    while _holding[at] is not channel:
+    while at >= 0 and _holding[at] is not channel:
         at -= 1
-    del _holding[at]
+    if at >= 0:
+        del _holding[at]
 
 
 def flush_all() -> None:
     """Send what the channels of this thread hold: before a pass waits, and before a fork."""
     for channel in reversed(_holding[:]):
-        if channel._fc_state.thread == get_ident():
+        state = channel._fc_state
+        if state is not None and state.thread == get_ident():
             flush(channel)
+
+
+def dress(method: Any) -> None:
+    """Let *method* look like one that was written into its class."""
+    is_chats = method.__name__ not in ("handle_read_event", "recv", "send")
+    method.__module__ = "fastchat.asynchat" if is_chats else "fastchat.asyncore"
+    kind = "async_chat" if is_chats else "dispatcher"
+    method.__qualname__ = f"{kind}.{method.__name__}"
+    # Programs compare the signatures of methods with the standard library's, which have none.
+    method.__annotations__.clear()
 
 
 for _method in (
@@ -514,5 +547,4 @@ for _method in (
     push,
     initiate_send,
 ):
-    # Programs compare the signatures of methods with the standard library's, which have none.
-    _method.__annotations__.clear()
+    dress(_method)

@@ -127,6 +127,8 @@ def serve(watch, int milliseconds, bint is_poll2):
         for fd, flags in events:
             now.take(fd, flags)
     watch.events += count
+    if now.slow and not is_poll2:  # poll() hands out all input first
+        return now.slow + [(entry, WRITES) for entry in now.roomy]
     for entry in now.roomy:
         if now.entries.get(entry.fd) is entry:
             now.give_room(entry)

@@ -83,6 +83,8 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int]
                     _give_input(watch, entry, is_poll2)
                 else:
                     roomy.append(entry)
+    if slow and not is_poll2:  # poll() hands out all input first
+        return slow + [(entry, WRITE) for entry in roomy]
     for entry in roomy:
         if entries.get(entry.fd) is entry:
             _give_room(watch, entry, is_poll2)

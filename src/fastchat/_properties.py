@@ -64,6 +64,7 @@ def _get_fifo(channel: Any) -> Any:
         methods.flush(channel)
     touch(channel)  # what gets the queue may put something into it
     _there(channel, "producer_fifo", state.fifo)
+    state.exposed = True
     return state.queue()
 
 
@@ -74,6 +75,7 @@ def _set_fifo(channel: Any, fifo: Any) -> None:
     if state.fifo is not ABSENT:
         state.queue()  # what is held, or being sent, is in the queue that goes
     touch(channel)
+    state.exposed = True
     state.fifo = fifo
 
 

@@ -9,8 +9,9 @@ tuple of bytes, a number, or nothing.  Everything else is the twin's.
 
 Rules this file keeps:
 
-* No state, and no pointer that lives across a call into Python: each one is taken from a bytes
-  object that a local variable keeps alive, and is used up before the next hook is called.
+* No pointer into a buffer lives across a call into Python: each one is taken from a bytes object that
+  a local variable keeps alive, and is used up before the next hook is called.  What this module
+  keeps between calls is in _state.pxi and _channel.pxi, each with its reason.
 * The C functions read ``data[start:end]`` and nothing else.
 * Work is linear: O(bytes) whatever the terminator.  Beyond ``LONGEST`` bytes of terminator
   ``bytes.find`` searches, which is linear in itself.  What may begin a terminator at the end is
@@ -353,7 +354,10 @@ cdef int cut(channel, State state) except -1:
         # The very object, because what is new has to be looked at anew.
         untouched = state.buffer is buffer and state.start == start
         if found:
-            if untouched:
+            if untouched and end == size:
+                state.buffer = b""  # nobody needs what was received any more
+                state.start = 0
+            elif untouched:
                 state.start = end
             else:
                 taken = terminator if counted else end - start

@@ -232,7 +232,10 @@ def cut(channel: Any, state: State) -> None:
         # The very object, because what is new has to be looked at anew.
         untouched = state.buffer is buffer and state.start == start
         if found:
-            if untouched:
+            if untouched and end == size:
+                state.buffer = b""  # nobody needs what was received any more
+                state.start = 0
+            elif untouched:
                 state.start = end
             else:
                 taken = terminator if counted else end - start

@@ -15,6 +15,8 @@ cdef class State:
     cdef public object socket
     cdef public object fifo
     cdef public Py_ssize_t offset
+    cdef public object rest
+    cdef public bint exposed
     cdef public list held
     cdef public Py_ssize_t held_size
     cdef public object outgoing
@@ -58,10 +60,10 @@ cdef class State:
         if fifo is None or fifo is ABSENT:
             fifo = self.fifo = deque()
         if self.offset:
-            fifo[0] = fifo[0][self.offset:]
+            fifo[0] = self.rest = fifo[0][self.offset:]
             self.offset = 0
         if self.outgoing is not None:
-            fifo.appendleft(self.outgoing)
+            fifo.insert(0, self.outgoing)  # not appendleft(): a program may have made it a list
             self.outgoing = None
         if self.held is not None:
             fifo.extend(self.held)

@@ -58,6 +58,8 @@ class State:
         "socket",
         "fifo",  # the queue of output; None where it is empty and nobody needed it yet
         "offset",  # how much of the first entry of fifo was sent
+        "rest",  # what queue() made of the first entry, or None
+        "exposed",  # whether a program has had its hands on fifo
         "held",  # list of bytes that were pushed and not sent yet, behind the fifo; None for none
         "held_size",
         "outgoing",  # what send() was given of those, or None
@@ -83,6 +85,8 @@ class State:
         self.socket: Any = ABSENT
         self.fifo: Any = ABSENT
         self.offset = 0
+        self.rest: bytes | None = None
+        self.exposed = False
         self.held: list[bytes] | None = None
         self.held_size = 0
         self.outgoing: bytes | None = None
@@ -123,10 +127,10 @@ class State:
         if fifo is None or fifo is ABSENT:
             fifo = self.fifo = deque()
         if self.offset:
-            fifo[0] = fifo[0][self.offset :]
+            fifo[0] = self.rest = fifo[0][self.offset :]
             self.offset = 0
         if self.outgoing is not None:
-            fifo.appendleft(self.outgoing)
+            fifo.insert(0, self.outgoing)  # not appendleft(): a program may have made it a list
             self.outgoing = None
         if self.held:
             fifo.extend(self.held)

@@ -96,6 +96,9 @@ class Watch:
         # In which pass a channel left last: events for it are no surprise then.
         self.last_leave = 0
         self.needs_new_set = False
+        # Numbers that were closed before we could take them out of the set: a file that lives on
+        # under another number may still have events for the next who gets one of these.
+        self.suspects: set[int] = set()
         # Of the checks: who is next, how many events none was made for yet, and how many channels
         # were not checked since the last event.
         self.order: list[int] = []
@@ -106,6 +109,17 @@ class Watch:
     def close(self) -> None:
         """Give the poller back."""
         self.poller.close()
+
+    def leave_the_set(self) -> None:
+        """In a forked child: touch the parent's set no more, not even to take something out."""
+        kind = type(self.poller)
+        self.poller.close()
+        try:
+            self.poller = kind()
+        except OSError:
+            self.poller = _pollers.Poll()
+        self.registered = _Flags()
+        self.needs_new_set = True
 
     # Joining and leaving the map.
 
@@ -150,8 +164,13 @@ class Watch:
             return
         if not flags:
             self.registered[fd] = 0
-            self.poller.unregister(fd)
+            if not self.poller.unregister(fd):
+                self.suspects.add(fd)
             return
+        if fd < 0:
+            raise ValueError(f"a descriptor must not be negative, but is {fd}")
+        if fd in self.suspects:
+            self.needs_new_set = True
         try:
             if known:
                 self.poller.modify(fd, flags)
@@ -172,13 +191,28 @@ class Watch:
             self._register(fd, flags)
         except (OSError, ValueError) as failure:
             # EINVAL: the number of a closed descriptor went to the poller's own set.
-            if isinstance(failure, OSError) and failure.errno not in (errno.EBADF, errno.EINVAL):
+            is_closed = not isinstance(failure, OSError) or failure.errno in (
+                errno.EBADF,
+                errno.EINVAL,
+            )
+            if is_closed and self._is_open(fd):  # then it is the set that somebody closed
+                self._make_new_set(type(self.poller))
+                return True
+            if not is_closed:
                 # No memory, or too many watches for the kernel: it takes no more, poll() does.
                 self._make_new_set(_pollers.Poll)
                 return True
             self._bury(entry)
             return False
         return True
+
+    def _is_open(self, fd: int) -> bool:
+        """Whether *fd* is open, and not the poller's own."""
+        try:
+            os.fstat(fd)
+            return fd != getattr(self.poller, "fileno", int)()
+        except (OSError, ValueError, OverflowError):
+            return False
 
     def _bury(self, entry: Any) -> None:
         """Close a channel whose descriptor was closed behind its back."""
@@ -193,6 +227,7 @@ class Watch:
         self.poller.close()
         self.poller = kind()
         self.registered = _Flags()
+        self.suspects.clear()
         self.needs_new_set = False
         for entry in list(self.entries.values()):
             if self._is_current(entry) and entry.flags:
@@ -232,20 +267,30 @@ class Watch:
         """Ask who joined or was touched; returns False where one of them failed, and left."""
         touched, self.touched = self.touched, {}
         fine = True
-        for fd in list(touched):
-            channel = self.map.get(fd)
-            entry = self.entries.get(fd)
-            if entry is not None and entry.channel is not channel:
-                self._leave(fd)
-                entry = None
-            if channel is None:
-                self._register(fd, 0)
-            elif entry is None:
-                entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
-                fine &= self._ask_anew(entry)
-            elif entry.tracked:
-                fine &= self._ask_anew(entry)
+        try:
+            while touched:
+                fd = next(iter(touched))
+                fine &= self._ask_whom(fd)
+                del touched[fd]
+        finally:
+            if touched:  # an exception leaves the loop: the others are still to be asked
+                self.touched = touched | self.touched
         return fine
+
+    def _ask_whom(self, fd: int) -> bool:
+        """Ask who has *fd* now; returns False where that failed, and left."""
+        channel = self.map.get(fd)
+        entry = self.entries.get(fd)
+        if entry is not None and entry.channel is not channel:
+            self._leave(fd)
+            entry = None
+        if channel is None:
+            self._register(fd, 0)
+            return True
+        if entry is None:
+            entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
+            return self._ask_anew(entry)
+        return not entry.tracked or self._ask_anew(entry)
 
     def _ask_all_asked(self) -> bool:
         """Ask who is asked on every pass; returns False where one of them failed, and left."""
@@ -271,6 +316,9 @@ class Watch:
                 self.registered[fd] = 0  # asking registers it again
                 self.needs_new_set = True
             except (OSError, ValueError):
+                if self._is_open(fd):
+                    self.needs_new_set = True
+                    return True
                 self._bury(entry)
                 return False
         if entry.tracked or self.core["_is_tracked"](entry.channel):
@@ -299,8 +347,6 @@ class Watch:
         """
         methods.flush_all()
         self.passes += 1
-        if self.needs_new_set:
-            self._make_new_set(type(self.poller))
         if is_poll2 != self.is_poll2:
             self.is_poll2 = is_poll2
             self.touched |= dict.fromkeys(self.entries)
@@ -311,11 +357,14 @@ class Watch:
             fine = self._ask_all_asked()
         if self.touched:
             fine &= self._ask_touched()
-        if is_first and len(self.entries) <= FEW:
+        if is_first:
             fine &= self._check_some(FEW)
+            self.unchecked = len(self.entries)
         elif self.events >= EVENTS_PER_CHECK:
             fine &= self._check_some(self.events // EVENTS_PER_CHECK)
             self.events %= EVENTS_PER_CHECK
+        if self.needs_new_set:
+            self._make_new_set(type(self.poller))
         if not fine:
             timeout = 0
         elif self.core["_resting"]:
@@ -330,7 +379,7 @@ class Watch:
     def _serve(self, milliseconds: int, is_poll2: bool) -> list[Any] | None:
         """Wait, hand out the plain input, and return what else there is; None after a time-out."""
         while self.unchecked > 0 and not 0 <= milliseconds <= QUIET:
-            slow: list[Any] | None = events.serve(self, QUIET, is_poll2)
+            slow = self._wait(QUIET, is_poll2)
             if slow is not None:
                 self.unchecked = len(self.entries)
                 return slow
@@ -339,9 +388,22 @@ class Watch:
             fine &= self._ask_touched()
             if not fine or not self.map:
                 return None
-        slow = events.serve(self, milliseconds, is_poll2)
-        if slow is not None:
-            self.unchecked = len(self.entries)
+        slow = self._wait(milliseconds, is_poll2)
+        # Whether something happened or not: what we were not told of, another thread may have done.
+        self.unchecked = len(self.entries)
+        if slow is None:
+            self.events += 8 * EVENTS_PER_CHECK
+        return slow
+
+    def _wait(self, milliseconds: int, is_poll2: bool) -> list[Any] | None:
+        """``serve``, also where a program closed the poller with all that it did not know."""
+        slow: list[Any] | None = None
+        try:
+            slow = events.serve(self, milliseconds, is_poll2)
+        except (OSError, ValueError) as failure:
+            if isinstance(failure, self.core["_reraised_exceptions"]):
+                raise
+            self.needs_new_set = True
         return slow
 
     def _hand_out(self, slow: list[tuple[Any, int]], is_poll2: bool) -> None:
@@ -407,8 +469,9 @@ class ChannelMap(dict[int, Any]):
 
     def pop(self, key: int, /, *default: Any) -> Any:
         """As dict's."""
+        was_there = key in self
         channel = super().pop(key, *default)
-        if self._watch is not None:
+        if was_there and self._watch is not None:
             self._watch.forget(key)
         return channel
 
@@ -454,9 +517,12 @@ def watch_over(map: Any, core: dict[str, Any], for_long: bool) -> Watch | None:
     descriptor left.
     """
     watch: Watch | None = map._watch if type(map) is ChannelMap else watches.get(id(map))
+    if watch is not None and not _is_own(core):
+        release(map)
+        return None
     if watch is None and (type(map) is ChannelMap or (for_long and type(map) is dict)):
         kinds = _pollers.available()
-        if kinds and core["select"] is select:
+        if kinds and _is_own(core):
             try:
                 watch = Watch(map, core, kinds[0])
             except OSError:
@@ -466,6 +532,19 @@ def watch_over(map: Any, core: dict[str, Any], for_long: bool) -> Watch | None:
             else:
                 watches[id(map)] = watch
     return watch
+
+
+def _is_own(core: dict[str, Any]) -> bool:
+    """Whether the ways to wait are the interpreter's own, as when ``_pollers`` looked last."""
+    return (
+        core["select"] is select
+        and select.select is _own_select
+        and getattr(select, "poll", None) is _own_poll
+    )
+
+
+_own_select = select.select
+_own_poll = getattr(select, "poll", None)
 
 
 def release(map: Any) -> None:
@@ -485,7 +564,7 @@ _all: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 def _forget_the_parents() -> None:
     for watch in list(_all):
-        watch.needs_new_set = True
+        watch.leave_the_set()
 
 
 if hasattr(os, "register_at_fork"):

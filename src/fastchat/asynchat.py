@@ -8,7 +8,7 @@ everything that differs.
 Bytes come in through ``handle_read`` into ``ac_in_buffer``, and the scanner cuts that at the
 terminator: what stands before it goes to ``collect_incoming_data``, its end is announced by
 ``found_terminator``.  Bytes go out through ``push`` or ``push_with_producer`` into
-``producer_fifo``, from where ``initiate_send`` takes one piece at a time.
+``producer_fifo``, from where ``initiate_send`` takes what one ``send`` may have.
 
 Rules this file keeps:
 
@@ -26,6 +26,7 @@ from collections import deque
 from fastchat import _properties, asyncore
 from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
+from fastchat._channel_py import queue_of as _queue_of
 from fastchat._refill import Refill as _Refill
 
 find_prefix_at_end = _scanner.find_prefix_at_end
@@ -65,6 +66,8 @@ class async_chat(asyncore.dispatcher):
         if state.fits(self) and not state.refills(self):
             state.buffer = b""
             state.start = 0
+            state.exposed = False
+            state.offset = 0
             state.fifo = None  # a deque takes more memory than all the rest: made when needed
         else:
             self.ac_in_buffer = b""
@@ -136,14 +139,14 @@ class async_chat(asyncore.dispatcher):
 
     def push_with_producer(self, producer):
         """Queue *producer*: its ``more()`` gives bytes or another producer, nothing at its end."""
-        self.producer_fifo.append(producer)
+        _queue_of(self).append(producer)
         self.initiate_send()
 
     writable = _methods.writable
 
     def close_when_done(self):
         """Close the channel when everything that is queued now has been sent."""
-        self.producer_fifo.append(None)
+        _queue_of(self).append(None)
 
     initiate_send = _methods.initiate_send
 

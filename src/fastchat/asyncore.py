@@ -6,8 +6,8 @@ module runs unmodified.  Where fastchat differs on purpose, ``docs/compat.md`` h
 
 How the pieces fit.  A *channel* is anything with ``readable``, ``writable``, ``accepting`` and
 the ``handle_*_event`` methods; ``dispatcher`` is the one everybody inherits.  A *map* takes file
-descriptors to channels.  ``loop`` makes passes over a map; one pass (``poll`` or ``poll2``) asks
-every channel what it waits for, waits, and hands each event to ``read``, ``write``,
+descriptors to channels.  ``loop`` makes passes over a map; one pass (``poll`` or ``poll2``) knows or asks
+what every channel waits for, waits, and hands each event to ``read``, ``write``,
 ``_exception`` or ``readwrite``.
 
 Rules this file keeps:
@@ -136,6 +136,9 @@ def write(obj):
         obj.handle_error()
 
 
+_STOCK_WRITE = write
+
+
 def _exception(obj):
     """Tell *obj* that urgent data arrived; an exception goes to its ``handle_error``."""
     _forget_hang_up(obj)
@@ -204,7 +207,8 @@ def _unread(channel):
 
 
 # ---------------------------------------------------------------------------------------------
-# Passes: ask every channel what it waits for, wait, hand the events out.
+# Passes over a map of which nothing is kept (of others _watch.py keeps what was asked): ask every
+# channel what it waits for, wait, hand the events out.
 # ---------------------------------------------------------------------------------------------
 
 
@@ -532,7 +536,9 @@ _STOCK_PASSES = (poll, poll2)
 
 def _is_plain(is_poll2):
     """Whether what hands out events is what this module has, so that a pass may do it itself."""
-    return readwrite is _STOCK_READWRITE if is_poll2 else read is _STOCK_READ
+    if is_poll2:
+        return readwrite is _STOCK_READWRITE
+    return read is _STOCK_READ and write is _STOCK_WRITE
 
 
 def _is_tracked(channel):
@@ -675,11 +681,11 @@ class dispatcher:
     # What the loop asks on every pass.
 
     def readable(self):
-        """Whether to wait for input; asked on every pass."""
+        """Whether to wait for input; where it is overridden, asked on every pass."""
         return True
 
     def writable(self):
-        """Whether to wait for room for output; asked on every pass."""
+        """Whether to wait for room for output; where it is overridden, asked on every pass."""
         return True
 
     # What a socket does.
