@@ -130,7 +130,9 @@ def serve(watch, int milliseconds, bint is_poll2):
     if now.slow and not is_poll2:  # poll() hands out all input first
         return now.slow + [(entry, WRITES) for entry in now.roomy]
     for entry in now.roomy:
-        if now.entries.get(entry.fd) is entry:
+        if now.entries.get(entry.fd) is entry and (
+            now.map is None or now.map.get(entry.fd) is entry.channel
+        ):
             now.give_room(entry)
     return now.slow
 

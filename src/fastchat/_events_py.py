@@ -86,7 +86,8 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int]
     if slow and not is_poll2:  # poll() hands out all input first
         return slow + [(entry, WRITE) for entry in roomy]
     for entry in roomy:
-        if entries.get(entry.fd) is entry:
+        is_there = entries.get(entry.fd) is entry
+        if is_there and (map is None or map.get(entry.fd) is entry.channel):
             _give_room(watch, entry, is_poll2)
     return slow
 

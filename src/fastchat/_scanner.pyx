@@ -9,9 +9,9 @@ tuple of bytes, a number, or nothing.  Everything else is the twin's.
 
 Rules this file keeps:
 
-* No pointer into a buffer lives across a call into Python: each one is taken from a bytes object that
-  a local variable keeps alive, and is used up before the next hook is called.  What this module
-  keeps between calls is in _state.pxi and _channel.pxi, each with its reason.
+* No pointer into a buffer lives across a call into Python: each one is taken from a bytes object
+  that a local variable keeps alive, and is used up before the next hook is called.  What this
+  module keeps between calls is in _state.pxi and _channel.pxi, each with its reason.
 * The C functions read ``data[start:end]`` and nothing else.
 * Work is linear: O(bytes) whatever the terminator.  Beyond ``LONGEST`` bytes of terminator
   ``bytes.find`` searches, which is linear in itself.  What may begin a terminator at the end is

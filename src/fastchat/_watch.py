@@ -288,6 +288,7 @@ class Watch:
             self._register(fd, 0)
             return True
         if entry is None:
+            self._register(fd, 0)  # what was registered may be another file than this
             entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
             return self._ask_anew(entry)
         return not entry.tracked or self._ask_anew(entry)

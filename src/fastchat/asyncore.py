@@ -6,8 +6,8 @@ module runs unmodified.  Where fastchat differs on purpose, ``docs/compat.md`` h
 
 How the pieces fit.  A *channel* is anything with ``readable``, ``writable``, ``accepting`` and
 the ``handle_*_event`` methods; ``dispatcher`` is the one everybody inherits.  A *map* takes file
-descriptors to channels.  ``loop`` makes passes over a map; one pass (``poll`` or ``poll2``) knows or asks
-what every channel waits for, waits, and hands each event to ``read``, ``write``,
+descriptors to channels.  ``loop`` makes passes over a map; one pass (``poll`` or ``poll2``) knows
+or asks what every channel waits for, waits, and hands each event to ``read``, ``write``,
 ``_exception`` or ``readwrite``.
 
 Rules this file keeps:
