@@ -792,6 +792,50 @@ def test_a_duplicate_of_a_closed_socket_does_not_make_the_loop_spin(
 
 @posix_only
 @both_pollers
+def test_the_next_user_of_a_number_gets_no_event_of_a_file_that_lives_on(
+    unchecked: Stage, use_poll: bool
+) -> None:
+    own = unchecked
+    successors: list[Any] = []
+
+    def handle_read(channel: Any) -> None:
+        # The descriptor is closed before it leaves the map, and a duplicate keeps its file alive.
+        number = channel._fileno
+        channel.socket.close()
+        channel.del_channel()
+        mine, peer = own.pair()
+        assert mine.fileno() == number
+        successors.append(reader(own, mine))
+        successors[0].peer = peer
+
+    first = own.channel(own.asyncore.dispatcher_with_send, handle_read=handle_read)
+    duplicate = os.dup(first._fileno)
+    try:
+        first.peer.sendall(b"x")
+        own.loop(3, use_poll)
+        (second,) = successors
+        assert (second.events, second.got) == ([], [])
+        second.peer.sendall(b"y")
+        own.loop(use_poll=use_poll)
+        assert second.got == [b"y"]
+    finally:
+        os.close(duplicate)
+
+
+def test_the_same_channel_put_in_its_place_again_keeps_its_event(own: Stage) -> None:
+    def found_terminator(chat: Any) -> None:
+        for number, channel in list(own.map.items()):
+            own.map[number] = channel
+
+    chats = [own.chat(found_terminator=found_terminator) for _ in range(2)]
+    for chat in chats:
+        chat.peer.sendall(b"x\n")
+    own.loop()
+    assert [chat.events for chat in chats] == 2 * [[b"x", "found"]]
+
+
+@posix_only
+@both_pollers
 @pytest.mark.parametrize("map_kind", ["channel_map", "dict"])
 @pytest.mark.parametrize("few", [0, 32])
 def test_a_number_that_another_file_took_over_is_registered_anew(

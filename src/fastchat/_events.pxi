@@ -51,6 +51,7 @@ cdef class Entry:
     cdef public bint tracked
     cdef public object answer
     cdef public object state
+    cdef public object registration
 
     def __init__(self, channel, fd, born):
         self.channel = channel

@@ -15,12 +15,13 @@ from fastchat._state_py import ABSENT, State
 class Entry:
     """One channel that is waited for, under one descriptor, since one pass."""
 
-    __slots__ = ("answer", "born", "channel", "fd", "flags", "state", "tracked")
+    __slots__ = ("answer", "born", "channel", "fd", "flags", "registration", "state", "tracked")
 
     def __init__(self, channel: Any, fd: int, born: int) -> None:
         self.channel = channel
         self.fd = fd
         self.born = born
+        self.registration: Any = 0
         self.flags = 0  # what is waited for
         self.tracked = False  # whether it is asked only when something happens
         self.state: Any = None  # that of an async_chat

@@ -125,9 +125,15 @@ class Watch:
 
     def note(self, fd: int) -> None:
         """A channel joined for *fd*; what was waited for there before is over."""
-        if fd in self.entries:
+        entry = self.entries.get(fd)
+        if entry is not None and not self._is_rejoining(entry):
             self._leave(fd)
         self.touched[fd] = None
+
+    def _is_rejoining(self, entry: Any) -> bool:
+        """Whether a program put the channel of *entry* where it is already, and nothing more."""
+        channel = self.map.get(entry.fd)
+        return channel is entry.channel and _registration_of(channel) == entry.registration
 
     def forget(self, fd: int) -> None:
         """The channel of *fd* left; its socket may be closed next."""
@@ -290,6 +296,7 @@ class Watch:
         if entry is None:
             self._register(fd, 0)  # what was registered may be another file than this
             entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
+            entry.registration = _registration_of(channel)
             return self._ask_anew(entry)
         return not entry.tracked or self._ask_anew(entry)
 
@@ -431,6 +438,15 @@ class Watch:
                 core["_bury"](answer[0], map, fd)
         sets = as_select((fd, answer[2], flags) for fd, (answer, flags) in happened.items())
         core["_hand_out_sets"](asked, *sets, map)
+
+
+def _registration_of(channel: Any) -> int:
+    """How often *channel* joined or left a map, as far as it counts that."""
+    try:
+        count: int = getattr(channel, "_fc_registration", 0)
+        return count
+    except Exception:  # a weak proxy of what is gone, or something that fails at everything
+        return 0
 
 
 def _milliseconds(timeout: Any, is_poll2: bool) -> int:
