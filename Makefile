@@ -51,8 +51,9 @@ coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of bran
 asan: $(installed) $(VENV)/.group-test ## search all small inputs under the address sanitizer
 	$(VENV_PYTHON) tools/asan.py
 
-traces: $(installed) $(VENV)/.group-test ## compare all implementations over 100,000 random scripts
+traces: $(installed) $(VENV)/.group-test ## compare implementations and loops over random scripts
 	$(VENV_PYTHON) -m tests.traces --count 100000
+	$(VENV_PYTHON) -m tests.loops --count 20000
 
 linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py

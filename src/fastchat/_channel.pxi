@@ -356,11 +356,11 @@ cpdef push(self, data):
     elif delivers and state.more and self.ac_out_coalesce:
         _hold(self, state, data, size, limit)
     elif state.held is None:
-        state.sending = 2
+        state.sending = True
         try:
             _send_out(self, state, data)
         finally:
-            _send_is_over(self, state)
+            state.sending = False
     else:
         _hold(self, state, data, size, limit)
         flush(self)
@@ -407,17 +407,16 @@ cpdef initiate_send(self):
 
 cdef int _send_once(channel, State state) except -1:
     """``initiate_send``, for a channel with a state; it does not nest."""
-    cdef int before = state.sending
-    if before == 2:
+    if state.sending:
         return 0
-    state.sending = 2
+    state.sending = True
     try:
         if state.held is not None and not state.fifo and state.fits(channel):
             _send_held(channel, state)
         else:
             send_queued(channel, state)
     finally:
-        state.sending = before
+        state.sending = False
     return 0
 
 
@@ -458,24 +457,8 @@ cpdef flush(channel):
     cdef State state = _state_of(channel)
     if state is None or state.sending or state.held is None:
         return
-    state.sending = 1
-    try:
-        if state.limit > 0 or state.depth == 0:
-            # The stock one, as it was when the first of these bytes were pushed.
-            _send_once(channel, state)
-        else:
-            channel.initiate_send()
-    finally:
-        _send_is_over(channel, state)
-
-
-cdef int _send_is_over(channel, State state) except -1:
-    """The outermost sender of *channel* is done."""
-    state.sending = 0
-    if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
-        state.queue()
-        touch(channel)
-    return 0
+    # Not channel.initiate_send(): the stock one, as it was when the bytes were pushed.
+    _send_once(channel, state)
 
 
 cdef int _unlist(channel, State state) except -1:

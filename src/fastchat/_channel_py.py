@@ -244,11 +244,11 @@ def push(self: Any, data: Any) -> None:
     elif delivers and state.more and self.ac_out_coalesce:
         _hold(self, state, data, limit)
     elif state.held is None:
-        state.sending = 2
+        state.sending = True
         try:
             _send_out(self, state, data)
         finally:
-            _send_is_over(self, state)
+            state.sending = False
     else:
         _hold(self, state, data, limit)
         flush(self)
@@ -307,10 +307,10 @@ def queue_of(channel: Any) -> Any:
     state = channel._fc_state
     if state is None or state.fifo is ABSENT:
         return channel.producer_fifo  # which says what is missing
-    if state.held:
-        flush(channel)
-    touch(channel)
-    return state.queue()
+    exposed = state.exposed
+    queue = channel.producer_fifo  # the property sends what is held, and counts as a look
+    state.exposed = exposed
+    return queue
 
 
 def initiate_send(self: Any) -> None:
@@ -318,15 +318,15 @@ def initiate_send(self: Any) -> None:
     state = getattr(self, "_fc_state", None)
     if type(state) is not State:
         send_piece(self)
-    elif state.sending < 2:
-        before, state.sending = state.sending, 2
+    elif not state.sending:
+        state.sending = True
         try:
             if state.held and not state.fifo and state.fits(self):
                 _send_held(self, state)
             else:
                 send_queued(self, state)
         finally:
-            state.sending = before
+            state.sending = False
 
 
 def _send_held(channel: Any, state: State) -> None:
@@ -483,27 +483,8 @@ def flush(channel: Any) -> None:
     state = channel._fc_state
     if state is None or state.sending or state.held is None:
         return
-    state.sending = 1
-    try:
-        if state.limit > 0 or state.depth == 0:
-            # The stock one, as it was when the first of these bytes were pushed.
-            state.sending = 2
-            if state.fifo:
-                send_queued(channel, state)
-            else:
-                _send_held(channel, state)
-        else:
-            channel.initiate_send()
-    finally:
-        _send_is_over(channel, state)
-
-
-def _send_is_over(channel: Any, state: State) -> None:
-    """The outermost sender of *channel* is done."""
-    state.sending = 0
-    if state.held is not None:  # initiate_send() was replaced, or what it called pushed more
-        state.queue()
-        touch(channel)
+    # Not channel.initiate_send(): the stock one, as it was when the bytes were pushed.
+    initiate_send(channel)
 
 
 def _unlist(channel: Any, state: State) -> None:

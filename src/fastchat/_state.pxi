@@ -23,7 +23,7 @@ cdef class State:
     cdef public Py_ssize_t limit
     cdef public int depth
     cdef public unsigned long thread
-    cdef public int sending
+    cdef public bint sending
     cdef public bint listed
     cdef public bint more
     cdef public bint told
@@ -55,7 +55,7 @@ cdef class State:
         return 0
 
     def queue(self):
-        """All output that waits, as the deque that programs know."""
+        """All output that waits, as the deque that programs know; whoever asks has flushed."""
         fifo = self.fifo
         if fifo is None or fifo is ABSENT:
             fifo = self.fifo = deque()
@@ -65,10 +65,6 @@ cdef class State:
         if self.outgoing is not None:
             fifo.insert(0, self.outgoing)  # not appendleft(): a program may have made it a list
             self.outgoing = None
-        if self.held is not None:
-            fifo.extend(self.held)
-            self.held = None
-            self.held_size = 0
         return fifo
 
 

@@ -9,7 +9,7 @@ The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are pro
 
 * Input is ``buffer[start:]``.  Whoever changes what is behind ``start`` assigns another object.
 * Output is what is left of ``outgoing``, then ``fifo`` without its first ``offset`` bytes, then
-  ``held``.  Only ``queue()`` shows it to a program, as one deque.
+  ``held``.  Only ``queue()`` shows it to a program, as one deque, when nothing is held.
 """
 
 from __future__ import annotations
@@ -35,9 +35,6 @@ def traits_of(kind: type) -> tuple[bool, bool]:
 
 class _Absent:
     """Stands where an attribute is not there: never assigned, or deleted."""
-
-    def __repr__(self) -> str:
-        return "<absent>"
 
 
 ABSENT = _Absent()
@@ -67,7 +64,7 @@ class State:
         "depth",  # how many deliveries of the channel's input are going on
         "more",  # whether input waits behind what the hook at work was given
         "thread",  # which thread makes the innermost
-        "sending",  # 1 while held output is flushed, 2 while initiate_send() is at work, else 0
+        "sending",  # whether initiate_send() or the like is at work; then nothing is held
         "listed",  # whether the channel is among those that hold output
         "keeps_bounds",  # whether each send() counts: a socket of messages, or no real one
         "told",  # whether handle_close() was called, as _hangups.was_told() has it
@@ -94,7 +91,7 @@ class State:
         self.depth = 0
         self.more = False
         self.thread = 0
-        self.sending = 0
+        self.sending = False
         self.listed = False
         self.told = False
         self.keeps_bounds = False
@@ -122,7 +119,7 @@ class State:
         self.plain = kind if self._fits and not self._refills and self.refill is None else None
 
     def queue(self) -> Any:
-        """All output that waits, as the deque that programs know."""
+        """All output that waits, as the deque that programs know; whoever asks has flushed."""
         fifo = self.fifo
         if fifo is None or fifo is ABSENT:
             fifo = self.fifo = deque()
@@ -132,8 +129,4 @@ class State:
         if self.outgoing is not None:
             fifo.insert(0, self.outgoing)  # not appendleft(): a program may have made it a list
             self.outgoing = None
-        if self.held:
-            fifo.extend(self.held)
-            self.held = None
-            self.held_size = 0
         return fifo

@@ -26,6 +26,7 @@ import errno
 import math
 import os
 import select
+import stat
 import weakref
 from typing import Any
 
@@ -107,19 +108,25 @@ class Watch:
         _all.add(self)
 
     def close(self) -> None:
-        """Give the poller back."""
-        self.poller.close()
+        """Give the poller back; nothing else may be called after that."""
+        _all.discard(self)
+        self._give_back_the_poller()
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
-        kind = type(self.poller)
-        self.poller.close()
+        self._replace_poller(type(self.poller))
+        self.needs_new_set = True
+
+    def _replace_poller(self, kind: Any) -> None:
+        """Take a poller of *kind* that knows nothing yet, or poll(), which needs no descriptor."""
+        self._give_back_the_poller()
         try:
             self.poller = kind()
         except OSError:
             self.poller = _pollers.Poll()
         self.registered = _Flags()
-        self.needs_new_set = True
+        self.suspects.clear()
+        self.needs_new_set = False
 
     # Joining and leaving the map.
 
@@ -216,8 +223,24 @@ class Watch:
         """Whether *fd* is open, and not the poller's own."""
         try:
             os.fstat(fd)
-            return fd != getattr(self.poller, "fileno", int)()
         except (OSError, ValueError, OverflowError):
+            return False
+        return fd != getattr(self.poller, "fileno", int)() or not self._owns_its_number()
+
+    def _give_back_the_poller(self) -> None:
+        if self._owns_its_number():
+            self.poller.close()
+        else:
+            _lost.append(self.poller)  # to let it go would close what has its number now
+
+    def _owns_its_number(self) -> bool:
+        """Whether the poller was not closed by a program, with all that it did not know."""
+        if not isinstance(self.poller, _pollers.Epoll):
+            return True
+        try:
+            # A set of epoll is of none of the kinds of file.
+            return stat.S_IFMT(os.fstat(self.poller.fileno()).st_mode) == 0
+        except OSError:
             return False
 
     def _bury(self, entry: Any) -> None:
@@ -230,11 +253,7 @@ class Watch:
 
     def _make_new_set(self, kind: Any) -> None:
         """Replace the poller by one of *kind* that knows the entries and nothing else."""
-        self.poller.close()
-        self.poller = kind()
-        self.registered = _Flags()
-        self.suspects.clear()
-        self.needs_new_set = False
+        self._replace_poller(kind)
         for entry in list(self.entries.values()):
             if self._is_current(entry) and entry.flags:
                 self._wait_for(entry, entry.flags)
@@ -575,6 +594,9 @@ def release(map: Any) -> None:
         watch.close()
 
 
+# Pollers whose descriptor a program has closed.
+_lost: list[Any] = []
+
 # Every watch there is, for forks.
 _all: weakref.WeakSet[Watch] = weakref.WeakSet()
 
@@ -584,5 +606,5 @@ def _forget_the_parents() -> None:
         watch.leave_the_set()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
     os.register_at_fork(before=methods.flush_all, after_in_child=_forget_the_parents)

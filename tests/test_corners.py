@@ -1,0 +1,430 @@
+"""Corners of the loop and of a channel's state that no program should reach, and some do.
+
+What is done here by force (the poller closed under the loop, a map changed past its methods, errors
+of the kernel) must cost what it has to, and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.channels import PATIENCE, Stage, failure
+from tests.implementations import Implementation
+
+
+@pytest.fixture
+def own(ours: Implementation) -> Iterator[Stage]:
+    with Stage(ours) as stage:
+        yield stage
+
+
+@pytest.fixture
+def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A stage whose passes check no channel."""
+    monkeypatch.setitem(inside(own), "FEW", 0)
+    return own
+
+
+def inside(stage: Stage) -> dict[str, Any]:
+    """The globals of ``_watch`` under *stage*'s implementation."""
+    found: dict[str, Any] = stage.asyncore._watch_over.__globals__
+    return found
+
+
+def watch_of(stage: Stage) -> Any:
+    return stage.asyncore._watch_of(stage.map)
+
+
+def chats_of(stage: Stage, count: int = 2) -> list[Any]:
+    chats = [stage.chat() for _ in range(count)]
+    stage.loop()
+    return chats
+
+
+# The poller.
+
+
+def test_a_set_that_cannot_be_made_again_becomes_poll(own: Stage) -> None:
+    (chat,) = chats_of(own, 1)
+    watch = watch_of(own)
+    pollers = inside(own)["_pollers"]
+
+    class Spent(pollers.Poll):  # type: ignore[misc, name-defined]
+        def __new__(cls) -> Any:
+            raise failure(errno.EMFILE)
+
+    watch._make_new_set(Spent)
+    assert type(watch.poller) is pollers.Poll
+    assert own.feed(chat, b"x\n") == [b"x", "found"]
+
+
+def test_what_the_kernel_knows_already_is_modified(own: Stage) -> None:
+    (chat,) = chats_of(own, 1)
+    watch = watch_of(own)
+    watch.registered[chat._fileno] = 0
+    watch._register(chat._fileno, select.POLLIN | select.POLLOUT)
+    assert watch.poller.wait(0) == [(chat._fileno, select.POLLOUT)]
+
+
+def test_a_number_that_means_another_file_is_registered_when_the_flags_change(own: Stage) -> None:
+    (chat,) = chats_of(own, 1)
+    watch = watch_of(own)
+    mine, peer = own.pair()
+    os.dup2(mine.fileno(), chat._fileno)
+    watch._register(chat._fileno, select.POLLIN | select.POLLOUT)
+    assert watch.needs_new_set
+    peer.sendall(b"x\n")
+    own.loop(timeout=PATIENCE)
+    assert chat.events == [b"x", "found"]
+
+
+def test_a_number_that_means_another_file_is_registered_by_a_check(own: Stage) -> None:
+    (chat,) = chats_of(own, 1)
+    mine, peer = own.pair()
+    os.dup2(mine.fileno(), chat._fileno)
+    peer.sendall(b"x\n")
+    own.loop(timeout=PATIENCE)
+    assert chat.events == [b"x", "found"]
+
+
+@pytest.mark.parametrize("when", ["a channel joins", "a check", "a wait"])
+def test_a_set_that_was_closed_costs_no_channel(
+    own: Stage, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    (chat,) = chats_of(own, 1)
+    watch = watch_of(own)
+    if when != "a check":
+        monkeypatch.setitem(inside(own), "FEW", 0)
+    os.close(watch.poller.fileno())
+    if when == "a channel joins":
+        chat = own.chat()
+    chat.peer.sendall(b"x\n")
+    own.loop(3)
+    assert chat.events == [b"x", "found"]
+
+
+def test_an_error_of_the_wait_that_is_to_leave_the_loop_leaves_it(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats_of(own, 1)
+
+    def serve(*args: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(inside(own)["events"], "serve", serve)
+    monkeypatch.setattr(own.asyncore, "_reraised_exceptions", (ConnectionError,))
+    with pytest.raises(ConnectionError):
+        own.loop()
+
+
+def test_what_died_in_a_quiet_wait_ends_it(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    (chat,) = chats_of(own, 1)
+    serve = inside(own)["events"].serve
+
+    def die(*args: Any) -> Any:
+        chat.socket.close()
+        return serve(*args)
+
+    monkeypatch.setattr(inside(own)["events"], "serve", die)
+    own.loop(timeout=PATIENCE)
+    assert (chat.events, own.map) == (["close"], {})
+
+
+def test_who_waits_for_nothing_is_not_registered_in_a_new_set(own: Stage) -> None:
+    idle = own.dispatcher(readable=lambda channel: False)
+    (chat,) = chats_of(own, 1)
+    watch = watch_of(own)
+    watch._make_new_set(type(watch.poller))
+    assert (watch.registered[idle._fileno], watch.registered[chat._fileno]) == (0, select.POLLIN)
+
+
+def test_a_poller_without_a_set_reports_a_closed_descriptor(
+    unchecked: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = unchecked
+    pollers = inside(own)["_pollers"]
+    monkeypatch.setattr(pollers, "available", lambda: (pollers.Poll,))
+    closed, other = chats_of(own)
+    closed.socket.close()
+    own.loop()
+    assert (closed.events, list(own.map.values())) == (["close"], [other])
+
+
+# The map.
+
+
+def test_a_map_changed_past_its_methods_is_seen_by_a_check(own: Stage) -> None:
+    chat, other = chats_of(own)
+    dict.__setitem__(own.map, chat._fileno, other)
+    own.loop()
+    assert watch_of(own).touched
+    own.loop()
+    assert watch_of(own).entries[chat._fileno].channel is other
+    dict.__delitem__(own.map, chat._fileno)
+
+
+def test_a_map_changed_past_its_methods_is_seen_when_it_is_touched(unchecked: Stage) -> None:
+    own = unchecked
+    chat, other = chats_of(own)
+    dict.__setitem__(own.map, chat._fileno, other)
+    watch_of(own).touched[chat._fileno] = None
+    own.loop()
+    assert watch_of(own).entries[chat._fileno].channel is other
+    dict.__delitem__(own.map, chat._fileno)
+
+
+def test_a_predicate_may_close_another_channel_that_is_asked(own: Stage) -> None:
+    asked: list[Any] = []
+
+    def readable(channel: Any) -> bool:
+        for other in asked:
+            if other is not channel:
+                other.close()
+        return True
+
+    asked += [own.dispatcher(readable=lambda channel: True) for _ in range(2)]
+    own.loop()
+    asked[0].__class__.readable = readable
+    own.loop()
+    assert list(own.map.values()) == asked[:1]
+
+
+def test_checks_end_where_nobody_is_left(own: Stage) -> None:
+    def handle_close(channel: Any) -> None:
+        for other in list(own.map.values()):
+            other.close()
+
+    chats = [own.chat(handle_close=handle_close) for _ in range(2)]
+    own.loop()
+    watch_of(own).order = [chats[0]._fileno]
+    for chat in chats:
+        chat.socket.close()
+    own.loop()
+    assert own.map == {}
+
+
+def test_a_duck_on_a_plain_map_that_is_dead_is_forgotten(own: Stage) -> None:
+    class Duck:
+        accepting = False
+        told = 0
+
+        def __init__(self) -> None:
+            self.socket = own.pair()[0]
+
+        def readable(self) -> bool:
+            return True
+
+        def writable(self) -> bool:
+            return False
+
+        def handle_close(self) -> None:
+            self.told += 1
+
+        def close(self) -> None:
+            pass
+
+    duck = Duck()
+    map: dict[int, Any] = {duck.socket.fileno(): duck}
+    assert own.asyncore._watch_over(map, vars(own.asyncore), True)
+    own.asyncore.poll(0, map)
+    duck.socket.close()
+    own.asyncore.poll(0, map)
+    own.asyncore._release(map)
+    assert (map, duck.told) == ({}, 1)
+
+
+def test_a_map_may_change_before_any_pass(own: Stage) -> None:
+    map = own.asyncore.channel_map({1: "a", 2: "b", 3: "c"})
+    map[4] = "d"
+    del map[1]
+    assert (map.popitem(), map.pop(3)) == ((4, "d"), "c")
+    map.clear()
+    assert map == {}
+
+
+# Events and interests.
+
+
+def test_who_wants_no_input_any_more_gets_none(unchecked: Stage) -> None:
+    (chat,) = chats_of(unchecked, 1)
+    chat.readable = lambda: False
+    chat.peer.sendall(b"x\n")
+    unchecked.loop(2)
+    assert chat.events == []
+
+
+@pytest.mark.parametrize("use_poll", [False, True])
+def test_who_wants_nothing_any_more_hears_of_no_hang_up(unchecked: Stage, use_poll: bool) -> None:
+    (chat,) = chats_of(unchecked, 1)
+    unchecked.loop(use_poll=use_poll)
+    chat.readable = chat.writable = lambda: False
+    chat.peer.close()
+    unchecked.loop(2, use_poll)
+    assert chat.events == []
+
+
+@pytest.mark.parametrize("name", ["poll", "poll2"])
+def test_a_single_pass_buries_what_was_closed(own: Stage, name: str) -> None:
+    map: dict[int, Any] = {}
+
+    class Stubborn(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        closes = 0
+
+        def handle_close(self) -> None:
+            self.closes += 1
+
+    channel = Stubborn(own.pair()[0], map)
+    channel.socket.close()
+    getattr(own.asyncore, name)(0, map)
+    assert (map, channel.closes) == ({}, 1)
+
+
+def test_a_single_pass_without_poll_refuses_what_select_does_not_take(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Large(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        pass
+
+    def refuse(*args: Any) -> Any:
+        raise ValueError("filedescriptor out of range in select()")
+
+    map: dict[int, Any] = {}
+    Large(own.pair()[0], map)
+    monkeypatch.setattr(own.asyncore.select, "select", refuse)
+    monkeypatch.delattr(own.asyncore.select, "poll")
+    with pytest.raises(ValueError, match="out of range"):
+        own.asyncore.poll(0, map)
+
+
+# The state of a channel.
+
+
+@pytest.mark.parametrize("name", ["producer_fifo", "socket", "ac_in_buffer"])
+def test_an_attribute_may_be_deleted_and_is_gone(own: Stage, name: str) -> None:
+    chat = own.chat()
+    sock = chat.socket
+    delattr(chat, name)
+    assert not hasattr(chat, name)
+    with pytest.raises(AttributeError, match=name):
+        getattr(chat, name)
+    chat.socket = sock
+
+
+def test_a_channel_that_was_not_made_has_no_queue(own: Stage) -> None:
+    chat = object.__new__(own.asynchat.async_chat)
+    with pytest.raises(AttributeError, match="producer_fifo"):
+        chat.push(b"data")
+    chat.socket = None
+    with pytest.raises(AttributeError, match="producer_fifo"):
+        chat.push(b"data")
+
+
+def test_a_refill_buffer_of_the_object_can_be_taken_back(own: Stage) -> None:
+    chat = own.chat()
+    chat.refill_buffer = lambda: None
+    del chat.refill_buffer
+    chat.push(b"data")
+    assert chat.peer.recv(9) == b"data"
+    with pytest.raises(AttributeError):
+        del chat.refill_buffer
+
+
+def test_a_channel_may_become_another(own: Stage) -> None:
+    chat = own.chat()
+
+    class Refilling(chat.__class__):  # type: ignore[misc, name-defined]
+        def refill_buffer(self) -> None:
+            self.ac_out_buffer = b"refilled"
+
+    chat.__class__ = Refilling
+    chat.initiate_send()
+    assert chat.peer.recv(9) == b"refilled"
+    assert chat._fc_state.refills(chat)
+
+
+def test_a_channel_with_slots_may_borrow_add_channel(ours: Implementation) -> None:
+    class Slotted:
+        __slots__ = ("_fileno", "_map")
+        add_channel = ours.asyncore.dispatcher.add_channel
+
+    slotted: Any = Slotted()
+    slotted._fileno, slotted._map = 7, {}
+    slotted.add_channel()
+    assert slotted._map == {7: slotted}
+
+
+def test_an_object_may_take_over_the_dict_of_a_channel_in_a_hook(own: Stage) -> None:
+    def found_terminator(chat: Any) -> None:
+        if "heir" not in vars(chat):
+            chat.heir = object.__new__(chat.__class__)
+            chat.heir.__dict__ = chat.__dict__
+        chat.heir.push(b"from the heir\n")
+
+    chat = own.chat(found_terminator=found_terminator)
+    own.feed(chat, b"1\n2\n")
+    assert chat.peer.recv(99) == b"from the heir\n" * 2
+
+
+def test_a_pass_leaves_alone_what_another_threads_hook_holds(own: Stage) -> None:
+    holds, goes_on = threading.Event(), threading.Event()
+
+    def found_terminator(chat: Any) -> None:
+        if not holds.is_set():
+            chat.push(b"held\n")
+            holds.set()
+            assert goes_on.wait(PATIENCE)
+
+    chat = own.chat(found_terminator=found_terminator)
+    chat.peer.sendall(b"1\n2\n")
+    thread = threading.Thread(target=chat.handle_read)
+    thread.start()
+    assert holds.wait(PATIENCE)
+    own.asyncore._watch_over.__globals__["methods"].flush_all()
+    chat.peer.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        chat.peer.recv(9)
+    goes_on.set()
+    thread.join()
+    chat.peer.settimeout(PATIENCE)
+    assert chat.peer.recv(9) == b"held\n"
+
+
+def test_a_blocking_socket_sends_all(own: Stage) -> None:
+    mine, peer = socket.socketpair()
+    channel = own.asyncore.dispatcher(own.keep(mine), own.map)
+    own.keep(peer)
+    mine.setblocking(True)
+    got: list[bytes] = []
+
+    def receive() -> None:
+        while sum(map(len, got)) < 5_000_000:
+            got.append(peer.recv(1 << 20))
+
+    reader = threading.Thread(target=receive)
+    reader.start()
+    assert channel.send(b"x" * 5_000_000) == 5_000_000
+    reader.join()
+    channel.close()
+
+
+def test_who_wants_no_room_any_more_gets_none(unchecked: Stage) -> None:
+    own = unchecked
+    stopped = own.chat()
+
+    def found_terminator(chat: Any) -> None:
+        stopped.writable = lambda: False
+
+    other = own.chat(found_terminator=found_terminator)
+    own.loop()
+    stopped.producer_fifo.append(b"data")
+    other.peer.sendall(b"x\n")
+    own.loop()
+    assert (other.events, list(stopped.producer_fifo)) == ([b"x", "found"], [b"data"])
