@@ -13,7 +13,6 @@ import errno
 import gc
 import os
 import pickle
-import random
 import select
 import signal
 import socket
@@ -151,14 +150,16 @@ def test_a_stock_channel_is_not_asked_while_nothing_happens(
     own.loop(use_poll=use_poll)
     assert set(who) == {*chats, *readers, listener, always}
     who.clear()
+    before = always.count
     own.loop(10, use_poll)
-    assert who == [always] * 10
+    assert who == []
+    assert always.count - before == 10
     for channel in (chats[3], readers[3]):
         who.clear()
         channel.peer.sendall(b"x\n")
         own.loop(3, use_poll)
-        assert set(who) == {channel, always} - ({channel} if channel in chats else set())
-        assert len(who) <= 3 + 2
+        assert set(who) <= {channel}
+        assert len(who) <= 2
     assert (chats[3].events, readers[3].got) == ([b"x", "found"], [b"x\n"])
 
 
@@ -358,8 +359,8 @@ COUNT = 500
 
 
 def test_any_sequence_is_one_that_the_old_loop_could_have_given(ours: Implementation) -> None:
-    first = random.randrange(2**32)
-    for seed in range(first, first + COUNT):
+    # The same ones each time; `python -m tests.loops` plays others.
+    for seed in range(COUNT):
         difference = loops.disagreement(seed, [ours.name])
         assert difference is None, f"{difference}\n{loops.explain(loops.make(seed))}"
 
@@ -804,7 +805,9 @@ def test_the_next_user_of_a_number_gets_no_event_of_a_file_that_lives_on(
         channel.socket.close()
         channel.del_channel()
         mine, peer = own.pair()
-        assert mine.fileno() == number
+        if mine.fileno() != number:  # mostly it is the one that has become free
+            os.dup2(mine.fileno(), number)
+            mine = own.keep(socket.socket(fileno=number))
         successors.append(reader(own, mine))
         successors[0].peer = peer
 

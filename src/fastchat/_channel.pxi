@@ -249,7 +249,7 @@ cpdef handle_read(self):
         state.depth -= 1
         try:
             if state.listed:
-                _unlist(self, state)
+                _unlist(state)
                 flush(self)
         finally:
             state.thread = outer_thread
@@ -461,13 +461,13 @@ cpdef flush(channel):
     _send_once(channel, state)
 
 
-cdef int _unlist(channel, State state) except -1:
-    """A delivery of *channel* ended: it holds nothing any more."""
-    # Nearly always the last; by identity, because programs give their channels an __eq__.
+cdef int _unlist(State state) except -1:
+    """A delivery of the channel with *state* ended: it holds nothing any more."""
+    # Nearly always the last.  By the state, which two objects share where a program gave one of
+    # them the __dict__ of the other.
     cdef Py_ssize_t at = len(_holding) - 1
     state.listed = False
-    # Absent where two objects share a state, because a program gave one the __dict__ of the other.
-    while at >= 0 and _holding[at] is not channel:
+    while at >= 0 and _state_of(_holding[at]) is not state:
         at -= 1
     if at >= 0:
         del _holding[at]

@@ -130,7 +130,7 @@ def handle_read(self: Any) -> None:
         state.depth -= 1
         try:
             if state.listed:
-                _unlist(self, state)
+                _unlist(state)
                 flush(self)
         finally:
             state.thread, state.limit, state.more = outer
@@ -487,13 +487,13 @@ def flush(channel: Any) -> None:
     initiate_send(channel)
 
 
-def _unlist(channel: Any, state: State) -> None:
-    """A delivery of *channel* ended: it holds nothing any more."""
-    # Nearly always the last; by identity, because programs give their channels an __eq__.
-    # Absent where two objects share a state, because a program gave one the __dict__ of the other.
+def _unlist(state: State) -> None:
+    """A delivery of the channel with *state* ended: it holds nothing any more."""
+    # Nearly always the last.  By the state, which two objects share where a program gave one of
+    # them the __dict__ of the other.
     at = len(_holding) - 1
     state.listed = False
-    while at >= 0 and _holding[at] is not channel:
+    while at >= 0 and getattr(_holding[at], "_fc_state", None) is not state:
         at -= 1
     if at >= 0:
         del _holding[at]

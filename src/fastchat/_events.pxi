@@ -52,6 +52,7 @@ cdef class Entry:
     cdef public object answer
     cdef public object state
     cdef public object registration
+    cdef public object said
 
     def __init__(self, channel, fd, born):
         self.channel = channel

@@ -15,13 +15,26 @@ from fastchat._state_py import ABSENT, State
 class Entry:
     """One channel that is waited for, under one descriptor, since one pass."""
 
-    __slots__ = ("answer", "born", "channel", "fd", "flags", "registration", "state", "tracked")
+    __slots__ = (
+        "answer",
+        "born",
+        "channel",
+        "fd",
+        "flags",
+        "registration",
+        "said",
+        "state",
+        "tracked",
+    )
 
     def __init__(self, channel: Any, fd: int, born: int) -> None:
         self.channel = channel
         self.fd = fd
         self.born = born
         self.registration: Any = 0
+        self.said: (
+            int | None
+        ) = -1  # flags of the last answer, if that was asked for as on every pass
         self.flags = 0  # what is waited for
         self.tracked = False  # whether it is asked only when something happens
         self.state: Any = None  # that of an async_chat

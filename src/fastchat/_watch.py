@@ -32,7 +32,7 @@ from typing import Any
 
 from fastchat import _pollers
 from fastchat._backend import events, methods
-from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, as_select
+from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE, as_select
 from fastchat._touch import watches
 
 # A check costs about half an event, so that checking takes less than 1 % of the time.
@@ -266,6 +266,7 @@ class Watch:
         if not self._is_current(entry):
             return answer[2] is not None
         entry.answer = answer
+        entry.said = -1
         flags = answer[2] or 0
         if self.is_poll2 and not flags & READ:
             flags &= ~URGENT  # as in CPython 3.11
@@ -321,11 +322,40 @@ class Watch:
 
     def _ask_all_asked(self) -> bool:
         """Ask who is asked on every pass; returns False where one of them failed, and left."""
+        core = self.core
         fine = True
         for fd, entry in list(self.asked.items()):
-            if self.asked.get(fd) is entry:
-                fine &= self._ask(entry)
+            if self.asked.get(fd) != entry:
+                continue
+            channel = entry.channel
+            flags: int | None
+            # As _ask_one() does it; most of what follows there is spared who says the same again.
+            try:
+                flags = READ if channel.readable() else 0
+                if channel.writable() and not channel.accepting:
+                    flags |= WRITE
+            except BaseException:
+                core["_fail_to_answer"](channel, self.map, fd)
+                flags = None
+            if flags != entry.said or core["_resting"]:
+                fine &= self._take_answer(entry, flags)
         return fine
+
+    def _take_answer(self, entry: Any, flags: int | None) -> bool:
+        """Wait for *flags*, None where asking failed; returns False where it left, too."""
+        if not self._is_current(entry):
+            return flags is not None
+        core, channel = self.core, entry.channel
+        entry.said = flags
+        if flags and core["_resting"] and core["_rests"](channel):
+            flags &= ~READ
+        if flags and core["_wants_urgent"](channel):
+            flags |= URGENT
+        entry.answer = channel, _registration_of(channel), flags
+        flags = flags or 0
+        if self.is_poll2 and not flags & READ:
+            flags &= ~URGENT  # as in CPython 3.11
+        return self._wait_for(entry, flags)
 
     def _check(self, fd: int) -> bool:
         """Believe nothing of *fd*; returns False where its channel failed, or was closed."""
@@ -348,6 +378,7 @@ class Watch:
                     return True
                 self._bury(entry)
                 return False
+        entry.said = -1
         if entry.tracked or self.core["_is_tracked"](entry.channel):
             return self._ask_anew(entry)
         return True

@@ -267,11 +267,16 @@ def _ask_one(channel, map, fd):
         if flags and _wants_urgent(channel):
             flags |= _URGENT
         return channel, getattr(channel, "_fc_registration", 0), flags
-    except _reraised_exceptions:
-        raise
     except BaseException:
-        _contain(_handle_error, channel, map, fd)
+        _fail_to_answer(channel, map, fd)
         return channel, registration, None
+
+
+def _fail_to_answer(channel, map, fd):
+    """Hand the exception being handled, which a predicate of *channel* raised, to the channel."""
+    if isinstance(sys.exc_info()[1], _reraised_exceptions):
+        raise
+    _contain(_handle_error, channel, map, fd)
 
 
 def _rests(channel):
@@ -968,8 +973,11 @@ def compact_traceback():
     frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
-        # Compiled functions have the name of their module before their own.
-        frames.append((code.co_filename, code.co_name.rpartition(".")[2], str(trace.tb_lineno)))
+        # Compiled functions have the name of their module before their own; what calls them from C
+        # is nobody's business.
+        module, _, name = code.co_name.rpartition(".")
+        if not (module and name.startswith("_call_")):
+            frames.append((code.co_filename, name, str(trace.tb_lineno)))
         trace = trace.tb_next
     return frames[-1], kind, value, " ".join(f"[{'|'.join(frame)}]" for frame in frames)
 
