@@ -428,3 +428,34 @@ def test_who_wants_no_room_any_more_gets_none(unchecked: Stage) -> None:
     other.peer.sendall(b"x\n")
     own.loop()
     assert (other.events, list(stopped.producer_fifo)) == ([b"x", "found"], [b"data"])
+
+
+def test_who_was_taken_off_a_plain_map_in_the_same_pass_hears_nothing(own: Stage) -> None:
+    own.map = {}
+    assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+    chats: list[Any] = []
+
+    def found_terminator(chat: Any) -> None:
+        for other in chats:
+            if other is not chat:
+                del own.map[other._fileno]
+
+    chats += [own.chat(found_terminator=found_terminator) for _ in range(2)]
+    for chat in chats:
+        chat.peer.sendall(b"x\n")
+    own.loop()
+    own.asyncore._release(own.map)
+    assert sorted(len(chat.events) for chat in chats) == [0, 2]
+
+
+def test_a_channel_may_close_itself_when_it_is_asked_again(own: Stage) -> None:
+    def readable(channel: Any) -> bool:
+        if channel.events:
+            channel.close()
+        return True
+
+    channel = own.dispatcher(readable=readable)
+    own.loop()
+    channel.events.append("enough")
+    own.loop()
+    assert own.map == {}
