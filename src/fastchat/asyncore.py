@@ -916,8 +916,9 @@ class dispatcher_with_send(dispatcher):
     """
 
     def __init__(self, sock=None, map=None):
-        dispatcher.__init__(self, sock, map)
         self.out_buffer = b""
+        # Last, because joining the map makes the channel visible to other threads' loops.
+        dispatcher.__init__(self, sock, map)
 
     # Bytes are kept as pieces, which is linear; anything else, and everything where a class hides
     # the property behind an attribute of its own, is what the program assigned and nothing more.
