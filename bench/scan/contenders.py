@@ -67,7 +67,10 @@ def searchers(loaded: dict[str, Implementation]) -> tuple[dict[str, Searcher], d
 
 def with_find_terminators(find_all: Callable[[bytes, bytes], Sequence[int]]) -> Searcher:
     def count(data: bytes, terminator: bytes, repeats: int) -> int:
-        return sum(len(find_all(data, terminator)) for _ in range(repeats))
+        found = 0
+        for _ in range(repeats):
+            found += len(find_all(data, terminator))
+        return found
 
     return count
 
@@ -83,7 +86,10 @@ def with_bytes_find(data: bytes, terminator: bytes, repeats: int) -> int:
 
 
 def with_bytes_split(data: bytes, terminator: bytes, repeats: int) -> int:
-    return sum(len(data.split(terminator)) - 1 for _ in range(repeats))
+    found = 0
+    for _ in range(repeats):
+        found += len(data.split(terminator)) - 1
+    return found
 
 
 def with_memchr() -> Searcher:

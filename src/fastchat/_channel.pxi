@@ -126,7 +126,7 @@ cdef _socket_to_use(channel, State state):
     """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
     if state is None or state.held is not None or state.socket is ABSENT:
         return channel.socket
-    return state.socket if state.fits(channel) else channel.socket
+    return state.socket if _fits(channel, state) else channel.socket
 
 
 cdef inline Py_ssize_t _number(value) except? -1:
@@ -175,10 +175,12 @@ cdef bytes _receive(sock, Py_ssize_t size, int *error):
 cpdef handle_read_event(self):
     """The descriptor is readable: a connection to take, a connect that is done, or input."""
     cdef State state = _state_of(self)
-    if self.connected and state is not None and not state.told and not self.accepting:
-        self.handle_read()
-    else:
+    if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
         _channel_py.handle_read_event(self)
+    elif _has_shape(self, state) and state.shape.stock_reading:
+        handle_read(self)
+    else:
+        self.handle_read()
 
 
 cpdef recv(self, buffer_size):
@@ -187,28 +189,30 @@ cpdef recv(self, buffer_size):
     Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
     Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
     """
+    return _recv(self, _state_of(self), _number(buffer_size), buffer_size)
+
+
+cdef object _recv(channel, State state, Py_ssize_t size, buffer_size):
+    """``recv``, where *buffer_size* as a C number is *size*, or None if that says all."""
     cdef bytes received = None
-    cdef Py_ssize_t size
     cdef int error = 0
-    sock = _socket_to_use(self, _state_of(self))
-    if _is_plain_socket(sock):
-        size = _number(buffer_size)
-        if 0 < size <= LARGEST:
-            received = _receive(sock, size, &error)
-            if received is not None and PyBytes_GET_SIZE(received):
-                return received
+    sock = _socket_to_use(channel, state)
+    if 0 < size <= LARGEST and _is_plain_socket(sock):
+        received = _receive(sock, size, &error)
+        if received is not None and PyBytes_GET_SIZE(received):
+            return received
     data = received
     try:
         if error:
             raise OSError(error, _strerror(error))
         if data is None:
-            data = sock.recv(buffer_size)
+            data = sock.recv(size if buffer_size is None else buffer_size)
     except OSError as failure:
         if not means_gone(failure):
             raise
         data = b""
     if not data:
-        hang_up(self)
+        hang_up(channel)
         return b""
     return data
 
@@ -216,12 +220,15 @@ cpdef recv(self, buffer_size):
 cpdef handle_read(self):
     """Receive once, and deliver what can be delivered."""
     cdef State state = _state_of(self)
-    if state is None or not state.fits(self):
+    if state is None or not _fits(self, state):
         handle_read_plainly(self)
         return
     cdef Py_ssize_t closes = state.closes
     try:
-        data = self.recv(self.ac_in_buffer_size)
+        if _has_shape(self, state) and state.shape.stock_reading and state.shape.in_size:
+            data = _recv(self, state, state.shape.in_size, None)
+        else:
+            data = self.recv(self.ac_in_buffer_size)
     except BlockingIOError:
         return
     except OSError:
@@ -276,17 +283,17 @@ cpdef writable(self):
     cdef State state = _state_of(self)
     if (
         state is None
-        or state.refills(self)
-        or not state.fits(self)
+        or _refills(self, state)
+        or not _fits(self, state)
         or state.fifo is ABSENT
     ):
-        return writable_plainly(self, state is not None and state.refills(self))
+        return writable_plainly(self, state is not None and _refills(self, state))
     if state.held is not None:
         flush(self)
     if state.fifo:
         # Not queue(), which would cut off what was sent of the first entry, for every event.
         return state.fifo if state.exposed else True
-    return not self.connected
+    return not _is_connected(self, state)
 
 
 # Output.
@@ -349,11 +356,11 @@ cpdef push(self, data):
     if not 0 < size <= limit:
         push_plainly(self, data)
     elif state.fifo is not None and state.fifo:
-        if delivers and state.more and type(state.fifo[0]) is bytes and self.ac_out_coalesce:
+        if delivers and state.more and type(state.fifo[0]) is bytes and _coalesces(self, state):
             _hold(self, state, data, size, limit)
         else:
             push_plainly(self, data)
-    elif delivers and state.more and self.ac_out_coalesce:
+    elif delivers and state.more and _coalesces(self, state):
         _hold(self, state, data, size, limit)
     elif state.held is None:
         state.sending = True
@@ -386,14 +393,28 @@ cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) ex
 cdef Py_ssize_t _limit_of(channel, State state) except -1:
     """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
     if (
-        fastchat_method(channel, "initiate_send") == <PyObject *> _stock_initiate_send
-        and (state.fifo is None or isinstance(state.fifo, deque))
-        and not state.keeps_bounds
-        and state.fits(channel)
-        and not state.refills(channel)
+        not _has_stock_initiate_send(channel, state)
+        or (state.fifo is not None and not isinstance(state.fifo, deque))
+        or state.keeps_bounds
+        or not _fits(channel, state)
+        or _refills(channel, state)
     ):
-        return min(_number(channel.ac_out_buffer_size), LARGEST)
-    return 0
+        return 0
+    if _has_shape(channel, state) and state.shape.out_size:
+        return min(state.shape.out_size, LARGEST)
+    return min(_number(channel.ac_out_buffer_size), LARGEST)
+
+
+cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
+    if _has_shape(channel, state) and state.shape.stock_initiate_send:
+        return True
+    return fastchat_method(channel, "initiate_send") == <PyObject *> _stock["initiate_send"]
+
+
+cdef inline bint _coalesces(channel, State state) except -1:
+    if _has_shape(channel, state) and state.shape.coalesces:
+        return True
+    return bool(channel.ac_out_coalesce)
 
 
 cpdef initiate_send(self):
@@ -411,7 +432,7 @@ cdef int _send_once(channel, State state) except -1:
         return 0
     state.sending = True
     try:
-        if state.held is not None and not state.fifo and state.fits(channel):
+        if state.held is not None and not state.fifo and _fits(channel, state):
             _send_held(channel, state)
         else:
             send_queued(channel, state)
@@ -434,9 +455,13 @@ cdef int _send_out(channel, State state, bytes data) except -1:
     state.outgoing = data
     sent = 0
     try:
-        if channel.connected:
+        if _is_connected(channel, state):
             size = state.limit if state.limit > 0 else channel.ac_out_buffer_size
-            sent = channel.send(data if PyBytes_GET_SIZE(data) <= size else data[:size])
+            piece = data if PyBytes_GET_SIZE(data) <= size else data[:size]
+            if _has_shape(channel, state) and state.shape.stock_send:
+                sent = send(channel, piece)
+            else:
+                sent = channel.send(piece)
     except OSError:
         settle(channel, state, data, 0)
         channel.handle_error()
@@ -511,8 +536,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t flags)
 
 cdef vectorcallfunc _call_plainly = NULL
-cdef object _stock_initiate_send = None
-
 
 cdef inline bint _is_call_of(Py_ssize_t count, size_t flags, PyObject *names):
     return names == NULL and PyVectorcall_NARGS(flags) == count
@@ -592,9 +615,9 @@ cdef object _call_push(
 
 def adopt(functions):
     """Let *functions*, a dict by name of Python functions, be called without their own code."""
-    global _call_plainly, _stock_initiate_send
-    _stock_initiate_send = functions["initiate_send"]
-    _call_plainly = fastchat_vectorcall_of(_stock_initiate_send)
+    global _call_plainly
+    _stock.update(functions)
+    _call_plainly = fastchat_vectorcall_of(functions["push"])
     fastchat_set_vectorcall(functions["handle_read_event"], _call_handle_read_event)
     fastchat_set_vectorcall(functions["recv"], _call_recv)
     fastchat_set_vectorcall(functions["handle_read"], _call_handle_read)

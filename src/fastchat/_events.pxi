@@ -185,15 +185,22 @@ cdef class _Pass:
         """Tell the channel of *entry* that there is input, if it still wants any."""
         channel = entry.channel
         cdef State state = entry.state
+        cdef bint is_stock = False
         if state is not None:
             _know(channel, state)
+            if not _has_shape(channel, state):
+                _find_shape(channel, state)
+            is_stock = state.shape.stock_reading and _has_shape(channel, state)
         try:
-            if not channel.readable():
+            if not is_stock and not channel.readable():
                 self.watch.touched[entry.fd] = None
                 return 0
             if state.told if state is not None else channel._fc_hung_up is not None:
                 forget_hang_up(channel)
-            channel.handle_read_event()
+            if is_stock:
+                handle_read_event(channel)
+            else:
+                channel.handle_read_event()
         except BaseException:
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         finally:

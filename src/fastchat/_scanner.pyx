@@ -24,10 +24,12 @@ from array import array as _array
 from collections import deque
 from errno import EWOULDBLOCK as _EWOULDBLOCK
 from os import strerror as _strerror
+from weakref import WeakKeyDictionary
 
 from cpython.array cimport array, clone, extend_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+from cython cimport final
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -91,7 +93,9 @@ cdef Py_ssize_t _search(
         hit = <const char *> memchr(data + start, wanted[before], end - start)
         if hit == NULL:
             return -1
-        if memcmp(hit - before, wanted, before) == 0:
+        if before == 0 or ((hit - before)[0] == wanted[0] and (
+            before == 1 or memcmp(hit - before, wanted, before) == 0
+        )):  # the call costs more than to look at one byte
             return hit - before - data
         start = hit - data + 1
         misses += 1
@@ -258,8 +262,11 @@ def find_first_terminator(data, terminators, start=0):
 
 cdef Py_ssize_t _start(start, Py_ssize_t size) except -1:
     """*start* as a C number that is at most *size*."""
-    cdef Py_ssize_t begin = size if start > size else start
-    if begin < 0:
+    cdef int overflow = 0
+    cdef long long begin = PyLong_AsLongLongAndOverflow(start, &overflow)
+    if overflow > 0 or begin > size:
+        return size
+    if overflow < 0 or begin < 0:
         raise ValueError(f"start must not be negative, but is {start}")
     return begin
 
@@ -289,7 +296,7 @@ def drive(channel):
     that can be one.
     """
     cdef State state = _state_of(channel)
-    if state is not None and state.fits(channel):
+    if state is not None and _fits(channel, state):
         cut(channel, state)
     else:
         closes = closes_of(channel)
@@ -299,11 +306,13 @@ def drive(channel):
 
 cdef int cut(channel, State state) except -1:
     """``drive`` for a *channel* whose buffer is in its *state*."""
-    cdef Py_ssize_t start, end, piece_end, size, which = 0
+    cdef Py_ssize_t start, end, piece_end, size, length, which = 0
     cdef Py_ssize_t closes = state.closes
     cdef bint found, untouched, counted
     cdef bytes buffer, plain
     cdef tuple several = None
+    if not _has_shape(channel, state):
+        _find_shape(channel, state)
     while True:
         if type(state.buffer) is not bytes:
             if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
@@ -316,14 +325,20 @@ cdef int cut(channel, State state) except -1:
             return 0
 
         # Where the piece ends, where the search goes on, and whether that is a terminator's end.
-        terminator = channel.get_terminator()
+        terminator = _terminator_of(channel, state)
         found = counted = False
         piece_end = end = size
         if type(terminator) is bytes and PyBytes_GET_SIZE(terminator):
-            piece_end = _find(buffer, terminator, start, size)
+            length = PyBytes_GET_SIZE(terminator)
+            if length > LONGEST:
+                piece_end = _find(buffer, terminator, start, size)
+            else:
+                piece_end = _search(
+                    PyBytes_AS_STRING(buffer), start, size, PyBytes_AS_STRING(terminator), length
+                )
             found = piece_end >= 0
             if found:
-                end = piece_end + PyBytes_GET_SIZE(terminator)
+                end = piece_end + length
             else:
                 piece_end = end = size - _held_back(buffer, start, (terminator,))
         elif not terminator:
@@ -355,7 +370,7 @@ cdef int cut(channel, State state) except -1:
 
         state.more = end < size
         if piece_end > start or counted:
-            channel.collect_incoming_data(_slice(buffer, start, piece_end))
+            _collect(channel, state, _slice(buffer, start, piece_end))
             if state.closes != closes:
                 return 0
         # The very object, because what is new has to be looked at anew.
@@ -373,7 +388,7 @@ cdef int cut(channel, State state) except -1:
                 channel.terminator = 0
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = several[which]
-            channel.found_terminator()
+            _found(channel, state)
             if state.closes != closes:
                 return 0
         elif end < size:
@@ -398,4 +413,5 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
 
 
 include "_channel.pxi"
+include "_shape.pxi"
 include "_events.pxi"

@@ -1,6 +1,10 @@
 # What an async_chat channel keeps of its input and output; the twin is _state_py.py, which says
 # what each attribute is for and what rules it keeps.
 
+cdef class Shape
+
+
+@final
 cdef class State:
     """What an ``async_chat`` channel keeps of its input and output, in its ``_fc_state``.
 
@@ -29,6 +33,7 @@ cdef class State:
     cdef public bint told
     cdef public bint keeps_bounds
     cdef public object refill
+    cdef Shape shape  # what is known of its class
     cdef public object plain
     cdef object _kind
     cdef bint _fits
@@ -36,6 +41,7 @@ cdef class State:
 
     def __init__(self):
         self.buffer = self.socket = self.fifo = ABSENT
+        self.shape = _SHAPELESS
 
     cpdef bint fits(self, channel) except -1:
         """Whether the class of *channel* leaves the three properties as they are."""

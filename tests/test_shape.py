@@ -1,0 +1,423 @@
+"""What a program replaces is called from then on, however and whenever it replaces it.
+
+The compiled path does not look a method up for every line; it knows by the version of the class,
+and by the names that its objects share, that a look-up would find nothing new (``_shape.pxi``).
+These tests replace everything it knows, in every way that Python has, after a channel has served
+lines with what was there before.  They hold for the standard library too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.channels import Stage
+from tests.implementations import Implementation, load
+
+# What is called for each line, and what for each event.
+FOR_A_LINE = ["get_terminator", "collect_incoming_data", "found_terminator", "push", "send"]
+FOR_AN_EVENT = ["readable", "handle_read_event", "handle_read", "recv", "initiate_send"]
+HOOKS = FOR_A_LINE + FOR_AN_EVENT
+
+
+@pytest.fixture
+def stage(implementation: Implementation) -> Iterator[Stage]:
+    with Stage(implementation) as stage:
+        yield stage
+
+
+def echo_class(stage: Stage, *mixins: type, **members: Any) -> Any:
+    """A class of channels as programs have it; ``did`` is a list of what was called."""
+    base: Any = stage.asynchat.async_chat
+
+    class Echo(*mixins, base):  # type: ignore[misc]
+        def __init__(self, *args: Any) -> None:
+            self.parts: list[bytes] = []
+            self.did: list[Any] = []
+            super().__init__(*args)
+            self.set_terminator(b"\n")
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            self.parts.append(data)
+
+        def found_terminator(self) -> None:
+            line = b"".join(self.parts)
+            self.parts.clear()
+            self.push(line + b"\n")
+
+        def handle_error(self) -> None:
+            self.did.append(sys.exc_info()[1])
+
+    for name, member in members.items():
+        setattr(Echo, name, member)
+    return Echo
+
+
+def echo_channel(stage: Stage, kind: Any = None) -> Any:
+    """A channel, with its ``peer``, that has served a few lines."""
+    mine, peer = stage.pair()
+    channel = stage._keep_channel((kind or echo_class(stage))(mine, stage.map))
+    channel.peer = peer
+    for _ in range(3):
+        ask(stage, channel, b"before\n")
+    return channel
+
+
+def ask(stage: Stage, channel: Any, lines: bytes, replies: bytes | None = None) -> None:
+    """Let the peer of *channel* send *lines*; it must get *replies*, by default the same."""
+    replies = lines if replies is None else replies
+    channel.peer.sendall(lines)
+    channel.peer.setblocking(False)
+    got = b""
+    for _ in range(100):
+        stage.loop(use_poll=True, timeout=0.05 if len(got) < len(replies) else 0)
+        try:
+            got += channel.peer.recv(65536)
+        except BlockingIOError:
+            if len(got) >= len(replies):
+                break
+    assert got == replies
+
+
+def calling(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that writes down *name*, and then does what *original* does."""
+
+    def method(self: Any, *args: Any) -> Any:
+        self.did.append(name)
+        return original(self, *args)
+
+    return method
+
+
+def noting(
+    noted: list[Any], original: Callable[..., Any], what: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    """A method that writes down *what* its argument says, and then does what *original* does."""
+
+    def method(self: Any, argument: Any) -> Any:
+        noted.append(what(argument))
+        return original(self, argument)
+
+    return method
+
+
+def on_the_channel(channel: Any, name: str) -> Callable[[], None]:
+    method = calling(name, getattr(type(channel), name))
+    setattr(channel, name, lambda *args: method(channel, *args))
+    return lambda: delattr(channel, name)
+
+
+def in_its_dict(channel: Any, name: str) -> Callable[[], None]:
+    method = calling(name, getattr(type(channel), name))
+    vars(channel)[name] = lambda *args: method(channel, *args)
+    return lambda: vars(channel).pop(name)
+
+
+def on_its_class(channel: Any, name: str) -> Callable[[], None]:
+    kind = type(channel)
+    own = vars(kind).get(name)
+    setattr(kind, name, calling(name, getattr(kind, name)))
+    return lambda: delattr(kind, name) if own is None else setattr(kind, name, own)
+
+
+def on_a_base(channel: Any, name: str) -> Callable[[], None]:
+    mixin = type(channel).__mro__[1]
+    original = getattr(super(mixin, type(channel)), name)
+    if name in vars(type(channel)):  # what hides it is in the way
+        original = vars(type(channel))[name]
+        delattr(type(channel), name)
+        setattr(mixin, name, calling(name, original))
+        return lambda: setattr(mixin, name, original)
+    setattr(mixin, name, calling(name, original))
+    return lambda: delattr(mixin, name)
+
+
+def by_another_class(channel: Any, name: str) -> Callable[[], None]:
+    kind = type(channel)
+    channel.__class__ = type("Other", (kind,), {name: calling(name, getattr(kind, name))})
+    return lambda: setattr(channel, "__class__", kind)
+
+
+def by_another_base(channel: Any, name: str) -> Callable[[], None]:
+    kind = type(channel)
+    bases = kind.__bases__
+    own = vars(kind).get(name)
+    mixin = type("Other", (), {name: calling(name, getattr(kind, name))})
+    if own is not None:
+        delattr(kind, name)
+    kind.__bases__ = (mixin, *bases)
+
+    def undo() -> None:
+        kind.__bases__ = bases
+        if own is not None:
+            setattr(kind, name, own)
+
+    return undo
+
+
+def by_a_property(channel: Any, name: str) -> Callable[[], None]:
+    kind = type(channel)
+    own = vars(kind).get(name)
+    method = calling(name, getattr(kind, name))
+    setattr(kind, name, property(method.__get__))
+    return lambda: delattr(kind, name) if own is None else setattr(kind, name, own)
+
+
+def by_getattribute(channel: Any, name: str) -> Callable[[], None]:
+    kind: Any = type(channel)
+    method = calling(name, getattr(kind, name))
+
+    def look_up(self: Any, wanted: str) -> Any:
+        return method.__get__(self) if wanted == name else object.__getattribute__(self, wanted)
+
+    kind.__getattribute__ = look_up
+    return lambda: delattr(kind, "__getattribute__")
+
+
+WAYS = [
+    on_the_channel,
+    in_its_dict,
+    on_its_class,
+    on_a_base,
+    by_another_class,
+    by_another_base,
+    by_a_property,
+    by_getattribute,
+]
+every_way = pytest.mark.parametrize("replace", WAYS, ids=lambda way: way.__name__)
+
+
+def mixed_channel(stage: Stage) -> Any:
+    return echo_channel(stage, echo_class(stage, type("Mixin", (), {})))
+
+
+@every_way
+@pytest.mark.parametrize("name", HOOKS)
+def test_what_is_replaced_between_two_lines_is_called(
+    stage: Stage, name: str, replace: Callable[..., Callable[[], None]]
+) -> None:
+    channel = mixed_channel(stage)
+    undo = replace(channel, name)
+    ask(stage, channel, b"replaced\n")
+    assert name in channel.did
+    undo()
+    channel.did.clear()
+    ask(stage, channel, b"as it was\n")
+    assert channel.did == []
+
+
+@every_way
+@pytest.mark.parametrize("name", FOR_A_LINE)
+@pytest.mark.parametrize("within", ["collect_incoming_data", "found_terminator"])
+def test_what_is_replaced_within_a_hook_is_called_for_the_next_line(
+    stage: Stage, name: str, replace: Callable[..., Callable[[], None]], within: str
+) -> None:
+    channel = mixed_channel(stage)
+    hook = getattr(type(channel), within)
+    undone: list[Callable[[], None]] = []
+
+    def replacing(self: Any, *args: Any) -> None:
+        if not undone:
+            undone.append(replace(self, name))
+        hook(self, *args)
+
+    # On the channel, where what is replaced does not hide it.
+    setattr(channel, within, lambda *args: replacing(channel, *args))
+    if name == within:
+        delattr(channel, within)
+        undone.append(replace(channel, name))
+    ask(stage, channel, b"one\ntwo\nthree\n")
+    assert name in channel.did
+    assert undone
+
+
+@every_way
+@pytest.mark.parametrize("name", HOOKS)
+def test_what_one_channel_has_of_its_own_is_called_on_none_of_the_others(
+    stage: Stage, name: str, replace: Callable[..., Callable[[], None]]
+) -> None:
+    kind = echo_class(stage, type("Mixin", (), {}))
+    channels = [echo_channel(stage, kind) for _ in range(3)]
+    replace(channels[1], name)
+    for channel in channels:
+        ask(stage, channel, b"to all\n")
+    assert name in channels[1].did
+    if replace in (on_the_channel, in_its_dict, by_another_class):
+        assert channels[0].did == channels[2].did == []
+
+
+@pytest.mark.parametrize("on_class", [False, True])
+def test_sizes_that_are_assigned_hold_from_then_on(stage: Stage, on_class: bool) -> None:
+    channel = echo_channel(stage)
+    sizes: list[int] = []
+    owner = type(channel) if on_class else channel
+    kind = type(channel)
+    owner.ac_in_buffer_size = 4
+    owner.ac_out_buffer_size = 2
+    ask(stage, channel, b"12345678\n")
+    kind.recv = noting(sizes, kind.recv, lambda size: size)
+    kind.send = noting(sizes, kind.send, lambda data: -len(data))
+    ask(stage, channel, b"123\n")
+    assert sizes == [4, -2, -2]
+    del owner.ac_in_buffer_size, owner.ac_out_buffer_size
+    del sizes[:]
+    ask(stage, channel, b"123\n")
+    assert sizes == [65536, -4]
+
+
+def test_a_terminator_that_is_assigned_holds_from_then_on(stage: Stage) -> None:
+    channel = echo_channel(stage)
+    channel.terminator = b";"
+    ask(stage, channel, b"one;two;", b"one\ntwo\n")
+    type(channel).terminator = property(lambda self: b"!")  # hides the other
+    ask(stage, channel, b"one!two!", b"one\ntwo\n")
+    del type(channel).terminator
+    ask(stage, channel, b"one;two;", b"one\ntwo\n")
+    del channel.terminator
+    type(channel).terminator = b":"
+    ask(stage, channel, b"one:two:", b"one\ntwo\n")
+
+
+def test_a_channel_that_says_it_is_not_connected_sends_nothing(stage: Stage) -> None:
+    channel = echo_channel(stage)
+    channel.connected = False
+    channel.push(b"later\n")
+    channel.peer.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        channel.peer.recv(10)
+    channel.connected = 1  # true as well
+    ask(stage, channel, b"now\n", b"later\nnow\n")
+
+
+@pytest.mark.parametrize("value", [True, 1, "yes"])
+def test_a_channel_that_says_it_accepts_is_told_to(stage: Stage, value: Any) -> None:
+    channel = echo_channel(stage)
+    type(channel).handle_accept = lambda self: (self.did.append("accept"), self.recv(100))
+    type(channel).writable = lambda self: False
+    channel.accepting = value
+    channel.peer.sendall(b"somebody\n")
+    stage.loop(use_poll=True, timeout=1)
+    assert channel.did == ["accept"]
+    channel.accepting = type(value)()
+    ask(stage, channel, b"nobody\n")
+
+
+def with_slots(stage: Stage) -> Any:
+    class Slotted(echo_class(stage)):  # type: ignore[misc]
+        __slots__ = ("another",)
+
+    return Slotted
+
+
+def with_getattr(stage: Stage) -> Any:
+    def find(self: Any, name: str) -> Any:
+        raise AttributeError(name)
+
+    return echo_class(stage, __getattr__=find)
+
+
+def with_many_attributes(stage: Stage) -> Any:
+    kind = echo_class(stage)
+    init = kind.__init__
+
+    def more(self: Any, *args: Any) -> None:
+        init(self, *args)
+        for number in range(60):
+            setattr(self, f"attribute_{number}", number)
+
+    kind.__init__ = more
+    return kind
+
+
+def with_its_dict_asked_for(stage: Stage) -> Any:
+    kind = echo_class(stage)
+    init = kind.__init__
+
+    def look(self: Any, *args: Any) -> None:
+        init(self, *args)
+        self.kept = vars(self)
+
+    kind.__init__ = look
+    return kind
+
+
+def with_hooks_that_are_no_functions(stage: Stage) -> Any:
+    class Hook:
+        def __init__(self, then: Any) -> None:
+            self.then = then
+
+        def __get__(self, channel: Any, kind: Any) -> Any:
+            return self.then if channel is None else self.then.__get__(channel)
+
+    kind = echo_class(stage)
+    kind.found_terminator = Hook(kind.found_terminator)
+    kind.collect_incoming_data = Hook(kind.collect_incoming_data)
+    return kind
+
+
+def with_a_counter_on_the_class(stage: Stage) -> Any:
+    kind = echo_class(stage, lines=0)
+    found = kind.found_terminator
+
+    def count(self: Any) -> None:
+        type(self).lines += 1
+        found(self)
+
+    kind.found_terminator = count
+    return kind
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        with_slots,
+        with_getattr,
+        with_many_attributes,
+        with_its_dict_asked_for,
+        with_hooks_that_are_no_functions,
+        with_a_counter_on_the_class,
+    ],
+    ids=lambda make: make.__name__,
+)
+def test_channels_of_an_unusual_class_are_served(stage: Stage, make: Callable[..., Any]) -> None:
+    channel = echo_channel(stage, make(stage))
+    ask(stage, channel, b"one\ntwo\n")
+    for name in HOOKS:
+        channel.did.clear()
+        on_the_channel(channel, name)
+        ask(stage, channel, b"three\n")
+        assert name in channel.did
+
+
+def test_a_class_that_changes_all_the_time_is_served(stage: Stage) -> None:
+    channel = echo_channel(stage, with_a_counter_on_the_class(stage))
+    for _ in range(30):
+        ask(stage, channel, b"line\n" * 50)
+    assert type(channel).lines == 1503
+    on_its_class(channel, "collect_incoming_data")
+    ask(stage, channel, b"line\n")
+    assert channel.did == ["collect_incoming_data"]
+
+
+def test_a_hook_may_delete_itself(stage: Stage) -> None:
+    kind = echo_class(stage, type("Mixin", (), {"collect_incoming_data": None}))
+    original = kind.collect_incoming_data
+
+    def once(self: Any, data: bytes) -> None:
+        del kind.collect_incoming_data
+        original(self, data)
+        kind.collect_incoming_data = original
+
+    channel = echo_channel(stage, kind)
+    kind.collect_incoming_data = once
+    del once
+    ask(stage, channel, b"one\ntwo\n")
+
+
+@pytest.mark.compiled
+def test_shapes_are_used_where_they_can_be() -> None:
+    can_be = sys.version_info < (3, 14) and getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert load("cython").scanner._try_shapes() is can_be
