@@ -183,6 +183,17 @@ cpdef handle_read_event(self):
         self.handle_read()
 
 
+cpdef handle_write_event(self):
+    """The descriptor is writable: a connect that is done, or room for output."""
+    cdef State state = _state_of(self)
+    if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
+        _channel_py.handle_write_event(self)
+    elif _has_shape(self, state) and state.shape.stock_writing:
+        _send_once(self, state)
+    else:
+        self.handle_write()
+
+
 cpdef recv(self, buffer_size):
     """Receive at most *buffer_size* bytes.
 
@@ -400,9 +411,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
         or _refills(channel, state)
     ):
         return 0
-    if _has_shape(channel, state) and state.shape.out_size:
-        return min(state.shape.out_size, LARGEST)
-    return min(_number(channel.ac_out_buffer_size), LARGEST)
+    return min(_out_size(channel, state), LARGEST)
 
 
 cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
@@ -415,6 +424,10 @@ cdef inline bint _coalesces(channel, State state) except -1:
     if _has_shape(channel, state) and state.shape.coalesces:
         return True
     return bool(channel.ac_out_coalesce)
+
+
+cpdef handle_write(self):
+    self.initiate_send()
 
 
 cpdef initiate_send(self):
@@ -435,10 +448,86 @@ cdef int _send_once(channel, State state) except -1:
         if state.held is not None and not state.fifo and _fits(channel, state):
             _send_held(channel, state)
         else:
-            send_queued(channel, state)
+            _send_queued(channel, state)
     finally:
         state.sending = False
     return 0
+
+
+cdef int _send_queued(channel, State state) except -1:
+    """Send from the queue of *channel*."""
+    if _refills(channel, state):
+        send_refilled(channel)
+        return 0
+    fifo = state.fifo
+    if isinstance(fifo, deque) and _fits(channel, state):
+        if state.held is not None:
+            fifo.extend(state.held)
+            state.held = None
+            state.held_size = 0
+        while True:
+            if not fifo or not _is_connected(channel, state):
+                return 0
+            head = fifo[0]
+            if type(head) is bytes and PyBytes_GET_SIZE(head):
+                return _send_bytes(channel, state, fifo, <bytes> head)
+            if not head or hasattr(type(head), "__getitem__") or isinstance(head, type):
+                break
+            # A producer: cutting a piece off it, which is what tells, would raise TypeError.
+            produced = head.more()
+            if state.fifo is not fifo:  # more() has put another one in its place
+                take_produced(channel.producer_fifo, produced)
+                break
+            take_produced(fifo, produced)
+    send_piece(channel)
+    return 0
+
+
+cdef int _send_bytes(channel, State state, fifo, bytes entry) except -1:
+    """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
+    cdef Py_ssize_t size = _out_size(channel, state), left = PyBytes_GET_SIZE(entry) - state.offset
+    if size == 0:
+        send_bytes(channel, state, fifo)
+        return 0
+    state.rest = None
+    data = entry
+    if left < size and len(fifo) > 1 and not state.keeps_bounds and _coalesces(channel, state):
+        data = joined(fifo, state.offset, size)
+    elif state.offset or left > size:
+        data = entry[state.offset : state.offset + size]
+    try:
+        sent = _send_by(channel, state, data)
+    except OSError:
+        channel.handle_error()
+        return 0
+    # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
+    rest, state.rest = state.rest, None
+    if not sent or state.fifo is not fifo or not fifo:
+        return 0
+    head = fifo[0]
+    if head is not entry and (head is not rest or head is None):
+        return 0
+    if head is entry and state.offset == 0 and sent == left:
+        del fifo[0]
+    else:
+        advance(state, sent)
+    if state.exposed:
+        state.queue()
+    return 0
+
+
+cdef inline object _send_by(channel, State state, bytes data):
+    """``channel.send(data)``."""
+    if _has_shape(channel, state) and state.shape.stock_send:
+        return send(channel, data)
+    return channel.send(data)
+
+
+cdef inline Py_ssize_t _out_size(channel, State state) except -1:
+    """``ac_out_buffer_size`` of *channel*, or 0 where it is no plain number, or not to be meant."""
+    if _has_shape(channel, state) and state.shape.out_size:
+        return state.shape.out_size
+    return _number(channel.ac_out_buffer_size)
 
 
 cdef int _send_held(channel, State state) except -1:
@@ -457,11 +546,9 @@ cdef int _send_out(channel, State state, bytes data) except -1:
     try:
         if _is_connected(channel, state):
             size = state.limit if state.limit > 0 else channel.ac_out_buffer_size
-            piece = data if PyBytes_GET_SIZE(data) <= size else data[:size]
-            if _has_shape(channel, state) and state.shape.stock_send:
-                sent = send(channel, piece)
-            else:
-                sent = channel.send(piece)
+            sent = _send_by(
+                channel, state, data if PyBytes_GET_SIZE(data) <= size else data[:size]
+            )
     except OSError:
         settle(channel, state, data, 0)
         channel.handle_error()
@@ -549,6 +636,22 @@ cdef object _call_handle_read_event(
     return _call_plainly(function, args, flags, names)
 
 
+cdef object _call_handle_write_event(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return handle_write_event(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
+cdef object _call_handle_write(
+    PyObject *function, const_args *args, size_t flags, PyObject *names
+):
+    if _is_call_of(1, flags, names):
+        return handle_write(<object> args[0])
+    return _call_plainly(function, args, flags, names)
+
+
 cdef object _call_handle_read(
     PyObject *function, const_args *args, size_t flags, PyObject *names
 ):
@@ -619,6 +722,8 @@ def adopt(functions):
     _stock.update(functions)
     _call_plainly = fastchat_vectorcall_of(functions["push"])
     fastchat_set_vectorcall(functions["handle_read_event"], _call_handle_read_event)
+    fastchat_set_vectorcall(functions["handle_write_event"], _call_handle_write_event)
+    fastchat_set_vectorcall(functions["handle_write"], _call_handle_write)
     fastchat_set_vectorcall(functions["recv"], _call_recv)
     fastchat_set_vectorcall(functions["handle_read"], _call_handle_read)
     fastchat_set_vectorcall(functions["get_terminator"], _call_get_terminator)

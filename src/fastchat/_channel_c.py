@@ -20,8 +20,16 @@ def handle_read_event(self: Any) -> Any:
     return _scanner.handle_read_event(self)
 
 
+def handle_write_event(self: Any) -> Any:
+    return _scanner.handle_write_event(self)
+
+
 def handle_read(self: Any) -> Any:
     return _scanner.handle_read(self)
+
+
+def handle_write(self: Any) -> Any:
+    return _scanner.handle_write(self)
 
 
 def get_terminator(self: Any) -> Any:
@@ -52,20 +60,7 @@ def push(self: Any, data: Any) -> Any:
     return _push(self, data)
 
 
-METHODS = {
-    method.__name__: method
-    for method in (
-        handle_read_event,
-        recv,
-        handle_read,
-        get_terminator,
-        readable,
-        writable,
-        send,
-        push,
-        initiate_send,
-    )
-}
+METHODS = {name: globals()[name] for name in _channel_py.DISPATCHERS + _channel_py.CHATS}
 for _name, _method in METHODS.items():
     _method.__doc__ = getattr(_channel_py, _name).__doc__
     _channel_py.dress(_method)

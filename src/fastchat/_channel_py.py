@@ -69,6 +69,20 @@ def handle_read_event(self: Any) -> None:
             self.handle_read()
 
 
+def handle_write_event(self: Any) -> None:
+    """The descriptor is writable: a connect that is done, or room for output."""
+    if getattr(self, "_fc_hung_up", None) is not None:
+        forget_hang_up(self)
+    if self.accepting:
+        return
+    if not self.connected and self.connecting:
+        closes = closes_of(self)
+        self.handle_connect_event()
+        if closes_of(self) != closes:
+            return
+    self.handle_write()
+
+
 def recv(self: Any, buffer_size: Any) -> Any:
     """Receive at most *buffer_size* bytes.
 
@@ -313,6 +327,10 @@ def queue_of(channel: Any) -> Any:
     return queue
 
 
+def handle_write(self: Any) -> None:
+    self.initiate_send()
+
+
 def initiate_send(self: Any) -> None:
     """Send once of what is queued, at most ``ac_out_buffer_size`` bytes."""
     state = getattr(self, "_fc_state", None)
@@ -367,7 +385,7 @@ def settle(channel: Any, state: State, data: bytes, sent: int) -> None:
             state.queue()  # what a program may see, and change, has nothing sent in it
     elif sent and state.fifo and state.fifo[0] is data:
         # Somebody looked at the queue meanwhile, and so it is there.
-        _advance(state, sent)
+        advance(state, sent)
     touch(channel)
 
 
@@ -382,26 +400,40 @@ def send_queued(channel: Any, state: State) -> None:
             fifo.extend(state.held)
             state.held = None
             state.held_size = 0
-        if fifo and type(fifo[0]) is bytes and fifo[0] and channel.connected:
-            _send_bytes(channel, state, fifo)
-            return
+        while True:
+            if not fifo or not channel.connected:
+                return
+            head = fifo[0]
+            if type(head) is bytes and head:
+                send_bytes(channel, state, fifo)
+                return
+            if not head or hasattr(type(head), "__getitem__") or isinstance(head, type):
+                break
+            # A producer: cutting a piece off it, which is what tells, would raise TypeError.
+            produced = head.more()
+            if state.fifo is not fifo:  # more() has put another one in its place
+                take_produced(channel.producer_fifo, produced)
+                break
+            take_produced(fifo, produced)
     send_piece(channel)
 
 
-def _send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
+def take_produced(queue: Any, produced: Any) -> None:
+    """Put what the producer at the head of *queue* gave before it; nothing is its end."""
+    if produced:
+        queue.appendleft(produced)
+    else:
+        del queue[0]
+
+
+def send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
     size = channel.ac_out_buffer_size
     entry, offset = fifo[0], state.offset
     state.rest = None
     total = len(entry) - offset
     if total < size and len(fifo) > 1 and channel.ac_out_coalesce and not state.keeps_bounds:
-        pieces = [entry[offset:]]
-        for following in islice(fifo, 1, None):
-            if type(following) is not bytes or not following or total + len(following) > size:
-                break
-            pieces.append(following)
-            total += len(following)
-        data = b"".join(pieces)
+        data = joined(fifo, offset, size)
     else:
         data = entry[offset : offset + size]
     try:
@@ -413,12 +445,24 @@ def _send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
     rest, state.rest = state.rest, None
     is_there = state.fifo is fifo and fifo and (fifo[0] is entry or fifo[0] is rest)
     if sent and is_there and fifo[0] is not None:
-        _advance(state, sent)
+        advance(state, sent)
         if state.exposed:
             state.queue()
 
 
-def _advance(state: State, sent: int) -> None:
+def joined(fifo: deque[Any], offset: int, size: int) -> bytes:
+    """The bytes at the head of *fifo*, without the first *offset*, at most *size* of them."""
+    pieces = [fifo[0][offset:]]
+    total = len(pieces[0])
+    for following in islice(fifo, 1, None):
+        if type(following) is not bytes or not following or total + len(following) > size:
+            break
+        pieces.append(following)
+        total += len(following)
+    return b"".join(pieces)
+
+
+def advance(state: State, sent: int) -> None:
     """Take *sent* bytes off the head of the queue, all of whose entries there are bytes."""
     fifo, offset = state.fifo, state.offset
     while sent and fifo:
@@ -471,10 +515,7 @@ def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
         except TypeError:  # not data, so a producer; what it gives may be another one
             produced = entry.more()
         queue = channel.producer_fifo  # more() may have put another one in its place
-        if produced:
-            queue.appendleft(produced)
-        else:
-            del queue[0]
+        take_produced(queue, produced)
     return None, None
 
 
@@ -507,9 +548,22 @@ def flush_all() -> None:
             flush(channel)
 
 
+# The methods of dispatcher, and those that async_chat adds.
+DISPATCHERS = ("handle_read_event", "handle_write_event", "recv", "send")
+CHATS = (
+    "handle_read",
+    "handle_write",
+    "get_terminator",
+    "readable",
+    "writable",
+    "push",
+    "initiate_send",
+)
+
+
 def dress(method: Any) -> None:
     """Let *method* look like one that was written into its class."""
-    is_chats = method.__name__ not in ("handle_read_event", "recv", "send")
+    is_chats = method.__name__ not in DISPATCHERS
     method.__module__ = "fastchat.asynchat" if is_chats else "fastchat.asyncore"
     kind = "async_chat" if is_chats else "dispatcher"
     method.__qualname__ = f"{kind}.{method.__name__}"
@@ -517,15 +571,5 @@ def dress(method: Any) -> None:
     method.__annotations__.clear()
 
 
-for _method in (
-    handle_read_event,
-    recv,
-    handle_read,
-    get_terminator,
-    readable,
-    writable,
-    send,
-    push,
-    initiate_send,
-):
-    dress(_method)
+for _name in DISPATCHERS + CHATS:
+    dress(globals()[_name])

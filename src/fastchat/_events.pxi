@@ -211,11 +211,19 @@ cdef class _Pass:
         """Tell the channel of *entry* that there is room for output, if it still wants any."""
         channel = entry.channel
         cdef State state = entry.state
+        cdef bint is_stock = False
+        if state is not None:
+            if not _has_shape(channel, state):
+                _find_shape(channel, state)
+            is_stock = state.shape.stock_writing and _has_shape(channel, state)
         try:
-            if channel.writable() and not channel.accepting:
+            if (writable(channel) if is_stock else channel.writable()) and not channel.accepting:
                 if state.told if state is not None else channel._fc_hung_up is not None:
                     forget_hang_up(channel)
-                channel.handle_write_event()
+                if is_stock and _has_shape(channel, state):  # writable() may have sent something
+                    handle_write_event(channel)
+                else:
+                    channel.handle_write_event()
         except BaseException:
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         return self.settle(entry)

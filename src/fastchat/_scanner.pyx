@@ -35,17 +35,21 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastchat import _channel_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch
 from fastchat._channel_py import (
+    advance,
     handle_read_plainly,
+    joined,
     push_plainly,
+    send_bytes,
     send_piece,
-    send_queued,
     settle,
+    take_produced,
     writable_plainly,
 )
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._pollers import READ as _READ
 from fastchat._pollers import WRITE as _WRITE
 from fastchat._pollers import Epoll
+from fastchat._refill import send_refilled
 from fastchat._scanner_py import (
     as_bytes,
     check_terminators,

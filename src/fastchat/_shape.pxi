@@ -125,6 +125,7 @@ cdef class Shape:
     cdef int made
     # Whether the class has the stock ones.
     cdef bint stock_reading  # readable, handle_read_event, handle_read and recv
+    cdef bint stock_writing  # writable, handle_write_event, handle_write and initiate_send
     cdef bint stock_get_terminator
     cdef bint stock_initiate_send
     cdef bint stock_send
@@ -161,6 +162,12 @@ cdef class Shape:
         self.stock_get_terminator = self._is_stock(kind, "get_terminator")
         self.stock_initiate_send = self._is_stock(kind, "initiate_send")
         self.stock_send = self._is_stock(kind, "send")
+        self.stock_writing = (
+            self.stock_initiate_send
+            and self._is_stock(kind, "writable")
+            and self._is_stock(kind, "handle_write_event")
+            and self._is_stock(kind, "handle_write")
+        )
         self.fits, self.refills = traits_of(<object> kind)
         self.coalesces = self._of_class(kind, "ac_out_coalesce") == Py_True
         self.in_size = self._size(kind, "ac_in_buffer_size")

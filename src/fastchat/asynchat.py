@@ -129,8 +129,7 @@ class async_chat(asyncore.dispatcher):
 
     producer_fifo = _properties.producer_fifo
 
-    def handle_write(self):
-        self.initiate_send()
+    handle_write = _methods.handle_write
 
     def handle_close(self):
         self.close()

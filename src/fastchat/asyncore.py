@@ -804,16 +804,7 @@ class dispatcher:
             self.connected = True
             self.connecting = False
 
-    def handle_write_event(self):
-        """The descriptor is writable: a connect that is done, or room for output."""
-        _forget_hang_up(self)
-        if self.accepting:
-            return
-        closes = _closes(self)
-        if not self.connected and self.connecting:
-            self.handle_connect_event()
-        if _closes(self) == closes:
-            self.handle_write()
+    handle_write_event = _methods.handle_write_event
 
     def handle_expt_event(self):
         """Urgent data, or an error that some systems report the same way."""
