@@ -169,7 +169,37 @@ cdef bytes _receive(sock, Py_ssize_t size, int *error):
     return <bytes> data
 
 
+# The state of a channel, and its socket.
+
+
+def own_state(channel):
+    """The state of *channel*, which is made where it has none yet."""
+    state = channel._fc_state
+    if state is None:
+        state = channel._fc_state = State()
+    return state
+
+
+def get_socket(channel):
+    """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
+    cdef State state = own_state(channel)
+    if state.held is not None:
+        flush(channel)
+    return there(channel, "socket", state.socket) if state.socket is ABSENT else state.socket
+
+
 # Input.
+
+
+def drop_input(channel):
+    """No hook of *channel* sees any more what it has received."""
+    cdef State state = own_state(channel)
+    if type(state.buffer) is bytes and _fits(channel, state):
+        state.buffer = b""
+        state.start = 0
+    else:
+        channel.ac_in_buffer = channel.ac_in_buffer[:0]
+    state.closes += 1
 
 
 cpdef handle_read_event(self):

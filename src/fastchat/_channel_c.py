@@ -12,6 +12,9 @@ from typing import Any
 from fastchat import _channel_py, _scanner
 
 _push = _scanner.push  # called from Python, once for each line
+own_state = _scanner.own_state
+get_socket = _scanner.get_socket
+drop_input = _scanner.drop_input
 flush = _scanner.flush
 flush_all = _scanner.flush_all
 

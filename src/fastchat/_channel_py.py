@@ -43,7 +43,44 @@ LARGEST = 1 << 20
 _holding: list[Any] = []
 
 
+# The state of a channel, and its socket.
+
+
+def own_state(channel: Any) -> Any:
+    """The state of *channel*, which is made where it has none yet."""
+    state = channel._fc_state
+    if state is None:
+        state = channel._fc_state = State()
+    return state
+
+
+def there(channel: Any, name: str, value: Any) -> Any:
+    """*value*, unless it is absent: then an AttributeError that names it."""
+    if value is ABSENT:
+        raise AttributeError(f"{type(channel).__name__!r} object has no attribute {name!r}")
+    return value
+
+
+def get_socket(channel: Any) -> Any:
+    """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
+    state = own_state(channel)
+    if state.held:
+        flush(channel)
+    return there(channel, "socket", state.socket)
+
+
 # Input.
+
+
+def drop_input(channel: Any) -> None:
+    """No hook of *channel* sees any more what it has received."""
+    state = own_state(channel)
+    if type(state.buffer) is bytes and state.fits(channel):
+        state.buffer = b""
+        state.start = 0
+    else:
+        channel.ac_in_buffer = channel.ac_in_buffer[:0]
+    state.closes += 1
 
 
 def handle_read_event(self: Any) -> None:

@@ -60,6 +60,29 @@ cdef class Entry:
         self.born = born
 
 
+@final
+cdef class Flags:
+    """Flags by descriptor: a byte each, where a dict would take a hundred."""
+
+    cdef bytearray _bytes
+    cdef readonly Py_ssize_t count  # how many descriptors have any
+
+    def __init__(self):
+        self._bytes = bytearray()
+
+    def __getitem__(self, Py_ssize_t fd):
+        return (<unsigned char> self._bytes[fd]) if 0 <= fd < len(self._bytes) else 0
+
+    def __setitem__(self, Py_ssize_t fd, int flags):
+        cdef int had = self[fd]
+        if had == flags:
+            return
+        if fd >= len(self._bytes):
+            self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
+        self._bytes[fd] = flags
+        self.count += (flags != 0) - (had != 0)
+
+
 cdef int _wait(int epoll, epoll_event *happened, int milliseconds) except -1:
     """epoll_wait() that goes on after a signal (PEP 475); returns how many events there are."""
     cdef int count

@@ -41,6 +41,28 @@ class Entry:
         self.answer: Any = None  # what it said when it was asked last, or None where it failed
 
 
+class Flags:
+    """Flags by descriptor: a byte each, where a dict would take a hundred."""
+
+    __slots__ = ("_bytes", "count")
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self.count = 0  # how many descriptors have any
+
+    def __getitem__(self, fd: int) -> int:
+        return self._bytes[fd] if 0 <= fd < len(self._bytes) else 0
+
+    def __setitem__(self, fd: int, flags: int) -> None:
+        had = self[fd]
+        if had == flags:
+            return
+        if fd >= len(self._bytes):
+            self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
+        self._bytes[fd] = flags
+        self.count += bool(flags) - bool(had)
+
+
 def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
 

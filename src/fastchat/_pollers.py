@@ -136,7 +136,8 @@ class Epoll:
         except PermissionError:  # what epoll says of a file that cannot be waited for
             self.always[fd] = flags
         else:
-            self.always.pop(fd, None)  # a file that had the number before
+            if self.always:
+                self.always.pop(fd, None)  # a file that had the number before
 
     def modify(self, fd: int, flags: int) -> None:
         # Asked of the kernel even for a file in `always`, as the number may mean another one now.
@@ -149,7 +150,7 @@ class Epoll:
             self.always[fd] = flags
 
     def unregister(self, fd: int) -> bool:
-        if self.always.pop(fd, None) is not None:
+        if self.always and self.always.pop(fd, None) is not None:
             return True
         try:
             self._set.unregister(fd)

@@ -43,6 +43,7 @@ from fastchat._channel_py import (
     send_piece,
     settle,
     take_produced,
+    there,
     writable_plainly,
 )
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone

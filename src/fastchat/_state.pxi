@@ -46,18 +46,23 @@ cdef class State:
     cpdef bint fits(self, channel) except -1:
         """Whether the class of *channel* leaves the three properties as they are."""
         if type(channel) is not self._kind:
-            self._look_at(type(channel))
+            self._look_at(channel)
         return self._fits
 
     cpdef bint refills(self, channel) except -1:
         """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
         if type(channel) is not self._kind:
-            self._look_at(type(channel))
+            self._look_at(channel)
         return self._refills or self.refill is not None
 
-    cdef int _look_at(self, kind) except -1:
-        self._fits, self._refills = traits_of(kind)
-        self._kind = kind
+    cdef int _look_at(self, channel) except -1:
+        if not _has_shape(channel, self):
+            _find_shape(channel, self)
+        if _has_shape(channel, self):
+            self._fits, self._refills = self.shape.fits, self.shape.refills
+        else:
+            self._fits, self._refills = traits_of(type(channel))
+        self._kind = type(channel)
         return 0
 
     def queue(self):

@@ -52,28 +52,6 @@ _GONE = HANG_UP | ERROR | INVALID
 _LONGEST = 2**31 - 1
 
 
-class _Flags:
-    """Flags by descriptor: a byte each, where a dict would take a hundred."""
-
-    __slots__ = ("_bytes", "count")
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self.count = 0  # how many descriptors have any
-
-    def __getitem__(self, fd: int) -> int:
-        return self._bytes[fd] if 0 <= fd < len(self._bytes) else 0
-
-    def __setitem__(self, fd: int, flags: int) -> None:
-        had = self[fd]
-        if had == flags:
-            return
-        if fd >= len(self._bytes):
-            self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
-        self._bytes[fd] = flags
-        self.count += bool(flags) - bool(had)
-
-
 class Watch:
     """The registrations of the channels of *map*, a dict.
 
@@ -88,7 +66,7 @@ class Watch:
         self.is_told = isinstance(map, ChannelMap)
         # By descriptor: who is waited for, what the poller waits for, who is asked on every pass.
         self.entries: dict[int, Any] = {}
-        self.registered = _Flags()
+        self.registered = events.Flags()
         self.asked: dict[int, Any] = {}
         # Descriptors to be looked at in the next pass, in order.
         self.touched: dict[int, None] = dict.fromkeys(map)
@@ -124,7 +102,7 @@ class Watch:
             self.poller = kind()
         except OSError:
             self.poller = _pollers.Poll()
-        self.registered = _Flags()
+        self.registered = events.Flags()
         self.suspects.clear()
         self.needs_new_set = False
 
@@ -154,7 +132,8 @@ class Watch:
 
     def _leave(self, fd: int) -> None:
         del self.entries[fd]
-        self.asked.pop(fd, None)
+        if self.asked:
+            self.asked.pop(fd, None)
         self.last_leave = self.passes
 
     def _find_changes(self) -> None:
@@ -279,7 +258,8 @@ class Watch:
         if flags:
             entry.tracked = True
             entry.state = channel._fc_state
-            self.asked.pop(entry.fd, None)
+            if self.asked:
+                self.asked.pop(entry.fd, None)
             return self._wait_for(entry, flags)
         entry.tracked = self.core["_is_tracked"](entry.channel)
         entry.state = entry.channel._fc_state if entry.tracked else None
@@ -314,7 +294,8 @@ class Watch:
             self._register(fd, 0)
             return True
         if entry is None:
-            self._register(fd, 0)  # what was registered may be another file than this
+            if self.registered[fd]:
+                self._register(fd, 0)  # what was registered may be another file than this
             entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
             entry.registration = _registration_of(channel)
             return self._ask_anew(entry)
@@ -525,14 +506,16 @@ class ChannelMap(dict[int, Any]):
         super().__init__(*args, **channels)
 
     def __setitem__(self, fd: int, channel: Any) -> None:
-        super().__setitem__(fd, channel)
-        if self._watch is not None:
-            self._watch.note(fd)
+        dict.__setitem__(self, fd, channel)
+        watch = self._watch
+        if watch is not None:
+            watch.note(fd)
 
     def __delitem__(self, fd: int) -> None:
-        super().__delitem__(fd)
-        if self._watch is not None:
-            self._watch.forget(fd)
+        dict.__delitem__(self, fd)
+        watch = self._watch
+        if watch is not None:
+            watch.forget(fd)
 
     def pop(self, key: int, /, *default: Any) -> Any:
         """As dict's."""

@@ -763,17 +763,17 @@ class dispatcher:
         _count(self, "_fc_closes")
         _remember(self, "_fc_closed", sock)
         if getattr(self, "_fc_delivers", False):
-            self.ac_in_buffer = self.ac_in_buffer[:0]  # no hook sees it any more
-            self._fc_own_state().closes += 1
+            _methods.drop_input(self)
         self.connected = False
         self.accepting = False
         self.connecting = False
         if getattr(self, "_fc_rest", None) is not None:
             self._fc_rest = None
         self.del_channel()
-        if self.socket is not None:
+        sock = self.socket
+        if sock is not None:
             try:
-                self.socket.close()
+                sock.close()
             except OSError as failure:
                 if failure.errno not in (ENOTCONN, EBADF):
                     raise
