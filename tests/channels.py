@@ -229,6 +229,17 @@ def _close_the_socket_of(channel: Any) -> None:
         channel.socket.close()
 
 
+def inside(stage: Stage) -> dict[str, Any]:
+    """The globals of ``_watch``, as *stage*'s implementation has loaded it."""
+    found: dict[str, Any] = stage.asyncore._watch_over.__globals__
+    return found
+
+
+def watch_of(stage: Stage) -> Any:
+    """The watch that keeps the registrations of *stage*'s map now, or None."""
+    return stage.asyncore._watch_of(stage.map)
+
+
 class FakeSocket:
     """A socket of scripted answers over a real descriptor.
 

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: the implementations, and what each test must leave behind.
+"""Fixtures that all tests share: implementations, stages, and what each test must leave behind.
 
 ``--no-extension`` is for the lanes that have no compiled scanner; without it a missing one fails.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import fastchat
+from tests.channels import Stage, inside
 from tests.implementations import FASTCHAT, STDLIB, Implementation, load
 
 
@@ -62,6 +63,27 @@ def ours(request: pytest.FixtureRequest) -> Iterator[Implementation]:
 def scanner(request: pytest.FixtureRequest) -> Any:
     """The scanner functions, compiled and Python."""
     return load(request.param).scanner
+
+
+@pytest.fixture
+def stage(implementation: Implementation) -> Iterator[Stage]:
+    """A stage for every implementation."""
+    with Stage(implementation) as stage:
+        yield stage
+
+
+@pytest.fixture
+def own(ours: Implementation) -> Iterator[Stage]:
+    """A stage for what the standard library does not have."""
+    with Stage(ours) as stage:
+        yield stage
+
+
+@pytest.fixture
+def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A stage whose passes check no channel, as if there were many."""
+    monkeypatch.setitem(inside(own), "FEW", 0)
+    return own
 
 
 def _checked(name: str) -> Iterator[Implementation]:

@@ -17,20 +17,12 @@ import errno
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from tests.channels import PATIENCE, FakeSocket, Stage, failure, recording
-from tests.implementations import Implementation
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
 
 
 @pytest.fixture

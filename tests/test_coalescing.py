@@ -22,7 +22,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -30,20 +30,6 @@ import pytest
 
 from tests.channels import PATIENCE, FakeSocket, Stage, failure, posix_only, receive_all
 from tests.implementations import FASTCHAT, STDLIB, Implementation, load
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
-
-
-@pytest.fixture
-def own(ours: Implementation) -> Iterator[Stage]:
-    """A stage for what the standard library does not have."""
-    with Stage(ours) as stage:
-        yield stage
-
 
 Hook = Callable[[Any, bytes], Any]
 

@@ -11,36 +11,12 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, failure
+from tests.channels import PATIENCE, Stage, failure, inside, watch_of
 from tests.implementations import Implementation
-
-
-@pytest.fixture
-def own(ours: Implementation) -> Iterator[Stage]:
-    with Stage(ours) as stage:
-        yield stage
-
-
-@pytest.fixture
-def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """A stage whose passes check no channel."""
-    monkeypatch.setitem(inside(own), "FEW", 0)
-    return own
-
-
-def inside(stage: Stage) -> dict[str, Any]:
-    """The globals of ``_watch`` under *stage*'s implementation."""
-    found: dict[str, Any] = stage.asyncore._watch_over.__globals__
-    return found
-
-
-def watch_of(stage: Stage) -> Any:
-    return stage.asyncore._watch_of(stage.map)
 
 
 def chats_of(stage: Stage, count: int = 2) -> list[Any]:
@@ -387,7 +363,7 @@ def test_a_pass_leaves_alone_what_another_threads_hook_holds(own: Stage) -> None
     thread = threading.Thread(target=chat.handle_read)
     thread.start()
     assert holds.wait(PATIENCE)
-    own.asyncore._watch_over.__globals__["methods"].flush_all()
+    inside(own)["methods"].flush_all()
     chat.peer.setblocking(False)
     with pytest.raises(BlockingIOError):
         chat.peer.recv(9)

@@ -32,7 +32,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ from tests.channels import (
     receive_all,
     recording,
 )
-from tests.implementations import Implementation, load
+from tests.implementations import load
 
 if sys.platform != "win32":
     import resource
@@ -62,19 +62,6 @@ if sys.platform != "win32":
 ROOT = Path(__file__).resolve().parent.parent
 
 ENDING = ["ExitNow", KeyboardInterrupt, SystemExit]
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
-
-
-@pytest.fixture
-def own(ours: Implementation) -> Iterator[Stage]:
-    """A stage for what the standard library does not have."""
-    with Stage(ours) as stage:
-        yield stage
 
 
 def ending(stage: Stage, kind: Any) -> Any:

@@ -19,7 +19,7 @@ import select
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -37,13 +37,6 @@ from tests.channels import (
     needs_poll,
     posix_only,
 )
-from tests.implementations import Implementation
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
 
 
 @pytest.fixture

@@ -17,21 +17,13 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.channels import PATIENCE, POLLERS, Stage, forget, fresh, posix_only, recording
-from tests.implementations import Implementation
 
 pytestmark = posix_only
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
 
 
 class End:

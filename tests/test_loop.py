@@ -15,7 +15,6 @@ import socket
 import threading
 import weakref
 from collections import UserDict
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,13 +32,6 @@ from tests.channels import (
     needs_poll,
     posix_only,
 )
-from tests.implementations import Implementation
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
 
 
 class Duck:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -30,13 +30,6 @@ from tests.channels import (
     name_of,
     receive_all,
 )
-from tests.implementations import Implementation
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
 
 
 class Sends:

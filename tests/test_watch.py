@@ -19,14 +19,23 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import loops
-from tests.channels import PATIENCE, POLLERS, Stage, failure, needs_poll, posix_only
+from tests.channels import (
+    PATIENCE,
+    POLLERS,
+    Stage,
+    failure,
+    inside,
+    needs_poll,
+    posix_only,
+    watch_of,
+)
 from tests.implementations import Implementation
 
 if sys.platform != "win32":
@@ -36,36 +45,6 @@ needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the syste
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="there is no /proc")
 
 both_pollers = pytest.mark.parametrize("use_poll", POLLERS)
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
-
-
-@pytest.fixture
-def own(ours: Implementation) -> Iterator[Stage]:
-    """A stage for what the standard library does not have."""
-    with Stage(ours) as stage:
-        yield stage
-
-
-def inside(own: Stage) -> Any:
-    """The globals of ``_watch``, as this implementation has loaded it."""
-    return own.asyncore._watch_over.__globals__
-
-
-def watch_of(own: Stage, map: Any = None) -> Any:
-    """The watch that keeps the registrations of *map* now, or None."""
-    return own.asyncore._watch_of(own.map if map is None else map)
-
-
-@pytest.fixture
-def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """A stage whose passes check no channel, as if there were many."""
-    monkeypatch.setitem(inside(own), "FEW", 0)
-    return own
 
 
 def descriptors() -> list[str]:
