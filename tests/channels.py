@@ -13,14 +13,17 @@ from __future__ import annotations
 import errno
 import gc
 import importlib.util
+import itertools
 import os
 import select
 import socket
+import struct
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -240,6 +243,53 @@ def watch_of(stage: Stage) -> Any:
     return stage.asyncore._watch_of(stage.map)
 
 
+def left_by(stage: Stage, use_poll: bool, passes: int = 1) -> type[BaseException] | None:
+    """The class of the exception that left the loop in so many passes, or None."""
+    try:
+        stage.loop(passes, use_poll, PATIENCE if passes == 1 else 0)
+    except Exception as problem:
+        return type(problem)
+    return None
+
+
+def closes(channel: Any) -> int:
+    """How often the handle_close of *channel* was called."""
+    return int(channel.events.count("close"))
+
+
+def fail_with(problem: BaseException) -> Callable[..., Any]:
+    """A method that raises *problem*."""
+
+    def method(*args: Any) -> Any:
+        raise problem
+
+    return method
+
+
+def dead_proxy(stage: Stage) -> Any:
+    """A weak proxy whose channel is gone."""
+    channels = [stage.asyncore.dispatcher(None, stage.map)]
+    proxy = weakref.proxy(channels[0])
+    forget(channels)
+    return proxy
+
+
+class Clock:
+    """A clock that a test moves, for a module that looks at its ``time``."""
+
+    # No two tests have the same time, so that no rest of one is on when another begins.
+    _starts = itertools.count(10**9, 10**6)
+
+    def __init__(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = float(next(self._starts))
+        self.slept: list[float] = []
+        monkeypatch.setattr(
+            stage.asyncore,
+            "time",
+            SimpleNamespace(monotonic=lambda: self.now, sleep=self.slept.append),
+        )
+
+
 class FakeSocket:
     """A socket of scripted answers over a real descriptor.
 
@@ -342,6 +392,17 @@ def forget(things: list[Any]) -> None:
     things.clear()
     if sys.implementation.name != "cpython":
         gc.collect()
+
+
+def reset(peer: socket.socket) -> None:
+    """Close *peer* so that the other end gets a reset."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def arrived(sock: socket.socket) -> None:
+    """Wait until *sock* has something to read, an end included."""
+    assert select.select([sock], [], [], PATIENCE)[0]
 
 
 def receive_all(peer: socket.socket) -> bytes:

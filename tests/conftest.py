@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import fastchat
-from tests.channels import Stage, inside
+from tests.channels import Clock, Stage, inside
 from tests.implementations import FASTCHAT, STDLIB, Implementation, load
 
 
@@ -84,6 +84,12 @@ def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage whose passes check no channel, as if there were many."""
     monkeypatch.setitem(inside(own), "FEW", 0)
     return own
+
+
+@pytest.fixture
+def clock(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of ``own``, which only the test moves."""
+    return Clock(own, monkeypatch)
 
 
 def _checked(name: str) -> Iterator[Implementation]:

@@ -1,7 +1,7 @@
 """Input of an async_chat: where it is cut, what the hooks see, and what they may do meanwhile.
 
 Every test runs on the standard library too, where the interpreter has it; what fastchat does
-differently on purpose is in test_differences.py, and the scanner alone in test_scanner.py.
+differently on purpose is in test_differences_*.py, and the scanner alone in test_scanner.py.
 
 Rules this file keeps: bytes come through a real socket, one ``recv`` for each chunk that a test
 names, unless ``recv`` is what the test is about; what is compared is the whole list of events, so

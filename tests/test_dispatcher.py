@@ -1,7 +1,7 @@
 """One dispatcher: how it gets a socket, connects, accepts, fails and closes, and what it prints.
 
 Every test runs on the standard library too, where the interpreter has it; what fastchat does
-differently on purpose is in test_differences.py.
+differently on purpose is in test_differences_*.py.
 
 Rules this file keeps: a fake socket stands in only for an answer that the loopback does not give;
 what is printed is compared to the letter, because programs read their logs with patterns.

@@ -33,7 +33,7 @@ from tests.implementations import Implementation
 DOCUMENTS = ["README.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 # Somebody may read these on a page, so their links and names count as well.
 PAGES = [*DOCUMENTS, "CONTRIBUTING.md"]
-DIFFERENCES = "tests/test_differences.py"
+DIFFERENCES = sorted(f"tests/{p.name}" for p in ROOT.glob("tests/test_differences_*.py"))
 
 
 def read(name: str) -> str:
@@ -465,9 +465,13 @@ def names_of_tests(name: str) -> set[str]:
 
 
 def named_in(cell: str) -> list[tuple[str, str]]:
-    """The tests that a cell names: their file, by default ``DIFFERENCES``, and their name."""
-    named = re.findall(r"`(?:(tests/\w+\.py)::)?((?:\w+::)?test_\w+)`", cell)
-    return [(file or DIFFERENCES, name) for file, name in named]
+    """The tests that a cell names: their file, empty for one of ``DIFFERENCES``, and their name."""
+    return re.findall(r"`(?:(tests/\w+\.py)::)?((?:\w+::)?test_\w+)`", cell)
+
+
+def names_of_all_differences() -> list[str]:
+    """The names of the tests in all files of ``DIFFERENCES``."""
+    return [name for file in DIFFERENCES for name in names_of_tests(file)]
 
 
 def test_every_difference_has_a_test() -> None:
@@ -478,14 +482,18 @@ def test_every_difference_has_a_test() -> None:
         named = named_in(row.tests)
         assert named, f"no test: {row}"
         for file, name in named:
-            assert name in names_of_tests(file), f"there is no {file}::{name}"
+            tests = names_of_tests(file) if file else names_of_all_differences()
+            assert name in tests, f"there is no {file or DIFFERENCES}::{name}"
 
 
 def test_every_group_of_tests_has_a_row() -> None:
-    # The tests of one difference begin alike, and a row names some of them.
-    tested = {name.split("_")[1] for name in names_of_tests(DIFFERENCES)}
+    # The tests of one difference begin alike, and a row names some of them, without their file.
+    tests = names_of_all_differences()
+    assert len(tests) == len(set(tests)), "a name that stands in two files"
     named = [test for row in differences() for test in named_in(row.tests)]
-    assert tested == {name.split("_")[1] for file, name in named if file == DIFFERENCES}
+    assert {name.split("_")[1] for name in tests} == {
+        name.split("_")[1] for file, name in named if not file
+    }
 
 
 # Rows that have no better place for their tests: what is said and shown.

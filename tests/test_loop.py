@@ -1,7 +1,7 @@
 """The loop: who is asked, who is told, in which order, and what leaves it.
 
 Every test runs on the standard library too, where the interpreter has it; what fastchat does
-differently on purpose is in test_differences.py.
+differently on purpose is in test_differences_*.py.
 
 Rules this file keeps: readiness is real, or the pass is made by hand with scripted flags; the time
 that a pass would wait is never spent.

@@ -1,7 +1,7 @@
 """Output: what an async_chat queues and sends, its producers, and ``dispatcher_with_send``.
 
 Every test runs on the standard library too, where the interpreter has it; what fastchat does
-differently on purpose is in test_differences.py.
+differently on purpose is in test_differences_*.py.
 
 Rules this file keeps: what a peer receives is read from a real socket; how the bytes are cut into
 sends is seen by a ``send`` of the test, which takes as much as the test says.
