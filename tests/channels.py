@@ -402,7 +402,22 @@ def reset(peer: socket.socket) -> None:
 
 def arrived(sock: socket.socket) -> None:
     """Wait until *sock* has something to read, an end included."""
-    assert select.select([sock], [], [], PATIENCE)[0]
+    assert select.select([sock], [], [], PATIENCE)[0], "nothing arrived"
+
+
+def received(peer: socket.socket, size: int) -> bytes:
+    """The next *size* bytes that *peer* has or gets."""
+    data = b""
+    while len(data) < size:
+        part = peer.recv(size - len(data))
+        assert part, f"the end, after {data!r}"
+        data += part
+    return data
+
+
+def has_nothing(peer: socket.socket) -> bool:
+    """Whether there is nothing that *peer* could receive now."""
+    return not select.select([peer], [], [], 0)[0]
 
 
 def receive_all(peer: socket.socket) -> bytes:

@@ -1,0 +1,256 @@
+"""What waits in ``producer_fifo`` leaves together, and nothing is lost where a send takes less.
+
+The row about small pieces of docs/compat.md, and that about a producer which pushes; then closing,
+and sends that take a part, or fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.channels import PATIENCE, Stage, failure, receive_all
+from tests.coalescing import do_nothing, drained, echo, serve
+
+
+def waiting(stage: Stage, *words: Any, size: int = 65536) -> Any:
+    """A chat where *words* wait in the queue."""
+    chat = serve(stage, do_nothing)
+    chat.ac_out_buffer_size = size
+    chat.producer_fifo.extend(words)
+    return chat
+
+
+@pytest.mark.parametrize(
+    ("words", "sends"),
+    [
+        pytest.param([b"a", b"b", b"c"], [b"abc"], id="all"),
+        pytest.param([b"ab", b"cd", b"ef"], [b"abcd", b"ef"], id="as many as fit"),
+        pytest.param([b"ab", b"cde", b"f"], [b"ab", b"cdef"], id="none is cut to fit"),
+        pytest.param([b"abcd", b"e"], [b"abcd", b"e"], id="one that fills it"),
+        pytest.param([b"abcdef", b"g"], [b"abcd", b"efg"], id="the rest of a larger one"),
+        pytest.param([b"a", bytearray(b"b"), b"c"], [b"a", b"b", b"c"], id="a bytearray"),
+        pytest.param([b"a", memoryview(b"b"), b"c"], [b"a", b"b", b"c"], id="a memoryview"),
+        pytest.param([b"a", b"", b"b", b"c"], [b"a", b"", b"bc"], id="something empty"),
+    ],
+)
+def test_small_pieces_that_wait_leave_together(
+    own: Stage, words: list[Any], sends: list[bytes]
+) -> None:
+    chat = waiting(own, *words, size=4)
+    assert drained(own, chat) == b"".join(words)
+    assert chat.sends == sends
+
+
+def test_small_pieces_that_wait_leave_together_as_pushed(own: Stage) -> None:
+    chat = serve(own, do_nothing)
+    chat.takes[:] = [0, 1, 0]
+    for word in (b"ab", b"cd", b"ef"):
+        chat.push(word)
+    assert chat.sends == [b"ab", b"abcd", b"bcdef"]
+    assert drained(own, chat) == b"abcdef"
+    assert chat.sends[3:] == [b"bcdef"]
+
+
+def test_small_pieces_that_wait_leave_together_however_little_is_taken(own: Stage) -> None:
+    words = [b"ab", b"cde", b"f", b"ghij"]
+    whole = b"".join(words)
+    for take in range(1, len(whole) + 1):
+        chat = waiting(own, *words, size=20)
+        chat.takes[:] = [take] * len(whole)
+        assert drained(own, chat) == whole
+        assert chat.sends == [whole[start:] for start in range(0, len(whole), take)]
+        chat.close()
+
+
+def test_small_pieces_that_wait_leave_together_and_a_large_one_is_not_cut(own: Stage) -> None:
+    # Nobody has seen the queue: for who has, its first entry is what is left, as ever.
+    large = bytes(1000) * 1000
+    chat = serve(own, do_nothing, ac_out_buffer_size=len(large))
+    chat.takes[:] = [1000] * 51
+    chat.push(large)
+    chat.ac_out_buffer_size = 65536
+    for number in range(1, 51):
+        state = chat._fc_state
+        assert state.fifo[0] is large
+        assert state.offset == 1000 * number
+        chat.handle_write()
+    assert {len(data) for data in chat.sends[1:]} == {65536}
+    assert list(chat.producer_fifo) == [large[51_000:]]
+    assert chat._fc_state.offset == 0
+    assert drained(own, chat) == large
+
+
+class Pushing:
+    """A producer of *chunks*; each call pushes something to *chat* by *push* as well."""
+
+    def __init__(self, push: Callable[[bytes], None], *chunks: bytes) -> None:
+        self.push = push
+        self.chunks = list(chunks)
+        self.asked = 0
+
+    def more(self) -> bytes:
+        if not self.chunks:
+            return b""
+        self.asked += 1
+        chunk = self.chunks.pop(0)
+        self.push(b"<%d>" % self.asked)
+        return chunk
+
+
+def by_push(stage: Stage, chat: Any) -> Callable[[bytes], None]:
+    push: Callable[[bytes], None] = chat.push
+    return push
+
+
+def by_producer(stage: Stage, chat: Any) -> Callable[[bytes], None]:
+    return lambda data: chat.push_with_producer(stage.asynchat.simple_producer(data))
+
+
+@pytest.mark.parametrize("how", [by_push, by_producer])
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({}, id="stock"),
+        pytest.param({"ac_out_coalesce": False}, id="off"),
+        pytest.param({"producer_fifo": None}, id="hidden"),
+        pytest.param({"refill_buffer": ...}, id="refilled"),
+    ],
+)
+@pytest.mark.parametrize("in_hook", [False, True])
+def test_what_a_producer_pushes_comes_behind_what_it_gives(
+    stage: Stage,
+    how: Callable[[Stage, Any], Callable[[bytes], None]],
+    members: dict[str, Any],
+    in_hook: bool,
+) -> None:
+    if "refill_buffer" in members and not stage.implementation.is_stdlib:
+        base = stage.asynchat.async_chat.refill_buffer
+        members = {"refill_buffer": lambda chat: base(chat)}
+
+    def scene(chat: Any, line: bytes = b"") -> None:
+        if line != b"two":
+            chat.push(b"before")
+            chat.push_with_producer(Pushing(how(stage, chat), b"A", b"B", b"C"))
+
+    chat = serve(stage, scene, **members)
+    if in_hook:
+        stage.feed(chat, b"one\ntwo\n")
+    else:
+        scene(chat)
+    assert drained(stage, chat) == stage.either(
+        fastchat=b"beforeABC<1><2><3>", stdlib=b"before<1>CBA<2><3>"
+    )
+
+
+# Closing, and sends that do not take everything.
+
+
+def test_close_in_a_hook_sends_first_and_nothing_after(own: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        chat.push(b"before")
+        chat.close()
+        chat.push(b"after")
+
+    chat = serve(own, hook)
+    assert own.feed(chat, b"one\ntwo\n") == [b"one", "found"]
+    assert receive_all(chat.peer) == b"before"
+    assert chat.sends == [b"before"]
+    assert list(chat.producer_fifo) == [b"after"]
+
+
+def test_close_when_done_in_a_hook_sends_everything_before(own: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        chat.push(b"before")
+        if line == b"two":
+            chat.close_when_done()
+
+    chat = serve(own, hook)
+    chat.takes[:] = [0, 3]
+    chat.peer.sendall(b"one\ntwo\nthree\n")
+    own.until(lambda: not own.map)
+    assert receive_all(chat.peer) == b"beforebefore"
+    assert chat.events.count("close") == 1
+
+
+def test_a_handle_close_of_the_test_is_called_once_when_the_peer_is_gone(own: Stage) -> None:
+    counts = []
+    for coalesce in (True, False):
+        chat = serve(own, echo, ac_out_coalesce=coalesce)
+        chat.peer.sendall(b"one\ntwo\nthree\n")
+        chat.peer.close()
+        own.until(lambda: not own.map)
+        counts.append(chat.events.count("close"))
+        assert not any(isinstance(event, type) for event in chat.events)
+    assert counts == [1, 1]
+
+
+OUTCOMES = [
+    pytest.param([3], id="3 bytes"),
+    pytest.param([1] * 9, id="byte by byte"),
+    pytest.param([0], id="0"),
+    pytest.param([0, 2, 0], id="now and then"),
+    pytest.param([None], id="None"),
+    pytest.param([BlockingIOError()], id="BlockingIOError"),
+    pytest.param([1, ConnectionResetError()], id="ConnectionResetError"),
+    pytest.param([failure(errno.EIO)], id="EIO"),
+    pytest.param([2, failure(errno.EIO), 0], id="EIO after 2 bytes"),
+    pytest.param([ValueError()], id="ValueError"),
+    pytest.param([4, ValueError(), 1], id="ValueError after 4 bytes"),
+]
+
+
+@pytest.mark.parametrize("takes", OUTCOMES)
+def test_nothing_is_lost_or_doubled_by_a_send_that_takes_less(
+    stage: Stage, takes: list[Any]
+) -> None:
+    found = []
+    for coalesce in (True, False):
+        chat = serve(stage, echo, handle_error=do_nothing, ac_out_coalesce=coalesce)
+        chat.takes[:] = takes
+        stage.feed(chat, b"one\ntwo\nthree\n", b"four\n")
+        data = drained(stage, chat)
+        # Input that waits since an exception left a hook is delivered with what comes next.
+        assert data == b"one;two;three;four;"
+        errors = [event for event in chat.events if isinstance(event, type)]
+        found.append((data, errors, chat.events.count("close")))
+        chat.close()
+    raised = [type(take) for take in takes if isinstance(take, Exception)]
+    assert found == [(b"one;two;three;four;", raised, 0)] * 2
+
+
+@pytest.mark.parametrize("takes", OUTCOMES)
+def test_what_comes_after_a_send_that_takes_less_keeps_its_order(
+    stage: Stage, takes: list[Any]
+) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        chat.push(line[:1])
+        chat.producer_fifo.append(stage.asynchat.simple_producer(line[1:]))
+        chat.push(bytearray(b";"))
+
+    chat = serve(stage, hook, handle_error=do_nothing)
+    chat.takes[:] = takes
+    stage.feed(chat, b"one\ntwo\nthree\n", b"four\n")
+    data = drained(stage, chat)
+    if not any(isinstance(take, ValueError) for take in takes):
+        assert data == b"one;two;three;four;"
+    else:  # where it left the hook between, what followed in the hook was never pushed
+        assert data.replace(b";", b"") in (b"onetwothreefour", b"otwothreefour")
+        assert chat.events.count(ValueError) == 1
+
+
+def test_a_kernel_that_is_full_loses_nothing(stage: Stage) -> None:
+    mine, peer = stage.pair()
+    mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    word = b"0123456789" * 100
+    chat = serve(stage, lambda chat, line: chat.push(line + word), mine)
+    chat.peer = peer
+    lines = [b"%d" % number for number in range(1000)]
+    peer.sendall(b"\n".join([*lines, b""]))
+    stage.loop(timeout=PATIENCE)
+    assert chat.producer_fifo
+    assert drained(stage, chat) == b"".join(line + word for line in lines)
