@@ -16,13 +16,14 @@ import importlib.util
 import itertools
 import os
 import select
+import signal
 import socket
 import struct
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -31,13 +32,20 @@ import pytest
 from tests.implementations import Implementation
 
 # Whether a pass is made with poll(), for tests that make their point with either.
-POLLERS = [
-    pytest.param(False, id="select"),
-    *([pytest.param(True, id="poll")] if hasattr(select, "poll") else []),
-]
+both_pollers = pytest.mark.parametrize(
+    "use_poll",
+    [
+        pytest.param(False, id="select"),
+        *([pytest.param(True, id="poll")] if hasattr(select, "poll") else []),
+    ],
+)
 
 needs_poll = pytest.mark.skipif(not hasattr(select, "poll"), reason="the system has no poll()")
+needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the system has no epoll")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX systems")
+
+# What ends a program, and so leaves every loop; see ``Stage.ending``.
+ENDING = ["ExitNow", KeyboardInterrupt, SystemExit]
 
 # How long a test waits for a peer before it fails, in seconds; none should ever wait at all.
 PATIENCE = 20
@@ -121,11 +129,19 @@ class Stage:
         """What is expected of this implementation, where the two differ."""
         return stdlib if self.implementation.is_stdlib else fastchat
 
+    def ending(self, kind: Any) -> Any:
+        """The exception class that *kind*, of ``ENDING``, stands for."""
+        return self.asyncore.ExitNow if kind == "ExitNow" else kind
+
+    def at_the_end(self, function: Callable[..., object], *args: Any) -> None:
+        """Have *function* called with *args* when the test ends."""
+        self._to_close.callback(function, *args)
+
     # Sockets.
 
     def keep(self, thing: Any) -> Any:
         """*thing*, to be closed when the test ends."""
-        self._to_close.callback(thing.close)
+        self.at_the_end(thing.close)
         return thing
 
     def new_socket(self, *args: Any) -> socket.socket:
@@ -149,6 +165,12 @@ class Stage:
     def client(self, address: Any) -> socket.socket:
         """A socket that is connected to *address*, or will be once that is accepted."""
         made: socket.socket = self.keep(socket.create_connection(address, PATIENCE))
+        return made
+
+    def at_number(self, sock: socket.socket, number: int) -> socket.socket:
+        """A duplicate of *sock* with descriptor *number*; what had that number is closed."""
+        os.dup2(sock.fileno(), number)
+        made: socket.socket = self.keep(socket.socket(fileno=number))
         return made
 
     def refused_address(self) -> tuple[str, int]:
@@ -200,7 +222,7 @@ class Stage:
 
     def _keep_channel(self, channel: Any) -> Any:
         # Not its close(), which a test may have replaced by one that fails.
-        self._to_close.callback(_close_the_socket_of, channel)
+        self.at_the_end(_close_the_socket_of, channel)
         return channel
 
     # Passes.
@@ -243,6 +265,16 @@ def watch_of(stage: Stage) -> Any:
     return stage.asyncore._watch_of(stage.map)
 
 
+def watch_a_dict(stage: Stage) -> None:
+    """Give *stage* a plain dict for its map, with registrations that are kept until the test ends.
+
+    A loop without a count does so too, but then the test does not make the passes.
+    """
+    stage.map = {}
+    assert stage.asyncore._watch_over(stage.map, vars(stage.asyncore), True)
+    stage.at_the_end(stage.asyncore._release, stage.map)
+
+
 def left_by(stage: Stage, use_poll: bool, passes: int = 1) -> type[BaseException] | None:
     """The class of the exception that left the loop in so many passes, or None."""
     try:
@@ -250,6 +282,13 @@ def left_by(stage: Stage, use_poll: bool, passes: int = 1) -> type[BaseException
     except Exception as problem:
         return type(problem)
     return None
+
+
+def bystander(stage: Stage) -> Any:
+    """A channel with input, which it has to read whatever becomes of another one."""
+    channel = stage.dispatcher(handle_read=lambda channel: channel.recv(10))
+    channel.peer.sendall(b"x")
+    return channel
 
 
 def closes(channel: Any) -> int:
@@ -385,6 +424,18 @@ def load_again(copy: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         copy.__spec__.loader.exec_module(copy)
+
+
+@contextmanager
+def alarms(handler: Callable[..., Any], seconds: float, again: float = 0) -> Iterator[None]:
+    """Have *handler* called after so many *seconds*, and then every *again*, unless that is 0."""
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, again)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def forget(things: list[Any]) -> None:

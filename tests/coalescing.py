@@ -60,6 +60,11 @@ def do_nothing(*args: Any) -> None:
     pass
 
 
+def exceptions_of(chat: Any) -> list[type[BaseException]]:
+    """Those that ``handle_error`` was called for."""
+    return [event for event in chat.events if isinstance(event, type)]
+
+
 def drained(stage: Stage, chat: Any) -> bytes:
     """What the peer of *chat* receives until nothing is queued any more."""
     data = b""

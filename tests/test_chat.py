@@ -22,7 +22,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import PATIENCE, FakeSocket, Stage, failure, recording
+from tests.channels import PATIENCE, FakeSocket, Stage, fail_with, failure, recording
 
 
 @pytest.fixture
@@ -410,19 +410,13 @@ def test_an_exception_in_collect_leaves_the_piece_for_the_next_input(stage: Stag
 
 
 def test_an_exception_after_a_number_leaves_it_used_up(stage: Stage) -> None:
-    def found(chat: Any) -> None:
-        raise ValueError
-
-    chat = stage.chat(3, found_terminator=found, handle_error=survive)
+    chat = stage.chat(3, found_terminator=fail_with(ValueError()), handle_error=survive)
     assert stage.feed(chat, b"abcde") == [b"abc", "found", ValueError]
     assert (chat.terminator, chat.ac_in_buffer) == (0, b"de")
 
 
 def test_an_exception_closes_the_channel_by_default(stage: Stage) -> None:
-    def found(chat: Any) -> None:
-        raise ValueError
-
-    chat = stage.chat(found_terminator=found)
+    chat = stage.chat(found_terminator=fail_with(ValueError()))
     assert stage.feed(chat, b"one\ntwo\n") == [b"one", "found", ValueError, "close"]
     assert stage.map == {}
 
@@ -530,10 +524,7 @@ def test_a_channel_may_survive_an_error_of_recv(stage: Stage) -> None:
 
 
 def test_another_exception_of_recv_leaves_handle_read(stage: Stage) -> None:
-    def recv(chat: Any, size: int) -> bytes:
-        raise ZeroDivisionError
-
-    chat = stage.chat(recv=recv)
+    chat = stage.chat(recv=fail_with(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         chat.handle_read()
     assert chat.events == []
@@ -737,10 +728,9 @@ def test_the_buffer_of_the_class_is_cut_like_any_other(
 
 
 def test_an_exception_keeps_its_place_in_the_buffer_of_the_class(stage: Stage) -> None:
-    def found(chat: Any) -> None:
-        raise ValueError
-
-    chat = stage.chat(found_terminator=found, handle_error=survive, ac_in_buffer=b"")
+    chat = stage.chat(
+        found_terminator=fail_with(ValueError()), handle_error=survive, ac_in_buffer=b""
+    )
     assert stage.feed(chat, b"one\ntwo\n") == [b"one", "found", ValueError]
     assert chat.ac_in_buffer == b"two\n"
 

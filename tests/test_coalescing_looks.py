@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.channels import PATIENCE, Stage, has_nothing, posix_only, received
-from tests.coalescing import do_nothing, drained, echo, serve
+from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 # Somebody looks while it is held.
 
@@ -107,7 +107,7 @@ def test_it_leaves_when_anyone_could_look(own: Stage, look: str) -> None:
     chat = serve(own, hook, mine)
     peer.sendall(b"one\ntwo\n")
     own.loop(timeout=PATIENCE)
-    assert [event for event in chat.events if isinstance(event, type)] == []
+    assert exceptions_of(chat) == []
     assert seen == [[], b"firstsecond"]
     assert chat.sends == [b"firstsecond", b"more"][: 2 if look == "send" else 1]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, failure, receive_all
-from tests.coalescing import do_nothing, drained, echo, serve
+from tests.channels import PATIENCE, Stage, closes, failure, receive_all
+from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 
 def waiting(stage: Stage, *words: Any, size: int = 65536) -> Any:
@@ -174,7 +174,7 @@ def test_close_when_done_in_a_hook_sends_everything_before(own: Stage) -> None:
     chat.peer.sendall(b"one\ntwo\nthree\n")
     own.until(lambda: not own.map)
     assert receive_all(chat.peer) == b"beforebefore"
-    assert chat.events.count("close") == 1
+    assert closes(chat) == 1
 
 
 def test_a_handle_close_of_the_test_is_called_once_when_the_peer_is_gone(own: Stage) -> None:
@@ -184,8 +184,8 @@ def test_a_handle_close_of_the_test_is_called_once_when_the_peer_is_gone(own: St
         chat.peer.sendall(b"one\ntwo\nthree\n")
         chat.peer.close()
         own.until(lambda: not own.map)
-        counts.append(chat.events.count("close"))
-        assert not any(isinstance(event, type) for event in chat.events)
+        counts.append(closes(chat))
+        assert exceptions_of(chat) == []
     assert counts == [1, 1]
 
 
@@ -216,8 +216,7 @@ def test_nothing_is_lost_or_doubled_by_a_send_that_takes_less(
         data = drained(stage, chat)
         # Input that waits since an exception left a hook is delivered with what comes next.
         assert data == b"one;two;three;four;"
-        errors = [event for event in chat.events if isinstance(event, type)]
-        found.append((data, errors, chat.events.count("close")))
+        found.append((data, exceptions_of(chat), closes(chat)))
         chat.close()
     raised = [type(take) for take in takes if isinstance(take, Exception)]
     assert found == [(b"one;two;three;four;", raised, 0)] * 2

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.channels import PATIENCE, Stage
-from tests.coalescing import drained
+from tests.coalescing import drained, exceptions_of
 from tests.implementations import FASTCHAT, STDLIB, Implementation, load
 
 
@@ -154,8 +154,7 @@ def play(implementation: Implementation, scene: Scene, coalesce: bool) -> tuple[
             chat.peer.sendall(chunk)
             stage.loop(timeout=PATIENCE)
             received += drained(stage, chat)
-        unexpected = [event for event in chat.events if isinstance(event, type)]
-        assert not unexpected, (scene.seed, scene.mode, unexpected)
+        assert exceptions_of(chat) == [], (scene.seed, scene.mode)
         return received, trace
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
 import threading
 from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, failure, inside, watch_of
+from tests.channels import PATIENCE, Stage, fail_with, failure, inside, watch_a_dict, watch_of
 from tests.implementations import Implementation
 
 
@@ -91,11 +90,7 @@ def test_an_error_of_the_wait_that_is_to_leave_the_loop_leaves_it(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chats_of(own, 1)
-
-    def serve(*args: Any) -> None:
-        raise ConnectionError
-
-    monkeypatch.setattr(inside(own)["events"], "serve", serve)
+    monkeypatch.setattr(inside(own)["events"], "serve", fail_with(ConnectionError()))
     monkeypatch.setattr(own.asyncore, "_reraised_exceptions", (ConnectionError,))
     with pytest.raises(ConnectionError):
         own.loop()
@@ -269,9 +264,7 @@ def test_a_single_pass_without_poll_refuses_what_select_does_not_take(
     class Large(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         pass
 
-    def refuse(*args: Any) -> Any:
-        raise ValueError("filedescriptor out of range in select()")
-
+    refuse = fail_with(ValueError("filedescriptor out of range in select()"))
     map: dict[int, Any] = {}
     Large(own.pair()[0], map)
     monkeypatch.setattr(own.asyncore.select, "select", refuse)
@@ -374,9 +367,8 @@ def test_a_pass_leaves_alone_what_another_threads_hook_holds(own: Stage) -> None
 
 
 def test_a_blocking_socket_sends_all(own: Stage) -> None:
-    mine, peer = socket.socketpair()
-    channel = own.asyncore.dispatcher(own.keep(mine), own.map)
-    own.keep(peer)
+    mine, peer = own.pair()
+    channel = own.asyncore.dispatcher(mine, own.map)
     mine.setblocking(True)
     got: list[bytes] = []
 
@@ -407,8 +399,7 @@ def test_who_wants_no_room_any_more_gets_none(unchecked: Stage) -> None:
 
 
 def test_who_was_taken_off_a_plain_map_in_the_same_pass_hears_nothing(own: Stage) -> None:
-    own.map = {}
-    assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+    watch_a_dict(own)
     chats: list[Any] = []
 
     def found_terminator(chat: Any) -> None:
@@ -420,7 +411,6 @@ def test_who_was_taken_off_a_plain_map_in_the_same_pass_hears_nothing(own: Stage
     for chat in chats:
         chat.peer.sendall(b"x\n")
     own.loop()
-    own.asyncore._release(own.map)
     assert sorted(len(chat.events) for chat in chats) == [0, 2]
 
 

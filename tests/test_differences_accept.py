@@ -28,11 +28,11 @@ import pytest
 from tests.building import ROOT
 from tests.channels import (
     PATIENCE,
-    POLLERS,
     Clock,
     FakeSocket,
     Stage,
     arrived,
+    both_pollers,
     failure,
     name_of,
     posix_only,
@@ -203,7 +203,7 @@ def test_d1_accept_finds_nothing_where_something_ran_out(stage: Stage, number: i
 
 
 @pytest.mark.parametrize("number", EXHAUSTION, ids=name_of)
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d1_a_listener_survives_whatever_ran_out(
     own: Stage, clock: Clock, number: int, use_poll: bool
 ) -> None:
@@ -215,7 +215,7 @@ def test_d1_a_listener_survives_whatever_ran_out(
     assert listener.events == ["accepted"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d2_a_resting_listener_is_not_waited_for(own: Stage, clock: Clock, use_poll: bool) -> None:
     listener = starved(own, failure(errno.EMFILE))
     own.loop(1, use_poll, PATIENCE)
@@ -247,7 +247,7 @@ def test_d2_a_pass_without_end_ends_with_the_rest(own: Stage, clock: Clock) -> N
     assert clock.slept == [pytest.approx(0.5)]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d2_the_others_are_served_while_a_listener_rests(
     own: Stage, clock: Clock, use_poll: bool
 ) -> None:

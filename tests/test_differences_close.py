@@ -20,10 +20,10 @@ import pytest
 
 from tests.channels import (
     PATIENCE,
-    POLLERS,
     FakeSocket,
     Stage,
     arrived,
+    both_pollers,
     closes,
     fail_with,
     failure,
@@ -35,7 +35,7 @@ from tests.channels import (
 # d6: one handle_close for one connection.
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_a_reset_with_output_waiting_is_one_close(stage: Stage, use_poll: bool) -> None:
     mine, peer = stage.tcp_pair()
     chat = stage.chat(sock=mine)
@@ -46,7 +46,7 @@ def test_d6_a_reset_with_output_waiting_is_one_close(stage: Stage, use_poll: boo
     assert closes(chat) == stage.either(fastchat=1, stdlib=2 if use_poll else 1)
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_a_reset_of_a_plain_dispatcher_is_one_close(stage: Stage, use_poll: bool) -> None:
     mine, peer = stage.tcp_pair()
     channel = stage.channel(
@@ -66,7 +66,7 @@ def read_and_fail(channel: Any) -> None:
     raise ValueError
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_an_exception_after_the_end_is_one_close(stage: Stage, use_poll: bool) -> None:
     channel = stage.dispatcher(handle_read=read_and_fail)
     channel.peer.close()
@@ -75,7 +75,7 @@ def test_d6_an_exception_after_the_end_is_one_close(stage: Stage, use_poll: bool
     assert channel.events == ["read", "close", ValueError, *expected]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_output_after_the_end_is_one_close(stage: Stage, use_poll: bool) -> None:
     # An echo that does not look at what it received.
     channel = stage.dispatcher(handle_read=lambda channel: channel.send(channel.recv(10)))
@@ -84,7 +84,7 @@ def test_d6_output_after_the_end_is_one_close(stage: Stage, use_poll: bool) -> N
     assert closes(channel) == stage.either(fastchat=1, stdlib=3 if use_poll else 2)
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("base", ["dispatcher", "dispatcher_with_send"])
 def test_d6_several_sends_into_a_reset_are_one_close(
     stage: Stage, base: str, use_poll: bool
@@ -117,7 +117,7 @@ def test_d6_several_sends_outside_of_the_loop_are_one_close(stage: Stage) -> Non
     assert closes(channel) == stage.either(fastchat=1, stdlib=3)
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_a_last_push_and_a_hang_up_are_one_close(stage: Stage, use_poll: bool) -> None:
     chat = stage.chat()
     chat.close_when_done()
@@ -156,7 +156,7 @@ def test_d6_a_handle_close_that_fails_is_called_once_and_the_channel_closed(
         assert channel.socket.fileno() == -1
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_a_handle_close_that_does_not_close_is_called_once_in_a_pass(
     own: Stage, use_poll: bool
 ) -> None:
@@ -174,7 +174,7 @@ def test_d6_a_handle_close_that_does_not_close_is_called_once_in_a_pass(
     assert closes(channel) == 1
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d6_a_handle_close_that_does_not_close_is_called_again_in_the_next_pass(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -355,7 +355,7 @@ def test_d20_a_channel_closed_in_a_connect_that_is_done_at_once_is_not_connected
     assert channel.connected is stage.either(fastchat=False, stdlib=True)
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d20_a_reconnect_in_handle_connect_waits_for_its_own_connection(
     own: Stage, use_poll: bool
 ) -> None:

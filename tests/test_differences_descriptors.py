@@ -21,8 +21,9 @@ import pytest
 
 from tests.channels import (
     PATIENCE,
-    POLLERS,
     Stage,
+    both_pollers,
+    bystander,
     closes,
     dead_proxy,
     left_by,
@@ -33,11 +34,13 @@ from tests.channels import (
 # d7: a descriptor that is used again in the same pass.
 
 
-def reopen(channel: Any, fd: int, sock: socket.socket) -> socket.socket:
-    """Close *channel*, which has descriptor *fd*; returns a socket like *sock* with that number."""
+def reopen(stage: Stage, channel: Any) -> socket.socket:
+    """Close *channel*; returns another socket that has its number, and nothing to read."""
+    spare, _ = stage.pair()
+    spare.setblocking(False)
+    number = channel.socket.fileno()
     channel.close()
-    os.dup2(sock.fileno(), fd)
-    return socket.socket(fileno=fd)
+    return stage.at_number(spare, number)
 
 
 def replacing(stage: Stage, replace: Callable[[Any, socket.socket], None], **members: Any) -> Any:
@@ -45,14 +48,12 @@ def replacing(stage: Stage, replace: Callable[[Any, socket.socket], None], **mem
 
     Returns them with the events of the first cut off.
     """
-    spare, _ = stage.pair()
-    spare.setblocking(False)
     pair: list[Any] = []
 
     def handle_read(channel: Any) -> None:
         if [other.events for other in pair].count([]) == 1:
             (other,) = (other for other in pair if other is not channel)
-            replace(other, stage.keep(reopen(other, other.socket.fileno(), spare)))
+            replace(other, reopen(stage, other))
 
     for _ in range(2):
         pair.append(stage.dispatcher(handle_read=handle_read, **members))
@@ -62,7 +63,7 @@ def replacing(stage: Stage, replace: Callable[[Any, socket.socket], None], **mem
 
 
 @posix_only
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d7_a_new_channel_on_an_old_number_does_not_get_the_old_event(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -78,7 +79,7 @@ def test_d7_a_new_channel_on_an_old_number_does_not_get_the_old_event(
 
 
 @posix_only
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d7_a_channel_that_was_opened_again_does_not_get_its_old_event(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -95,15 +96,12 @@ def test_d7_a_channel_that_was_opened_again_does_not_get_its_old_event(
 
 
 @posix_only
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d7_a_channel_that_opens_itself_again_does_not_get_the_rest_of_the_event(
     stage: Stage, use_poll: bool
 ) -> None:
-    spare, _ = stage.pair()
-    spare.setblocking(False)
-
     def handle_read(channel: Any) -> None:
-        channel.set_socket(stage.keep(reopen(channel, channel.socket.fileno(), spare)))
+        channel.set_socket(reopen(stage, channel))
 
     channel = stage.channel(
         stage.asyncore.dispatcher, handle_read=handle_read, handle_write=lambda channel: None
@@ -113,7 +111,7 @@ def test_d7_a_channel_that_opens_itself_again_does_not_get_the_rest_of_the_event
     assert channel.events == ["read", *stage.either(fastchat=[], stdlib=["write"])]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d7_an_entry_that_was_replaced_does_not_get_the_old_event(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -133,18 +131,16 @@ def test_d7_an_entry_that_was_replaced_does_not_get_the_old_event(
 
 
 @posix_only
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d7_a_channel_opened_while_the_others_are_asked_is_asked_itself_first(
     stage: Stage, use_poll: bool
 ) -> None:
     # The first is asked, and answers; the second, when it is asked, puts a stranger on its number.
-    spare, _ = stage.pair()
-    spare.setblocking(False)
     stranger: list[Any] = []
 
     def readable(channel: Any) -> bool:
         if not stranger:
-            sock = stage.keep(reopen(first, first.socket.fileno(), spare))
+            sock = reopen(stage, first)
             stranger.append(stage.channel(stage.asyncore.dispatcher, sock, handle_write=ignore))
         return False
 
@@ -165,8 +161,7 @@ def test_d8_a_late_close_leaves_the_next_user_of_the_number_alone(stage: Stage) 
     late = stage.dispatcher()
     spare, _ = stage.pair()
     fd = late.socket.detach()
-    os.dup2(spare.fileno(), fd)
-    new = stage.dispatcher(stage.keep(socket.socket(fileno=fd)))
+    new = stage.dispatcher(stage.at_number(spare, fd))
     late.close()
     assert stage.map == stage.either(fastchat={fd: new}, stdlib={})
 
@@ -226,14 +221,13 @@ BEHIND = [close_the_socket, pytest.param(close_the_number, marks=posix_only)]
 
 
 @pytest.mark.parametrize("behind", BEHIND)
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d9_a_closed_descriptor_costs_one_channel_only(
     stage: Stage, behind: Callable[[Any], None], use_poll: bool
 ) -> None:
     dead = stage.dispatcher()
-    other = stage.dispatcher(handle_read=lambda channel: channel.recv(10))
+    other = bystander(stage)
     behind(dead)
-    other.peer.sendall(b"x")
     left = left_by(stage, use_poll, passes=3)
     if stage.implementation.is_stdlib and not use_poll:
         assert (left, other.events) == (OSError, [])
@@ -242,7 +236,7 @@ def test_d9_a_closed_descriptor_costs_one_channel_only(
         assert (dead.events, list(stage.map.values())) == (["close"], [other])
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d9_a_closed_descriptor_leaves_the_map_whatever_handle_close_does(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -255,7 +249,7 @@ def test_d9_a_closed_descriptor_leaves_the_map_whatever_handle_close_does(
     )
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d9_several_closed_descriptors_leave_together(own: Stage, use_poll: bool) -> None:
     dead = [own.dispatcher() for _ in range(3)]
     for channel in dead:
@@ -264,15 +258,14 @@ def test_d9_several_closed_descriptors_leave_together(own: Stage, use_poll: bool
     assert ([channel.events for channel in dead], own.map) == ([["close"]] * 3, {})
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d9_a_negative_descriptor_costs_one_channel_only(stage: Stage, use_poll: bool) -> None:
     closed, _ = stage.pair()
     closed.close()
     dead = stage.bare(writable=lambda channel: False)
     dead.set_socket(closed)
     assert list(stage.map) == [-1]
-    other = stage.dispatcher(handle_read=lambda channel: channel.recv(10))
-    other.peer.sendall(b"x")
+    other = bystander(stage)
     left = left_by(stage, use_poll, passes=3)
     if stage.implementation.is_stdlib:
         assert (left, other.events) == (ValueError, [])
@@ -312,14 +305,13 @@ def test_d9_a_pass_over_a_negative_descriptor_does_not_wait(
     assert list(own.map.values()) == [idle]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d9_a_channel_closed_while_the_pass_begins_hears_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool
 ) -> None:
     # As another thread would do it: after the channel was asked, and before the kernel is.
     closing = stage.dispatcher(handle_read=lambda channel: channel.recv(10))
-    other = stage.dispatcher(handle_read=lambda channel: channel.recv(10))
-    other.peer.sendall(b"x")
+    other = bystander(stage)
 
     def wait(*arguments: Any) -> Any:
         closing.close()

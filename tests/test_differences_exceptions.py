@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, POLLERS, Clock, Stage, dead_proxy, fail_with, failure
-
-ENDING = ["ExitNow", KeyboardInterrupt, SystemExit]
-
-
-def ending(stage: Stage, kind: Any) -> Any:
-    """The exception class that *kind*, of ``ENDING``, stands for."""
-    return stage.asyncore.ExitNow if kind == "ExitNow" else kind
+from tests.channels import (
+    ENDING,
+    PATIENCE,
+    Clock,
+    Stage,
+    both_pollers,
+    bystander,
+    dead_proxy,
+    fail_with,
+    failure,
+)
 
 
 def troubled(stage: Stage, hook: str, problem: BaseException) -> Any:
@@ -37,7 +40,7 @@ def troubled(stage: Stage, hook: str, problem: BaseException) -> Any:
 HOOKS = ["handle_error", "handle_close", "readable", "writable", "close", "log_info"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize(
     "problem",
@@ -49,8 +52,7 @@ def test_d10_an_exception_of_any_hook_costs_one_channel_only(
 ) -> None:
     broken = troubled(stage, hook, problem)
     sock = broken.socket
-    other = stage.dispatcher(handle_read=lambda channel: channel.recv(10))
-    other.peer.sendall(b"x")
+    other = bystander(stage)
     try:
         stage.loop(3, use_poll)
         left = False
@@ -62,20 +64,20 @@ def test_d10_an_exception_of_any_hook_costs_one_channel_only(
         assert sock.fileno() == -1
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d10_an_exception_of_repr_costs_one_channel_only(stage: Stage, use_poll: bool) -> None:
     broken = troubled(stage, "__repr__", ValueError())
     stage.loop(2, use_poll)
     assert (broken.events, stage.map) == (["read", ValueError, "close"], {})
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("hook", [*HOOKS, "handle_read"])
 @pytest.mark.parametrize("kind", ENDING)
 def test_d10_what_ends_the_program_leaves_the_loop_from_every_hook(
     stage: Stage, hook: str, kind: Any, use_poll: bool
 ) -> None:
-    wanted = ending(stage, kind)
+    wanted = stage.ending(kind)
     troubled(stage, hook, wanted())
     with pytest.raises(wanted):
         stage.loop(2, use_poll)
@@ -86,14 +88,14 @@ def test_d10_what_ends_the_program_leaves_the_loop_from_every_hook(
 def test_d10_what_ends_the_program_leaves_the_loop_while_a_channel_is_dropped(
     own: Stage, kind: Any, method: str
 ) -> None:
-    wanted = ending(own, kind)
+    wanted = own.ending(kind)
     channel = troubled(own, "handle_error", ValueError())
     setattr(channel, method, fail_with(wanted()))
     with pytest.raises(wanted):
         own.loop()
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d10_a_channel_that_fails_in_everything_is_dropped(own: Stage, use_poll: bool) -> None:
     class Broken:
         def __getattribute__(self, name: str) -> Any:
@@ -104,13 +106,12 @@ def test_d10_a_channel_that_fails_in_everything_is_dropped(own: Stage, use_poll:
 
     mine, _ = own.pair()
     own.map[mine.fileno()] = Broken()
-    other = own.dispatcher(handle_read=lambda channel: channel.recv(10))
-    other.peer.sendall(b"x")
+    other = bystander(own)
     own.loop(use_poll=use_poll, timeout=PATIENCE)
     assert (list(own.map.values()), other.events) == ([other], ["read"])
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d10_a_proxy_whose_channel_is_gone_is_dropped(own: Stage, use_poll: bool) -> None:
     mine, _ = own.pair()
     own.map[mine.fileno()] = dead_proxy(own)
@@ -118,7 +119,7 @@ def test_d10_a_proxy_whose_channel_is_gone_is_dropped(own: Stage, use_poll: bool
     assert own.map == {}
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d10_an_exception_without_a_text_costs_one_channel_only(own: Stage, use_poll: bool) -> None:
     class Mute(Exception):
         def __str__(self) -> str:

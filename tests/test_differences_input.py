@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.channels import Stage, recording
+from tests.channels import Stage, fail_with, recording
 
 # d11: no input after close().
 
@@ -113,10 +113,7 @@ def test_d11_what_was_not_delivered_is_dropped(
 
 
 def test_d11_what_was_left_over_is_not_delivered_at_the_end(stage: Stage) -> None:
-    def fail(chat: Any) -> None:
-        raise ValueError
-
-    chat = stage.chat(found_terminator=fail, handle_error=lambda chat: None)
+    chat = stage.chat(found_terminator=fail_with(ValueError()), handle_error=lambda chat: None)
     stage.feed(chat, b"one\ntwo\n")
     chat.peer.close()
     stage.until(lambda: not stage.map)

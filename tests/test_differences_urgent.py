@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import PATIENCE, POLLERS, FakeSocket, Stage
+from tests.channels import PATIENCE, FakeSocket, Stage, both_pollers
 
 
 def urge(stage: Stage, base: Any = None, **members: Any) -> tuple[Any, socket.socket]:
@@ -29,7 +29,7 @@ def urge(stage: Stage, base: Any = None, **members: Any) -> tuple[Any, socket.so
     return channel, peer
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("base", ["dispatcher", "async_chat"])
 def test_d3_an_urgent_byte_that_nobody_wants_wakes_nobody(
     stage: Stage, base: str, use_poll: bool
@@ -47,7 +47,7 @@ def test_d3_an_urgent_byte_that_nobody_wants_wakes_nobody(
     assert warnings == stage.either(fastchat=[], stdlib=[warning] * 5)
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d3_other_input_arrives_around_it(stage: Stage, use_poll: bool) -> None:
     chat, peer = urge(stage, stage.asynchat.async_chat, log_info=lambda *arguments: None)
     chat.set_terminator(b"\n")
@@ -67,7 +67,7 @@ class Taking:
     handle_expt = take
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("hook", ["handle_expt", "handle_expt_event"])
 @pytest.mark.parametrize("where", ["class", "object"])
 def test_d3_an_urgent_byte_is_for_those_who_override_the_hook(
@@ -81,7 +81,7 @@ def test_d3_an_urgent_byte_is_for_those_who_override_the_hook(
     assert channel.urgent == b"!"
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d3_an_urgent_byte_is_for_a_mixin_that_overrides_the_hook(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -93,7 +93,7 @@ def test_d3_an_urgent_byte_is_for_a_mixin_that_overrides_the_hook(
     assert channel.urgent == b"!"
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("hook", ["handle_expt", "handle_expt_event"])
 @pytest.mark.parametrize("where", ["class", "object"])
 def test_d3_an_urgent_byte_is_for_a_mock_in_place_of_the_hook(
@@ -106,7 +106,7 @@ def test_d3_an_urgent_byte_is_for_a_mock_in_place_of_the_hook(
     patched.assert_called_once_with()
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d3_an_urgent_byte_is_for_whatever_is_no_dispatcher(stage: Stage, use_poll: bool) -> None:
     told: list[str] = []
     mine, peer = stage.tcp_pair()
@@ -123,7 +123,7 @@ def test_d3_an_urgent_byte_is_for_whatever_is_no_dispatcher(stage: Stage, use_po
     assert told == ["expt"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_d3_poll_looks_for_urgent_data_together_with_input_only(
     stage: Stage, use_poll: bool
 ) -> None:

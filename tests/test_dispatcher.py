@@ -27,11 +27,14 @@ from unittest import mock
 import pytest
 
 from tests.channels import (
+    ENDING,
     GONE,
     PATIENCE,
-    POLLERS,
     FakeSocket,
     Stage,
+    both_pollers,
+    closes,
+    fail_with,
     failure,
     name_of,
     needs_poll,
@@ -276,7 +279,7 @@ def test_a_connect_that_cannot_be_raises_the_number_and_its_name(stage: Stage, n
     assert channel.addr is None
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_connection_over_the_loopback(stage: Stage, use_poll: bool) -> None:
     listener = stage.listener(handle_accepted=lambda channel, sock, addr: sock.close())
     client = stage.bare(handle_connect=lambda channel: None, writable=lambda c: not c.connected)
@@ -287,7 +290,7 @@ def test_a_connection_over_the_loopback(stage: Stage, use_poll: bool) -> None:
     assert client.connecting is False
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_refused_connection_closes_the_channel(
     stage: Stage, use_poll: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,7 +299,7 @@ def test_a_refused_connection_closes_the_channel(
     channel.connect(stage.refused_address())
     stage.until(lambda: not stage.map, use_poll)
     assert "connect" not in channel.events
-    assert channel.events.count("close") == 1
+    assert closes(channel) == 1
     assert channel.socket.fileno() == -1
 
 
@@ -361,9 +364,7 @@ def test_an_error_number_that_nobody_knows_has_a_text_as_well(stage: Stage) -> N
 def test_an_error_number_without_a_text_gives_its_name(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def strerror(number: int) -> str:
-        raise ValueError
-
+    strerror = fail_with(ValueError())
     monkeypatch.setattr(stage.asyncore, "os", SimpleNamespace(strerror=strerror))
     assert stage.asyncore._strerror(errno.EPIPE) == "EPIPE"
 
@@ -403,7 +404,7 @@ def test_any_other_error_of_accept_leaves(stage: Stage) -> None:
         channel.accept()
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_client_is_handed_to_handle_accepted(stage: Stage, use_poll: bool) -> None:
     accepted: list[Any] = []
     listener = stage.listener(handle_accepted=lambda channel, *pair: accepted.append(pair))
@@ -658,9 +659,9 @@ def test_close_all_ignores_exceptions_if_told(stage: Stage, problem: BaseExcepti
     assert (last.closed, map) == (True, {})
 
 
-@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", ENDING)
 def test_close_all_never_ignores_what_ends_the_program(stage: Stage, kind: Any) -> None:
-    wanted = stage.asyncore.ExitNow if kind == "ExitNow" else kind
+    wanted = stage.ending(kind)
     with pytest.raises(wanted):
         stage.asyncore.close_all({1: Closing(wanted())}, ignore_all=True)
 
@@ -671,10 +672,7 @@ def test_close_all_never_ignores_what_ends_the_program(stage: Stage, kind: Any) 
 def test_an_exception_is_printed_in_one_line_and_closes_the_channel(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def handle_read(channel: Any) -> None:
-        raise ValueError("the text")
-
-    channel = stage.dispatcher(handle_read=handle_read)
+    channel = stage.dispatcher(handle_read=fail_with(ValueError("the text")))
     channel.__class__.__repr__ = lambda channel: "<THE CHANNEL>"
     channel.peer.sendall(b"x")
     stage.loop(timeout=PATIENCE)
@@ -886,7 +884,7 @@ def test_the_repr_tells_the_state_and_the_address(
 # Shapes that programs give it.
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_channel_may_be_a_thread(stage: Stage, dispatcher: Any, use_poll: bool) -> None:
     class Worker(dispatcher, threading.Thread):
         def __init__(self, sock: Any, map: Any) -> None:
@@ -1038,7 +1036,7 @@ def test_a_channel_can_be_referred_to_weakly(stage: Stage, dispatcher: Any) -> N
     assert weakref.ref(channel)() is channel
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_map_may_hold_a_weak_proxy(stage: Stage, use_poll: bool) -> None:
     channel = stage.dispatcher(handle_read=lambda channel: channel.close())
     stage.map[channel.socket.fileno()] = weakref.proxy(channel)
@@ -1062,7 +1060,7 @@ def test_the_input_event_may_be_the_input_hook(stage: Stage, dispatcher: Any) ->
     assert channel.got == b"x"
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_hook_may_be_patched_on_the_object(stage: Stage, use_poll: bool) -> None:
     channel = stage.dispatcher()
     channel.peer.sendall(b"x")
@@ -1071,7 +1069,7 @@ def test_a_hook_may_be_patched_on_the_object(stage: Stage, use_poll: bool) -> No
     handle_read.assert_called_once_with()
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_hook_may_be_patched_on_the_class(stage: Stage, dispatcher: Any, use_poll: bool) -> None:
     channel = stage.dispatcher()
     channel.peer.sendall(b"x")
@@ -1228,7 +1226,7 @@ def test_a_class_with_slots_hears_of_a_hang_up(stage: Stage) -> None:
     assert channel.events == ["close"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_class_with_slots_may_borrow_the_urgent_hooks(stage: Stage, use_poll: bool) -> None:
     class Urgent(Slotted):
         __slots__ = ()

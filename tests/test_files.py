@@ -21,7 +21,16 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, POLLERS, Stage, forget, fresh, posix_only, recording
+from tests.channels import (
+    PATIENCE,
+    Stage,
+    both_pollers,
+    closes,
+    forget,
+    fresh,
+    posix_only,
+    recording,
+)
 
 pytestmark = posix_only
 
@@ -159,7 +168,7 @@ def test_windows_has_neither(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> N
 # file_dispatcher
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_input_of_a_pipe_arrives(stage: Stage, pipe: tuple[End, End], use_poll: bool) -> None:
     got: list[bytes] = []
     channel = reader(stage, pipe[0].fd, handle_read=lambda c: got.append(c.recv(100)))
@@ -168,7 +177,7 @@ def test_input_of_a_pipe_arrives(stage: Stage, pipe: tuple[End, End], use_poll: 
     assert (channel.events, got) == (["read"], [b"through the pipe"])
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_output_goes_into_a_pipe(stage: Stage, pipe: tuple[End, End], use_poll: bool) -> None:
     def handle_write(channel: Any) -> None:
         channel.send(b"through the pipe")
@@ -182,12 +191,12 @@ def test_output_goes_into_a_pipe(stage: Stage, pipe: tuple[End, End], use_poll: 
     assert stage.map == {}
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_the_end_of_a_pipe_is_a_close(stage: Stage, pipe: tuple[End, End], use_poll: bool) -> None:
     channel = reader(stage, pipe[0].fd, handle_read=lambda channel: channel.recv(100))
     pipe[1].close()
     stage.until(lambda: not stage.map, use_poll)
-    assert channel.events.count("close") == 1
+    assert closes(channel) == 1
     assert channel.socket.fileno() == -1
 
 
@@ -247,7 +256,7 @@ def test_set_file_serves_another_descriptor(stage: Stage, pipe: tuple[End, End])
     assert stage.map == {channel.socket.fileno(): channel}
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_regular_file_is_always_ready(stage: Stage, use_poll: bool) -> None:
     got: list[bytes] = []
 
@@ -262,7 +271,7 @@ def test_a_regular_file_is_always_ready(stage: Stage, use_poll: bool) -> None:
     assert (got, channel.events[-1]) == ([b"123", b"45", b""], "close")
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_lines_may_come_from_a_pipe(stage: Stage, pipe: tuple[End, End], use_poll: bool) -> None:
     file_dispatcher: Any = stage.asyncore.file_dispatcher
     async_chat: Any = recording(stage.asynchat.async_chat)

@@ -10,7 +10,6 @@ that a pass would wait is never spent.
 from __future__ import annotations
 
 import select
-import signal
 import socket
 import threading
 import weakref
@@ -20,10 +19,12 @@ from typing import Any
 import pytest
 
 from tests.channels import (
+    ENDING,
     GONE,
     PATIENCE,
-    POLLERS,
     Stage,
+    alarms,
+    both_pollers,
     failure,
     forget,
     fresh,
@@ -135,7 +136,7 @@ def test_all_arguments_can_be_given_by_name(stage: Stage) -> None:
     assert channel.events == ["readable", "writable"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_without_a_map_the_module_has_one(stage: Stage, use_poll: bool) -> None:
     mine, peer = stage.pair()
     channel = stage.asyncore.dispatcher(mine)
@@ -271,17 +272,12 @@ def test_without_a_timeout_a_pass_waits_until_something_happens(stage: Stage) ->
 
 
 @posix_only
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_signal_runs_its_handler_and_does_not_end_the_pass(stage: Stage, use_poll: bool) -> None:
     channel, peer = duck(stage)
-    before = signal.signal(signal.SIGALRM, lambda number, frame: peer.sendall(b"x"))
-    try:
-        # Again and again: the first may come just before the pass begins to wait.
-        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    # Again and again: the first may come just before the pass begins to wait.
+    with alarms(lambda number, frame: peer.sendall(b"x"), 0.01, 0.01):
         stage.loop(use_poll=use_poll, timeout=PATIENCE)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert channel.events == ["readable", "writable", "read"]
 
 
@@ -289,7 +285,7 @@ def test_a_signal_runs_its_handler_and_does_not_end_the_pass(stage: Stage, use_p
 
 
 @pytest.mark.parametrize("kind", [dict, UserDict, weakref.WeakValueDictionary, ReadOnlyMapping])
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_any_mapping_is_a_map(stage: Stage, kind: Any, use_poll: bool) -> None:
     channel, peer = duck(stage)
     peer.sendall(b"x")
@@ -328,14 +324,14 @@ def test_the_module_map_survives_that_the_module_is_loaded_again(stage: Stage) -
 # Who is asked.
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_every_channel_is_asked_on_every_pass_readable_first(stage: Stage, use_poll: bool) -> None:
     channels = [duck(stage, readable=False)[0], duck(stage, writable=False)[0]]
     stage.loop(2, use_poll)
     assert [channel.events for channel in channels] == [["readable", "writable"] * 2] * 2
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("yes", [1, "yes", [0], object()])
 def test_any_true_answer_is_a_yes(stage: Stage, yes: Any, use_poll: bool) -> None:
     channel, peer = duck(stage, readable=lambda _: yes, writable=lambda _: yes)
@@ -344,7 +340,7 @@ def test_any_true_answer_is_a_yes(stage: Stage, yes: Any, use_poll: bool) -> Non
     assert channel.events == ["readable", "writable", "read", "write"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 @pytest.mark.parametrize("no", [0, "", [], None])
 def test_any_false_answer_is_a_no(stage: Stage, no: Any, use_poll: bool) -> None:
     channel, peer = duck(stage, readable=lambda _: no, writable=lambda _: no)
@@ -353,7 +349,7 @@ def test_any_false_answer_is_a_no(stage: Stage, no: Any, use_poll: bool) -> None
     assert channel.events == ["readable", "writable"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_the_answers_may_change_from_pass_to_pass(stage: Stage, use_poll: bool) -> None:
     answers = iter([False, True, False, True])
     channel, peer = duck(stage, readable=lambda _: next(answers))
@@ -362,7 +358,7 @@ def test_the_answers_may_change_from_pass_to_pass(stage: Stage, use_poll: bool) 
     assert channel.events == ["readable", "writable", "readable", "writable", "read"] * 2
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_predicate_set_on_the_object_counts(stage: Stage, use_poll: bool) -> None:
     channel = stage.dispatcher(handle_read=lambda channel: None)
     channel.readable = lambda: False
@@ -373,7 +369,7 @@ def test_a_predicate_set_on_the_object_counts(stage: Stage, use_poll: bool) -> N
     assert channel.events == ["read"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_listener_is_asked_but_never_told_that_it_can_write(stage: Stage, use_poll: bool) -> None:
     channel, _ = duck(stage, writable=True)
     channel.accepting = True
@@ -381,7 +377,7 @@ def test_a_listener_is_asked_but_never_told_that_it_can_write(stage: Stage, use_
     assert channel.events == ["readable", "writable"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_channel_added_while_the_others_are_asked_waits_for_the_next_pass(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -399,7 +395,7 @@ def test_a_channel_added_while_the_others_are_asked_waits_for_the_next_pass(
     assert late[0].events == ["readable", "writable"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_channel_may_close_itself_when_it_is_asked(stage: Stage, use_poll: bool) -> None:
     def readable(channel: Any) -> bool:
         channel.close()
@@ -416,7 +412,7 @@ def test_a_channel_may_close_itself_when_it_is_asked(stage: Stage, use_poll: boo
 # Who is told.
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_channel_is_told_only_of_what_it_waits_for(stage: Stage, use_poll: bool) -> None:
     reader, peer = duck(stage)
     writer, _ = duck(stage, readable=False, writable=True)
@@ -456,7 +452,7 @@ def test_poll_serves_one_channel_after_the_other(stage: Stage) -> None:
     assert order in (["a", "a", "b", "b"], ["b", "b", "a", "a"])
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_channel_taken_off_the_map_in_the_same_pass_hears_nothing(
     stage: Stage, use_poll: bool
 ) -> None:
@@ -471,7 +467,7 @@ def test_a_channel_taken_off_the_map_in_the_same_pass_hears_nothing(
     assert sorted(channel.events[2:] for channel, _ in told) == [[], ["read"]]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_handler_may_run_the_loop_itself(stage: Stage, use_poll: bool) -> None:
     # Whichever is told first serves the other from within; then it is the other's turn, and there
     # is nothing left to receive.
@@ -577,12 +573,12 @@ def test_an_event_function_hands_an_exception_to_handle_error(
     assert channel.events == [event, "error"]
 
 
-@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", ENDING)
 @pytest.mark.parametrize(("function", "event"), EVENTS)
 def test_the_exceptions_that_end_a_program_pass_through_an_event_function(
     stage: Stage, function: str, event: str, kind: Any
 ) -> None:
-    wanted = stage.asyncore.ExitNow if kind == "ExitNow" else kind
+    wanted = stage.ending(kind)
     channel = Duck(**{event: wanted()})
     with pytest.raises(wanted):
         getattr(stage.asyncore, function)(channel)
@@ -590,7 +586,7 @@ def test_the_exceptions_that_end_a_program_pass_through_an_event_function(
 
 
 @needs_poll
-@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", ENDING)
 @pytest.mark.parametrize(
     ("flag", "event"),
     [("POLLIN", "read"), ("POLLOUT", "write"), ("POLLPRI", "expt"), ("POLLHUP", "close")],
@@ -598,7 +594,7 @@ def test_the_exceptions_that_end_a_program_pass_through_an_event_function(
 def test_the_exceptions_that_end_a_program_pass_through_readwrite(
     stage: Stage, flag: str, event: str, kind: Any
 ) -> None:
-    wanted = stage.asyncore.ExitNow if kind == "ExitNow" else kind
+    wanted = stage.ending(kind)
     channel = Duck(**{event: wanted()})
     with pytest.raises(wanted):
         stage.asyncore.readwrite(channel, getattr(select, flag))
@@ -617,7 +613,7 @@ def test_the_exceptions_that_leave_the_loop_can_be_extended(
     assert channel.events[2:] == ["read"]
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_loop_that_was_left_can_be_entered_again(stage: Stage, use_poll: bool) -> None:
     def read(channel: Duck) -> None:
         if channel.events.count("read") == 1:
@@ -631,7 +627,7 @@ def test_a_loop_that_was_left_can_be_entered_again(stage: Stage, use_poll: bool)
     assert channel.events == ["readable", "writable", "read"] * 2
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_a_failing_handler_is_told_to_handle_error_and_the_others_go_on(
     stage: Stage, use_poll: bool
 ) -> None:

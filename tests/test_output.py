@@ -21,11 +21,13 @@ from unittest import mock
 import pytest
 
 from tests.channels import (
+    ENDING,
     GONE,
     PATIENCE,
-    POLLERS,
     FakeSocket,
     Stage,
+    both_pollers,
+    fail_with,
     failure,
     name_of,
     receive_all,
@@ -334,7 +336,7 @@ def test_after_a_close_nothing_is_sent(stage: Stage) -> None:
     assert (send.offered, queue_of(chat)) == ([], [b"data"])
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_much_output_arrives_whole(stage: Stage, use_poll: bool) -> None:
     data = bytes(range(256)) * 4096
     received = bytearray()
@@ -367,7 +369,7 @@ def test_close_when_done_does_not_close_yet(stage: Stage) -> None:
     assert (queue_of(chat), chat.events) == ([None], [])
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_close_when_done_closes_when_there_is_room_for_output(stage: Stage, use_poll: bool) -> None:
     chat = stage.chat()
     chat.close_when_done()
@@ -375,7 +377,7 @@ def test_close_when_done_closes_when_there_is_room_for_output(stage: Stage, use_
     assert (chat.events, stage.map) == (["close"], {})
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_close_when_done_sends_the_rest_first(stage: Stage, use_poll: bool) -> None:
     chat = stage.chat()
     chat.producer_fifo.extend([b"one", b"two"])
@@ -499,25 +501,18 @@ def test_text_of_a_producer_is_an_error_without_use_encoding(stage: Stage) -> No
 
 
 def test_an_exception_of_a_producer_leaves_and_the_producer_stays(stage: Stage) -> None:
-    def fail() -> bytes:
-        raise ZeroDivisionError
-
     chat = stage.chat()
-    producer = Producer(fail)
+    producer = Producer(fail_with(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         chat.push_with_producer(producer)
     assert queue_of(chat) == [producer]
 
 
-@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", ENDING)
 def test_what_ends_the_program_leaves_the_loop_from_a_producer(stage: Stage, kind: Any) -> None:
-    wanted = stage.asyncore.ExitNow if kind == "ExitNow" else kind
-
-    def leave() -> bytes:
-        raise wanted
-
+    wanted = stage.ending(kind)
     chat = stage.chat()
-    chat.producer_fifo.append(Producer(leave))
+    chat.producer_fifo.append(Producer(fail_with(wanted())))
     with pytest.raises(wanted):
         stage.loop(timeout=PATIENCE)
     assert chat.events == []
@@ -728,7 +723,7 @@ def test_a_sender_wants_to_write_until_it_is_connected(stage: Stage) -> None:
     assert channel.writable() is True
 
 
-@pytest.mark.parametrize("use_poll", POLLERS)
+@both_pollers
 def test_what_is_assigned_to_the_buffer_is_sent(stage: Stage, use_poll: bool) -> None:
     channel = sender(stage)
     channel.out_buffer = b"assigned"

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,11 +25,9 @@ import pytest
 
 from fastchat import _pollers
 from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE
-from tests.channels import PATIENCE, failure, fresh, needs_poll, posix_only
+from tests.channels import PATIENCE, alarms, failure, fresh, needs_epoll, needs_poll, posix_only
 
 LONG = PATIENCE * 1000  # in milliseconds
-
-needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the system has no epoll")
 
 
 @pytest.fixture(params=_pollers.available(), ids=lambda kind: kind.name)
@@ -546,11 +543,9 @@ def test_a_signal_does_not_end_a_wait(poller: _pollers.Poller, stack: ExitStack)
             peer.sendall(b"x")
         assert signals < 1000, "the wait goes on after what it waited for"
 
-    stack.callback(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, on_alarm))
-    stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
     poller.register(mine.fileno(), READ)
-    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-    assert poller.wait(-1) == [(mine.fileno(), READ)]
+    with alarms(on_alarm, 0.01, 0.01):
+        assert poller.wait(-1) == [(mine.fileno(), READ)]
 
 
 # Files that are always ready.

@@ -7,72 +7,63 @@ from __future__ import annotations
 
 import errno
 import io
-import socket
-import time
 import weakref
 from typing import Any
 
 import pytest
 
+from tests.channels import Clock, FakeSocket, Stage, failure
 from tests.implementations import Implementation
 
 
-def test_a_proxy_whose_channel_closes_itself_does_not_end_the_pass(
-    implementation: Implementation,
-) -> None:
-    mine, peer = socket.socketpair()
+class _ByProxy:
+    """A mixin of channels that are in their map by a weak proxy only."""
+
+    def add_channel(self: Any, map: Any = None) -> None:
+        self._map[self._fileno] = weakref.proxy(self)
+
+
+def test_a_proxy_whose_channel_closes_itself_does_not_end_the_pass(stage: Stage) -> None:
+    mine, peer = stage.pair()
     map: dict[int, Any] = {}
     alive: list[Any] = []
 
-    class Channel(implementation.asyncore.dispatcher):  # type: ignore[misc, name-defined]
-        def add_channel(self, map: Any = None) -> None:
-            self._map[self._fileno] = weakref.proxy(self)
-
+    class Channel(_ByProxy, stage.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:
             self.close()
             alive.clear()
 
     alive.append(Channel(mine, map))
     peer.send(b"x")
-    implementation.asyncore.loop(5, False, map, 1)
+    stage.asyncore.loop(5, False, map, 1)
     assert (alive, map) == ([], {})
-    peer.close()
 
 
-def test_a_proxy_that_dies_during_the_pass_costs_nobody_anything(ours: Implementation) -> None:
+def test_a_proxy_that_dies_during_the_pass_costs_nobody_anything(own: Stage) -> None:
     map: dict[int, Any] = {}
     alive: list[Any] = []
-    sockets: list[socket.socket] = []
     heard: list[str] = []
 
-    class Channel(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
-        def add_channel(self, map: Any = None) -> None:
-            self._map[self._fileno] = weakref.proxy(self)
-
+    class Channel(_ByProxy, own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:
             heard.append("read")
             alive.clear()
 
     for _ in range(2):
-        mine, peer = socket.socketpair()
+        mine, peer = own.pair()
         peer.send(b"x")
         alive.append(Channel(mine, map))
-        sockets += [mine, peer]
-    ours.asyncore.loop(5, False, map, 1)
+    own.asyncore.loop(5, False, map, 1)
     assert heard == ["read"]
-    ours.asyncore.loop(0, False, map, 1)
+    own.asyncore.loop(0, False, map, 1)
     assert map == {}
-    for sock in sockets:
-        sock.close()
 
 
-def test_a_channel_that_deletes_its_socket_does_not_end_the_pass(
-    implementation: Implementation,
-) -> None:
-    mine, peer = socket.socketpair()
+def test_a_channel_that_deletes_its_socket_does_not_end_the_pass(stage: Stage) -> None:
+    mine, peer = stage.pair()
     map: dict[int, Any] = {}
 
-    class Channel(implementation.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+    class Channel(stage.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:
             self.recv(10)
 
@@ -82,7 +73,7 @@ def test_a_channel_that_deletes_its_socket_does_not_end_the_pass(
 
     Channel(mine, map)
     peer.close()
-    implementation.asyncore.loop(5, False, map, 1)
+    stage.asyncore.loop(5, False, map, 1)
     assert map == {}
 
 
@@ -148,16 +139,13 @@ def test_a_terminator_that_is_empty_though_true_is_an_error(ours: Implementation
         ours.asynchat._scanner.drive(channel)
 
 
-def test_a_listener_behind_a_proxy_rests_too(ours: Implementation) -> None:
+def test_a_listener_behind_a_proxy_rests_too(own: Stage) -> None:
     asked = []
 
-    class Starved(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
-        def add_channel(self, map: Any = None) -> None:
-            self._map[self._fileno] = weakref.proxy(self)
-
+    class Starved(_ByProxy, own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def accept(self) -> Any:
-            asked.append(time.monotonic())
-            self.socket, real = _NoDescriptors(), self.socket
+            asked.append(self)
+            self.socket, real = FakeSocket(accept=[failure(errno.EMFILE)]), self.socket
             try:
                 return super().accept()
             finally:
@@ -171,16 +159,11 @@ def test_a_listener_behind_a_proxy_rests_too(ours: Implementation) -> None:
     listener.create_socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
-    with socket.create_connection(listener.socket.getsockname()):
-        for _ in range(3):
-            ours.asyncore.loop(0.01, False, map, 1)
+    own.client(listener.socket.getsockname())
+    for _ in range(3):
+        own.asyncore.loop(0.01, False, map, 1)
     listener.close()
     assert len(asked) == 1
-
-
-class _NoDescriptors:
-    def accept(self) -> Any:
-        raise OSError(errno.EMFILE, "too many")
 
 
 @pytest.mark.parametrize("own", [io.BytesIO(b"data"), "text", [1, 2]])
@@ -220,12 +203,10 @@ def test_an_out_buffer_may_be_changed_in_place(implementation: Implementation) -
     assert (bytes(channel.out_buffer), bool(channel.writable())) == (b"one two three", True)
 
 
-def test_an_out_buffer_of_the_class_is_read_again_after_sending(
-    implementation: Implementation,
-) -> None:
-    mine, peer = socket.socketpair()
+def test_an_out_buffer_of_the_class_is_read_again_after_sending(stage: Stage) -> None:
+    mine, peer = stage.pair()
 
-    class Sender(implementation.asyncore.dispatcher_with_send):  # type: ignore[misc, name-defined]
+    class Sender(stage.asyncore.dispatcher_with_send):  # type: ignore[misc, name-defined]
         out_buffer = b""
 
         def handle_close(self) -> None:
@@ -238,49 +219,37 @@ def test_an_out_buffer_of_the_class_is_read_again_after_sending(
     assert sender.out_buffer == b"new"
 
 
-def test_a_failing_predicate_costs_no_wait(ours: Implementation) -> None:
+def test_a_failing_predicate_costs_no_wait(own: Stage, clock: Clock) -> None:
     map: dict[int, Any] = {}
 
-    class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+    class Failing(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def readable(self) -> bool:
             raise ValueError
 
         def log_info(self, message: str, type: str = "info") -> None:
             pass
 
-    mine, peer = socket.socketpair()
-    Failing(mine, map)
-    waits: list[float] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ours.asyncore.time, "sleep", waits.append)
-        ours.asyncore.loop(30, False, map, 1)
-    assert (map, waits) == ({}, [0])
-    peer.close()
+    Failing(own.pair()[0], map)
+    own.asyncore.loop(30, False, map, 1)
+    assert (map, clock.slept) == ({}, [0])
 
 
-def test_a_predicate_that_fails_every_time_does_not_spin(ours: Implementation) -> None:
-    class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+def test_a_predicate_that_fails_every_time_does_not_spin(own: Stage, clock: Clock) -> None:
+    class Failing(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def readable(self) -> bool:
             raise ValueError
 
         def handle_error(self) -> None:
             pass
 
-    mine, peer = socket.socketpair()
     map: dict[int, Any] = {}
-    failing = Failing(mine, map)
-    waits: list[float] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ours.asyncore.time, "sleep", waits.append)
-        ours.asyncore.loop(30, False, map, 1)
-    assert len(waits) == 1
-    assert waits[0] > 0  # less than 30 where a listener of another test still rests
-    failing.close()
-    peer.close()
+    Failing(own.pair()[0], map)
+    own.asyncore.loop(30, False, map, 1)
+    assert clock.slept == [30]
 
 
-def test_a_dropped_channel_is_freed_at_once(ours: Implementation) -> None:
-    class Failing(ours.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+def test_a_dropped_channel_is_freed_at_once(own: Stage) -> None:
+    class Failing(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:
             raise ValueError
 
@@ -290,14 +259,12 @@ def test_a_dropped_channel_is_freed_at_once(ours: Implementation) -> None:
         def log_info(self, message: str, type: str = "info") -> None:
             pass
 
-    mine, peer = socket.socketpair()
+    mine, peer = own.pair()
     map: dict[int, Any] = {}
     channel = weakref.ref(Failing(mine, map))
     peer.send(b"x")
-    ours.asyncore.loop(5, False, map, 1)
-    del mine
+    own.asyncore.loop(5, False, map, 1)
     assert (map, channel()) == ({}, None)
-    peer.close()
 
 
 def test_a_replaced_find_prefix_at_end_is_not_asked(implementation: Implementation) -> None:
@@ -318,23 +285,19 @@ def test_a_replaced_find_prefix_at_end_is_not_asked(implementation: Implementati
     assert channel.ac_in_buffer == b"\r"
 
 
-def test_a_weak_map_keeps_its_channels_for_a_pass(implementation: Implementation) -> None:
+def test_a_weak_map_keeps_its_channels_for_a_pass(stage: Stage) -> None:
     map: Any = weakref.WeakValueDictionary()
     alive: list[Any] = []
     events: list[int] = []
 
-    class Channel(implementation.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+    class Channel(stage.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:
             events.append(self.recv(10)[0])
             alive.clear()
 
-    peers = []
     for letter in b"ab":
-        mine, peer = socket.socketpair()
+        mine, peer = stage.pair()
         peer.send(bytes([letter]))
         alive.append(Channel(mine, map))
-        peers += [mine, peer]
-    implementation.asyncore.loop(5, False, map, 1)
-    assert len(events) == (1 if implementation.is_stdlib else 2)
-    for sock in peers:
-        sock.close()
+    stage.asyncore.loop(5, False, map, 1)
+    assert len(events) == stage.either(fastchat=2, stdlib=1)

@@ -14,7 +14,6 @@ import gc
 import os
 import pickle
 import select
-import signal
 import socket
 import sys
 import threading
@@ -28,12 +27,16 @@ import pytest
 from tests import loops
 from tests.channels import (
     PATIENCE,
-    POLLERS,
     Stage,
+    alarms,
+    both_pollers,
+    fail_with,
     failure,
     inside,
+    needs_epoll,
     needs_poll,
     posix_only,
+    watch_a_dict,
     watch_of,
 )
 from tests.implementations import Implementation
@@ -41,10 +44,7 @@ from tests.implementations import Implementation
 if sys.platform != "win32":
     import resource
 
-needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the system has no epoll")
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="there is no /proc")
-
-both_pollers = pytest.mark.parametrize("use_poll", POLLERS)
 
 
 def descriptors() -> list[str]:
@@ -86,8 +86,7 @@ def test_d4_descriptors_beyond_what_select_takes(own: Stage, use_poll: bool, map
         if map_kind != "channel_map":
             own.map = {}
         mine, peer = own.pair()
-        os.dup2(mine.fileno(), number)
-        high = own.keep(socket.socket(fileno=number))
+        high = own.at_number(mine, number)
         channel = reader(own, high, handle_close=lambda channel: channel.close())
         low = reader(own)
         for sock in (peer, low.peer):
@@ -382,8 +381,7 @@ def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_write(
     own: Stage, use_poll: bool
 ) -> None:
     """Such a map tells nobody, so it is looked at again before output."""
-    own.map = {}
-    assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+    watch_a_dict(own)
     gone: list[Any] = []
 
     def handle_read(channel: Any) -> None:
@@ -396,7 +394,6 @@ def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_write(
     assert writer.events == ["write"]
     first.peer.sendall(b"x")
     own.loop(use_poll=use_poll)
-    own.asyncore._release(own.map)
     assert gone == [b"x"]
     assert writer.events == ["write"]
 
@@ -404,8 +401,7 @@ def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_write(
 @both_pollers
 def test_what_left_a_plain_map_is_not_waited_for(unchecked: Stage, use_poll: bool) -> None:
     own = unchecked
-    own.map = {}
-    assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+    watch_a_dict(own)
     left, stays = reader(own), reader(own)
     own.loop(use_poll=use_poll)
     poller = watch_of(own).poller
@@ -415,7 +411,6 @@ def test_what_left_a_plain_map_is_not_waited_for(unchecked: Stage, use_poll: boo
     own.loop(use_poll=use_poll)
     assert poller.wait(0) == []
     assert watch_of(own).poller is poller
-    own.asyncore._release(own.map)
     assert (left.got, stays.got) == ([], [b"x"])
 
 
@@ -542,11 +537,7 @@ def test_an_emptied_channel_map_gives_its_descriptor_back(
 @needs_proc
 def test_a_loop_that_is_left_by_an_exception_gives_the_registrations_back(own: Stage) -> None:
     own.map = {}
-
-    def found(chat: Any) -> None:
-        raise own.asyncore.ExitNow
-
-    chat = own.chat(found_terminator=found)
+    chat = own.chat(found_terminator=fail_with(own.asyncore.ExitNow()))
     chat.peer.sendall(b"\n")
     before = descriptors()
     with pytest.raises(own.asyncore.ExitNow):
@@ -719,8 +710,7 @@ def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
 ) -> None:
     own = unchecked
     if map_kind == "dict":
-        own.map = {}
-        assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+        watch_a_dict(own)
     for_parent, for_child = reader(own), reader(own)
     own.loop(use_poll=use_poll)
     ours, theirs = os.pipe()
@@ -741,7 +731,6 @@ def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
     for_parent.peer.sendall(b"to the parent")
     own.loop(use_poll=use_poll)
     assert (for_parent.got, for_child.got) == ([b"to the parent"], [])
-    own.asyncore._release(own.map)
 
 
 @posix_only
@@ -785,8 +774,7 @@ def test_the_next_user_of_a_number_gets_no_event_of_a_file_that_lives_on(
         channel.del_channel()
         mine, peer = own.pair()
         if mine.fileno() != number:  # mostly it is the one that has become free
-            os.dup2(mine.fileno(), number)
-            mine = own.keep(socket.socket(fileno=number))
+            mine = own.at_number(mine, number)
         successors.append(reader(own, mine))
         successors[0].peer = peer
 
@@ -826,19 +814,17 @@ def test_a_number_that_another_file_took_over_is_registered_anew(
     """The flags are the same, and the kernel has to be told all the same."""
     monkeypatch.setitem(inside(own), "FEW", few)
     if map_kind == "dict":
-        own.map = {}
-        assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+        watch_a_dict(own)
     first = reader(own)
     own.loop(use_poll=use_poll)
     mine, peer = own.pair()
     number = first._fileno
-    os.dup2(mine.fileno(), number)  # closes the first one's
+    second_socket = own.at_number(mine, number)  # closes the first one's
     first.socket.detach()
-    second = reader(own, own.keep(socket.socket(fileno=number)))
+    second = reader(own, second_socket)
     assert own.map == {number: second}
     peer.sendall(b"x")
     own.loop(use_poll=use_poll)
-    own.asyncore._release(own.map)
     assert (first.events, second.got) == ([], [b"x"])
 
 
@@ -850,19 +836,16 @@ def test_a_number_taken_off_a_plain_dict_and_used_again_is_registered_anew(
 ) -> None:
     """A plain dict tells nobody that it was cleared."""
     monkeypatch.setitem(inside(own), "FEW", few)
-    own.map = {}
-    assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+    watch_a_dict(own)
     first = reader(own)
     own.loop(use_poll=use_poll)
     number = first._fileno
     mine, peer = own.pair()
     own.map.clear()
     first.close()
-    os.dup2(mine.fileno(), number)
-    second = reader(own, own.keep(socket.socket(fileno=number)))
+    second = reader(own, own.at_number(mine, number))
     peer.sendall(b"x")
     own.loop(use_poll=use_poll)
-    own.asyncore._release(own.map)
     assert second.got == [b"x"]
 
 
@@ -903,13 +886,8 @@ def test_signals_do_not_prolong_a_wait(stage: Stage, use_poll: bool) -> None:
         # A wait that begins anew after each of them would never end.
         assert count < 1000
 
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    with alarms(handler, 0.005, 0.005):
         stage.loop(use_poll=use_poll, timeout=0.1)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert count > 0
     assert channel.events == []
 
@@ -918,18 +896,8 @@ def test_signals_do_not_prolong_a_wait(stage: Stage, use_poll: bool) -> None:
 @both_pollers
 def test_an_exception_of_a_signal_handler_leaves_the_wait(stage: Stage, use_poll: bool) -> None:
     channel = reader(stage)
-
-    def handler(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        with pytest.raises(KeyboardInterrupt):
-            stage.loop(use_poll=use_poll, timeout=PATIENCE)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(KeyboardInterrupt), alarms(fail_with(KeyboardInterrupt()), 0.01):
+        stage.loop(use_poll=use_poll, timeout=PATIENCE)
     channel.peer.sendall(b"x")
     stage.loop(use_poll=use_poll, timeout=PATIENCE)
     assert channel.got == [b"x"]
@@ -979,8 +947,7 @@ def test_a_channel_registered_in_a_nested_pass_gets_no_event_of_the_outer_one(
 ) -> None:
     own = unchecked
     if map_kind == "dict":
-        own.map = {}
-        assert own.asyncore._watch_over(own.map, vars(own.asyncore), True)
+        watch_a_dict(own)
     late: list[Any] = []
     make = reader if is_stock else asked
 
@@ -991,8 +958,7 @@ def test_a_channel_registered_in_a_nested_pass_gets_no_event_of_the_outer_one(
         number = pair[channel is pair[0]]._fileno
         mine, _ = own.pair()
         pair[channel is pair[0]].close()
-        os.dup2(mine.fileno(), number)
-        mine = own.keep(socket.socket(fileno=number))
+        mine = own.at_number(mine, number)
         late.append(make(own, sock=mine) if is_stock else own.dispatcher(mine))
         own.loop(use_poll=use_poll)
         assert late[0]._fileno == number
@@ -1002,7 +968,6 @@ def test_a_channel_registered_in_a_nested_pass_gets_no_event_of_the_outer_one(
     for channel in pair:
         channel.peer.sendall(b"x")
     own.loop(use_poll=use_poll)
-    own.asyncore._release(own.map)
     assert sorted(channel.events for channel in pair) == [[], ["read"]]
     assert late[0].events == []
 
