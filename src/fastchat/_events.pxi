@@ -41,6 +41,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     AT_ONCE = 256  # events of one wait: what does not fit is there at the next one
+    MORE = 15  # connections that a listener takes, after the first, before others get their events
 
 
 cdef class Entry:
@@ -228,7 +229,31 @@ cdef class _Pass:
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         finally:
             _know_nobody()
+        if state is None and self.watch.is_endless:
+            self.take_more(entry)
         return self.settle(entry)
+
+    cdef int take_more(self, Entry entry) except -1:
+        """Let a listener take the connections that wait, as if more passes had found only them.
+
+        A pass for each costs as much as all the rest.  Who is asked on every pass would notice.
+        """
+        channel = entry.channel
+        for _ in range(MORE):
+            if (
+                self.entries.get(entry.fd) is not entry
+                or self.watch.asked
+                or self.watch.core["_resting"]
+            ):
+                return 0
+            try:
+                if not (channel.accepting and is_readable(entry.fd) and channel.readable()):
+                    return 0
+                channel.handle_read_event()
+            except BaseException:
+                self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
+                return 0
+        return 0
 
     cdef int give_room(self, Entry entry) except -1:
         """Tell the channel of *entry* that there is room for output, if it still wants any."""

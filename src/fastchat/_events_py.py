@@ -8,8 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastchat._hangups import forget_hang_up
-from fastchat._pollers import READ, WRITE
+from fastchat._pollers import READ, WRITE, is_readable
 from fastchat._state_py import ABSENT, State
+
+
+# How many connections a listener takes, after the first, before others get their events.
+MORE = 15
 
 
 class Entry:
@@ -141,8 +145,28 @@ def _give_input(watch: Any, entry: Any, is_poll2: bool) -> None:
         channel.handle_read_event()
     except BaseException:
         watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
+    if state is None and watch.is_endless:
+        _take_more(watch, entry, is_poll2)
     if state is None or state.fifo or entry.flags != READ:
         _settle(watch, entry)
+
+
+def _take_more(watch: Any, entry: Any, is_poll2: bool) -> None:
+    """Let a listener take the connections that wait, as if more passes had found only them.
+
+    A pass for each costs as much as all the rest.  Who is asked on every pass would notice.
+    """
+    channel = entry.channel
+    for _ in range(MORE):
+        if watch.entries.get(entry.fd) is not entry or watch.asked or watch.core["_resting"]:
+            return
+        try:
+            if not (channel.accepting and is_readable(entry.fd) and channel.readable()):
+                return
+            channel.handle_read_event()
+        except BaseException:
+            watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
+            return
 
 
 def _give_room(watch: Any, entry: Any, is_poll2: bool) -> None:

@@ -49,7 +49,7 @@ from fastchat._channel_py import (
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._pollers import READ as _READ
 from fastchat._pollers import WRITE as _WRITE
-from fastchat._pollers import Epoll
+from fastchat._pollers import Epoll, is_readable
 from fastchat._refill import send_refilled
 from fastchat._scanner_py import (
     as_bytes,

@@ -72,6 +72,8 @@ class Watch:
         self.touched: dict[int, None] = dict.fromkeys(map)
         self.is_poll2 = False
         self.passes = 0
+        # Whether nobody can tell one pass from two.
+        self.is_endless = False
         # In which pass a channel left last: events for it are no surprise then.
         self.last_leave = 0
         self.needs_new_set = False
@@ -378,12 +380,16 @@ class Watch:
 
     # Passes.
 
-    def make_pass(self, timeout: Any, is_poll2: bool, is_first: bool) -> None:
+    def make_pass(
+        self, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool = False
+    ) -> None:
         """Wait at most *timeout* seconds, and hand out what happened.
 
         The order of events, and the meaning of *timeout*, are those of ``poll2`` or ``poll``.
-        *is_first* says that the program did something of its own before.
+        *is_first* says that the program did something of its own before, *is_endless* that it
+        does not count its passes.
         """
+        self.is_endless = is_endless
         methods.flush_all()
         self.passes += 1
         if is_poll2 != self.is_poll2:

@@ -527,7 +527,7 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
             if watch is None:
                 make_pass(timeout, map)
             else:
-                watch.make_pass(timeout, make_pass is poll2, is_first)
+                watch.make_pass(timeout, make_pass is poll2, is_first, count is None)
                 is_first = False
             if count is not None:
                 count -= 1
@@ -670,7 +670,8 @@ class dispatcher:
 
     def set_socket(self, sock, map=None):
         """Serve *sock*, which should be non-blocking, in *map*."""
-        _remember(self, "_fc_closed", None)
+        if getattr(self, "_fc_closed", None) is not None:
+            _remember(self, "_fc_closed", None)
         self.socket = sock
         self._fileno = sock.fileno()
         self.add_channel(map)
