@@ -973,6 +973,36 @@ def test_a_channel_registered_in_a_nested_pass_gets_no_event_of_the_outer_one(
 
 
 @both_pollers
+@pytest.mark.parametrize("kind", ["the best", "Poll"])
+def test_what_a_nested_pass_is_answered_does_not_change_the_outer_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool, kind: str
+) -> None:
+    if kind == "Poll" and not stage.implementation.is_stdlib:
+        pollers = inside(stage)["_pollers"]
+        monkeypatch.setattr(pollers, "available", lambda: (pollers.Poll,))
+    wants = True
+
+    def found_terminator(chat: Any) -> None:
+        nonlocal wants
+        wants = False
+        stage.loop(use_poll=use_poll)
+
+    chat = stage.chat(found_terminator=found_terminator)
+    other = stage.dispatcher(
+        readable=lambda channel: wants,
+        writable=lambda channel: wants,
+        handle_read=lambda channel: None,
+        handle_write=lambda channel: None,
+    )
+    stage.loop(use_poll=use_poll)
+    other.events.clear()
+    for channel in (chat, other):
+        channel.peer.sendall(b"\n")
+    stage.loop(use_poll=use_poll)
+    assert (chat.events, other.events) == (["found"], ["read", "write"])
+
+
+@both_pollers
 def test_another_thread_adds_and_closes_channels_while_a_pass_waits(
     own: Stage, use_poll: bool
 ) -> None:

@@ -129,8 +129,9 @@ def ask_chat(channel, tuple stock):
 def serve(watch, int milliseconds, bint is_poll2):
     """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
 
-    Returns what else happened, as entries and flags, and None where nothing did in *milliseconds*
-    (-1 for ever, 0 not at all).
+    Returns what else happened, as entries, flags and the answers of those who are asked on every
+    pass (None for others); and None where nothing did in *milliseconds* (-1 for ever, 0 not at
+    all).
     """
     cdef epoll_event happened[AT_ONCE]
     cdef int count, i
@@ -142,6 +143,9 @@ def serve(watch, int milliseconds, bint is_poll2):
         if count == 0:
             return None
         now = _Pass(watch, number, is_poll2)
+        if now.asked:
+            for i in range(count):
+                now.keep_answer(happened[i].data.fd)
         for i in range(count):
             now.take(happened[i].data.fd, happened[i].events)
     else:
@@ -150,11 +154,14 @@ def serve(watch, int milliseconds, bint is_poll2):
             return None
         count = len(events)
         now = _Pass(watch, number, is_poll2)
+        if now.asked:
+            for fd, _ in events:
+                now.keep_answer(fd)
         for fd, flags in events:
             now.take(fd, flags)
     watch.events += count
     if now.slow and not is_poll2:  # poll() hands out all input first
-        return now.slow + [(entry, WRITES) for entry in now.roomy]
+        return now.slow + [(entry, WRITES, None) for entry in now.roomy]
     for entry in now.roomy:
         if now.entries.get(entry.fd) is entry and (
             now.map is None or now.map.get(entry.fd) is entry.channel
@@ -168,6 +175,8 @@ cdef class _Pass:
 
     cdef object watch
     cdef dict entries
+    cdef dict asked
+    cdef dict answers  # by descriptor, of those who are asked on every pass
     cdef object map  # None where it tells of all changes
     cdef bint is_plain, is_poll2
     cdef Py_ssize_t number
@@ -177,12 +186,21 @@ cdef class _Pass:
     def __init__(self, watch, number, is_poll2):
         self.watch = watch
         self.entries = watch.entries
+        self.asked = watch.asked
+        self.answers = {} if self.asked else None
         self.map = None if watch.is_told else watch.map
         self.is_plain = watch.core["_is_plain"](is_poll2)
         self.is_poll2 = is_poll2
         self.number = number
         self.slow = []
         self.roomy = []
+
+    cdef int keep_answer(self, int fd) except -1:
+        """Keep what was said for *fd*: a hook may make a pass of its own, which asks anew."""
+        found = self.asked.get(fd)
+        if found is not None:
+            self.answers[fd] = (<Entry> found).answer
+        return 0
 
     cdef int take(self, int fd, int flags) except -1:
         """Hand out one event if it is plain input, else keep it for later."""
@@ -197,7 +215,8 @@ cdef class _Pass:
         if entry.born > self.number:
             return 0
         if not (entry.tracked and self.is_plain and flags in (READS, WRITES)):
-            self.slow.append((entry, flags))
+            answer = None if self.answers is None else self.answers.get(key)
+            self.slow.append((entry, flags, answer))
         elif self.map is None or self.map.get(key) is entry.channel:
             if flags == READS:
                 self.give_input(entry)

@@ -93,11 +93,12 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     return READ | WRITE if state.held or state.fifo or not channel.connected else READ
 
 
-def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int]] | None:
+def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int, Any]] | None:
     """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
 
-    Returns what else happened, as entries and flags, and None where nothing did in *milliseconds*
-    (-1 for ever, 0 not at all).
+    Returns what else happened, as entries, flags and the answers of those who are asked on every
+    pass (None for others); and None where nothing did in *milliseconds* (-1 for ever, 0 not at
+    all).
     """
     number = watch.passes
     happened = watch.poller.wait(milliseconds)
@@ -105,6 +106,11 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int]
         return None
     watch.events += len(happened)
     entries = watch.entries
+    asked = watch.asked
+    answers = {}
+    if asked:
+        # Kept before any hook runs: it may make a pass of its own, which asks them anew.
+        answers = {fd: entry.answer for fd, _ in happened if (entry := asked.get(fd))}
     map = None if watch.is_told else watch.map
     is_plain = watch.core["_is_plain"](is_poll2)
     slow = []
@@ -117,14 +123,14 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int]
                 watch.needs_new_set = True
         elif entry.born <= number:
             if not (entry.tracked and is_plain and flags in (READ, WRITE)):
-                slow.append((entry, flags))
+                slow.append((entry, flags, answers.get(fd)))
             elif map is None or map.get(fd) is entry.channel:
                 if flags == READ:
                     _give_input(watch, entry, is_poll2)
                 else:
                     roomy.append(entry)
     if slow and not is_poll2:  # poll() hands out all input first
-        return slow + [(entry, WRITE) for entry in roomy]
+        return slow + [(entry, WRITE, None) for entry in roomy]
     for entry in roomy:
         is_there = entries.get(entry.fd) is entry
         if is_there and (map is None or map.get(entry.fd) is entry.channel):

@@ -451,24 +451,23 @@ class Watch:
             self.needs_new_set = True
         return slow
 
-    def _hand_out(self, slow: list[tuple[Any, int]], is_poll2: bool) -> None:
+    def _hand_out(self, slow: list[tuple[Any, int, Any]], is_poll2: bool) -> None:
         """Hand out events that need some thought, as the old loop did."""
         core, map = self.core, self.map
-        # Who is tracked was not asked in this pass yet, or not in a way that could be kept.
         happened = {}
-        for entry, flags in slow:
+        for entry, flags, answer in slow:
             if not self._is_current(entry):
                 continue
-            if entry.tracked:
+            if entry.tracked or answer is None:
+                # It was not asked in this pass yet, or not in a way that could be kept.
                 self.touched[entry.fd] = None
-                entry.answer = core["_ask_one"](entry.channel, map, entry.fd)
-            if entry.answer[2]:
-                happened[entry.fd] = entry.answer, flags
+                answer = core["_ask_one"](entry.channel, map, entry.fd)
+            if answer[2]:
+                happened[entry.fd] = answer, flags
         asked = {fd: answer for fd, (answer, _) in happened.items()}
         if is_poll2:
             for fd, (answer, flags) in happened.items():
-                wanted = self.registered[fd] | _GONE
-                core["_hand_out_flags"](answer, map, fd, flags & wanted)
+                core["_hand_out_flags"](answer, map, fd, flags & (answer[2] | _GONE))
             return
         for fd, (answer, flags) in happened.items():
             if flags & INVALID and core["_holds"](map, fd, answer):
