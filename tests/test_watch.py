@@ -434,6 +434,26 @@ def test_the_same_entry_assigned_again_keeps_its_event(stage: Stage) -> None:
     assert all("read" in channel.events for channel in pair)
 
 
+@needs_poll
+@pytest.mark.parametrize("first", [True, False])
+def test_who_is_asked_waits_for_what_each_way_to_wait_looks_for(stage: Stage, first: bool) -> None:
+    """That of poll() looks for urgent data also where no input is wanted."""
+    mine, peer = stage.tcp_pair()
+    channel = stage.dispatcher(
+        mine,
+        readable=lambda channel: False,
+        writable=lambda channel: True,
+        handle_write=lambda channel: None,
+        handle_expt=lambda channel: None,
+    )
+    stage.asyncore.loop(0, first, stage.map, 2)
+    channel.events.clear()
+    peer.send(b"!", socket.MSG_OOB)
+    assert select.select([], [], [mine], PATIENCE)[2]
+    stage.asyncore.loop(0, not first, stage.map, 1)
+    assert channel.events == ["write", *(["expt"] if first else [])]
+
+
 # What is kept while a loop runs, and given back.
 
 

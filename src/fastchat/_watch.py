@@ -395,6 +395,8 @@ class Watch:
         if is_poll2 != self.is_poll2:
             self.is_poll2 = is_poll2
             self.touched |= dict.fromkeys(self.entries)
+            for entry in list(self.asked.values()):
+                entry.said = -1  # the two do not wait for the same
         if not self.is_told:
             self._find_changes()
         fine = True
