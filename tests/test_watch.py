@@ -434,6 +434,17 @@ def test_the_same_entry_assigned_again_keeps_its_event(stage: Stage) -> None:
     assert all("read" in channel.events for channel in pair)
 
 
+@both_pollers
+def test_who_joins_another_map_as_well_keeps_its_events(stage: Stage, use_poll: bool) -> None:
+    """That counts as a new registration, but not in this map."""
+    channel = stage.dispatcher(readable=lambda channel: True, handle_read=lambda channel: None)
+    channel.peer.sendall(b"never read")
+    stage.asyncore.loop(0, use_poll, stage.map, 2)
+    channel.add_channel({})
+    stage.loop(use_poll=use_poll)
+    assert channel.events == ["read"] * 3
+
+
 @needs_poll
 @pytest.mark.parametrize("first", [True, False])
 def test_who_is_asked_waits_for_what_each_way_to_wait_looks_for(stage: Stage, first: bool) -> None:

@@ -50,7 +50,6 @@ cdef class Entry:
     cdef public Py_ssize_t born
     cdef public int flags
     cdef public bint tracked
-    cdef public object answer
     cdef public object state
     cdef public object registration
     cdef public object said
@@ -126,6 +125,14 @@ def ask_chat(channel, tuple stock):
     return READS
 
 
+def registration_of(channel):
+    """How often *channel* joined or left a map, as far as it counts that."""
+    try:
+        return getattr(channel, "_fc_registration", 0)
+    except Exception:  # a weak proxy of what is gone, or something that fails at everything
+        return 0
+
+
 def serve(watch, int milliseconds, bint is_poll2):
     """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
 
@@ -196,10 +203,15 @@ cdef class _Pass:
         self.roomy = []
 
     cdef int keep_answer(self, int fd) except -1:
-        """Keep what was said for *fd*: a hook may make a pass of its own, which asks anew."""
+        """Keep what was said for *fd*: a hook may make a pass of its own, which asks anew.
+
+        As ``_ask_one`` has it.
+        """
+        cdef Entry entry
         found = self.asked.get(fd)
         if found is not None:
-            self.answers[fd] = (<Entry> found).answer
+            entry = <Entry> found
+            self.answers[fd] = entry.channel, registration_of(entry.channel), entry.flags
         return 0
 
     cdef int take(self, int fd, int flags) except -1:

@@ -20,7 +20,6 @@ class Entry:
     """One channel that is waited for, under one descriptor, since one pass."""
 
     __slots__ = (
-        "answer",
         "born",
         "channel",
         "fd",
@@ -39,10 +38,9 @@ class Entry:
         self.said: (
             int | None
         ) = -1  # flags of the last answer, if that was asked for as on every pass
-        self.flags = 0  # what is waited for
+        self.flags = 0  # what is waited for: what was answered, as the poller has it
         self.tracked = False  # whether it is asked only when something happens
         self.state: Any = None  # that of an async_chat
-        self.answer: Any = None  # what it said when it was asked last, or None where it failed
 
 
 class Flags:
@@ -110,7 +108,7 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
     answers = {}
     if asked:
         # Kept before any hook runs: it may make a pass of its own, which asks them anew.
-        answers = {fd: entry.answer for fd, _ in happened if (entry := asked.get(fd))}
+        answers = {fd: _answer_of(entry) for fd, _ in happened if (entry := asked.get(fd))}
     map = None if watch.is_told else watch.map
     is_plain = watch.core["_is_plain"](is_poll2)
     slow = []
@@ -136,6 +134,20 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
         if is_there and (map is None or map.get(entry.fd) is entry.channel):
             _give_room(watch, entry, is_poll2)
     return slow
+
+
+def registration_of(channel: Any) -> int:
+    """How often *channel* joined or left a map, as far as it counts that."""
+    try:
+        count: int = getattr(channel, "_fc_registration", 0)
+        return count
+    except Exception:  # a weak proxy of what is gone, or something that fails at everything
+        return 0
+
+
+def _answer_of(entry: Entry) -> tuple[Any, int, int]:
+    """What the channel of *entry* said in this pass, as ``_ask_one`` has it."""
+    return entry.channel, registration_of(entry.channel), entry.flags
 
 
 def _give_input(watch: Any, entry: Any, is_poll2: bool) -> None:

@@ -17,6 +17,7 @@ from fastchat._channel_py import send as send
 from fastchat._channel_py import writable as writable
 from fastchat._events_py import Entry as Entry
 from fastchat._events_py import ask_chat as ask_chat
+from fastchat._events_py import registration_of as registration_of
 from fastchat._events_py import serve as serve
 from fastchat._scanner_py import as_bytes as as_bytes
 from fastchat._scanner_py import check_terminators as check_terminators

@@ -120,7 +120,7 @@ class Watch:
     def _is_rejoining(self, entry: Any) -> bool:
         """Whether a program put the channel of *entry* where it is already, and nothing more."""
         channel = self.map.get(entry.fd)
-        return channel is entry.channel and _registration_of(channel) == entry.registration
+        return channel is entry.channel and events.registration_of(channel) == entry.registration
 
     def forget(self, fd: int) -> None:
         """The channel of *fd* left; its socket may be closed next."""
@@ -246,7 +246,6 @@ class Watch:
         answer = self.core["_ask_one"](entry.channel, self.map, entry.fd)
         if not self._is_current(entry):
             return answer[2] is not None
-        entry.answer = answer
         entry.said = -1
         flags = answer[2] or 0
         if self.is_poll2 and not flags & READ:
@@ -299,7 +298,7 @@ class Watch:
             if self.registered[fd]:
                 self._register(fd, 0)  # what was registered may be another file than this
             entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
-            entry.registration = _registration_of(channel)
+            entry.registration = events.registration_of(channel)
             return self._ask_anew(entry)
         return not entry.tracked or self._ask_anew(entry)
 
@@ -334,7 +333,6 @@ class Watch:
             flags &= ~READ
         if flags and core["_wants_urgent"](channel):
             flags |= URGENT
-        entry.answer = channel, _registration_of(channel), flags
         flags = flags or 0
         if self.is_poll2 and not flags & READ:
             flags &= ~URGENT  # as in CPython 3.11
@@ -476,15 +474,6 @@ class Watch:
                 core["_bury"](answer[0], map, fd)
         sets = as_select((fd, answer[2], flags) for fd, (answer, flags) in happened.items())
         core["_hand_out_sets"](asked, *sets, map)
-
-
-def _registration_of(channel: Any) -> int:
-    """How often *channel* joined or left a map, as far as it counts that."""
-    try:
-        count: int = getattr(channel, "_fc_registration", 0)
-        return count
-    except Exception:  # a weak proxy of what is gone, or something that fails at everything
-        return 0
 
 
 def _milliseconds(timeout: Any, is_poll2: bool) -> int:
