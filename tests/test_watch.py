@@ -445,6 +445,25 @@ def test_who_joins_another_map_as_well_keeps_its_events(stage: Stage, use_poll: 
     assert channel.events == ["read"] * 3
 
 
+def test_an_error_tells_only_of_what_was_waited_for(stage: Stage) -> None:
+    """To select() an error is input and room for output, for those who wait for it."""
+
+    def found_terminator(chat: Any) -> None:
+        late.producer_fifo.append(b"queued")
+
+    first = stage.chat(found_terminator=found_terminator)
+    late = stage.chat()
+    stage.loop()
+    late.push(b"never read")
+    late.peer.sendall(b"x\n")
+    late.peer.close()
+    first.peer.sendall(b"\n")
+    stage.loop()
+    assert late.events == [b"x", "found"]
+    stage.loop()
+    assert late.events == [b"x", "found", "close"]
+
+
 @needs_poll
 @pytest.mark.parametrize("first", [True, False])
 def test_who_is_asked_waits_for_what_each_way_to_wait_looks_for(stage: Stage, first: bool) -> None:

@@ -459,9 +459,11 @@ class Watch:
             if not self._is_current(entry):
                 continue
             if entry.tracked or answer is None:
-                # It was not asked in this pass yet, or not in a way that could be kept.
+                # It was not asked in this pass yet, or not in a way that could be kept.  What it
+                # wants only since a hook of this pass was not waited for: no error means that.
                 self.touched[entry.fd] = None
-                answer = core["_ask_one"](entry.channel, map, entry.fd)
+                channel, registration, wanted = core["_ask_one"](entry.channel, map, entry.fd)
+                answer = channel, registration, (wanted or 0) & (entry.flags | flags)
             if answer[2]:
                 happened[entry.fd] = answer, flags
         asked = {fd: answer for fd, (answer, _) in happened.items()}
