@@ -259,6 +259,38 @@ def test_d9_several_closed_descriptors_leave_together(own: Stage, use_poll: bool
 
 
 @both_pollers
+@pytest.mark.parametrize("when", ["before any pass", "later"])
+def test_d9_what_handle_close_raises_of_a_closed_descriptor_is_for_handle_error(
+    own: Stage, use_poll: bool, when: str
+) -> None:
+    def handle_close(channel: Any) -> None:
+        channel.close()
+        raise ZeroDivisionError
+
+    dead = own.dispatcher(handle_close=handle_close, handle_error=lambda channel: None)
+    if when == "later":
+        own.loop(use_poll=use_poll)
+    dead.socket.close()
+    own.loop(use_poll=use_poll)
+    assert (dead.events, own.map) == (["close", ZeroDivisionError], {})
+
+
+@both_pollers
+def test_d9_handle_close_may_leave_the_loop_for_a_closed_descriptor(
+    own: Stage, use_poll: bool
+) -> None:
+    def handle_close(channel: Any) -> None:
+        channel.close()
+        raise own.asyncore.ExitNow
+
+    dead = own.dispatcher(handle_close=handle_close)
+    dead.socket.close()
+    with pytest.raises(own.asyncore.ExitNow):
+        own.loop(use_poll=use_poll)
+    assert (dead.events, own.map) == (["close"], {})
+
+
+@both_pollers
 def test_d9_a_negative_descriptor_costs_one_channel_only(stage: Stage, use_poll: bool) -> None:
     closed, _ = stage.pair()
     closed.close()

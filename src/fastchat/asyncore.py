@@ -363,9 +363,19 @@ def _handle_error(channel):
 
 def _bury(channel, map, fd):
     """Close a channel whose descriptor was closed behind its back."""
-    _forget_hang_up(channel)
-    _contain(_hang_up, channel, map, fd)
+    _contain(_tell_the_end, channel, map, fd)
     _drop(channel, map, fd)
+
+
+def _tell_the_end(channel):
+    """Tell *channel* that it is over, as ``readwrite`` does of a closed descriptor."""
+    _forget_hang_up(channel)
+    try:
+        _hang_up(channel)
+    except _reraised_exceptions:
+        raise
+    except BaseException as failure:
+        _fail(channel, failure)
 
 
 def _drop(channel, map, fd):
