@@ -9,24 +9,18 @@ lines with what was there before.  They hold for the standard library too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.channels import Stage
-from tests.implementations import Implementation, load
+from tests.implementations import load
 
 # What is called for each line, and what for each event.
 FOR_A_LINE = ["get_terminator", "collect_incoming_data", "found_terminator", "push", "send"]
 FOR_AN_EVENT = ["readable", "handle_read_event", "handle_read", "recv", "initiate_send"]
 HOOKS = FOR_A_LINE + FOR_AN_EVENT
-
-
-@pytest.fixture
-def stage(implementation: Implementation) -> Iterator[Stage]:
-    with Stage(implementation) as stage:
-        yield stage
 
 
 def echo_class(stage: Stage, *mixins: type, **members: Any) -> Any:

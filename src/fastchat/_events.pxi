@@ -7,6 +7,7 @@ cdef extern from *:
     """
     #if defined(__linux__)
     #include <errno.h>
+    #include <poll.h>
     #include <sys/epoll.h>
     #include <time.h>
     #define FASTCHAT_EPOLL 1
@@ -20,6 +21,8 @@ cdef extern from *:
     #else
     #define FASTCHAT_EPOLL 0
     struct epoll_event { unsigned int events; union { int fd; } data; };
+    struct pollfd { int fd; short events, revents; };
+    static int poll(struct pollfd *some, unsigned long count, int timeout) { return -1; }
     static int epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
     { return -1; }
     static long long fastchat_now(void) { return 0; }
@@ -32,6 +35,11 @@ cdef extern from *:
     struct epoll_event:
         unsigned int events
         epoll_data_t data
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *some, unsigned long count, int timeout)
     int epoll_wait(int fd, epoll_event *events, int count, int timeout) nogil
     long long fastchat_now()
     bint fastchat_interrupted()
@@ -41,7 +49,6 @@ cdef extern from "Python.h":
 
 cdef enum:
     AT_ONCE = 256  # events of one wait: what does not fit is there at the next one
-    MORE = 15  # connections that a listener takes, after the first, before others get their events
 
 
 cdef class Entry:
@@ -97,6 +104,16 @@ cdef int _wait(int epoll, epoll_event *happened, int milliseconds) except -1:
         PyErr_CheckSignals()
         if milliseconds > 0:
             milliseconds = max(0, end - fastchat_now())
+
+
+def is_readable(int fd):
+    """Whether there is input on *fd* at this moment; false where it is closed."""
+    cdef pollfd one
+    if not FASTCHAT_EPOLL:
+        return _events_py.is_readable(fd)
+    one.fd = fd
+    one.events = READS
+    return poll(&one, 1, 0) == 1 and one.revents == READS
 
 
 def ask_chat(channel, tuple stock):
@@ -261,30 +278,8 @@ cdef class _Pass:
         finally:
             _know_nobody()
         if state is None and self.watch.is_endless:
-            self.take_more(entry)
+            self.watch.take_more(entry, self.is_poll2)
         return self.settle(entry)
-
-    cdef int take_more(self, Entry entry) except -1:
-        """Let a listener take the connections that wait, as if more passes had found only them.
-
-        A pass for each costs as much as all the rest.  Who is asked on every pass would notice.
-        """
-        channel = entry.channel
-        for _ in range(MORE):
-            if (
-                self.entries.get(entry.fd) is not entry
-                or self.watch.asked
-                or self.watch.core["_resting"]
-            ):
-                return 0
-            try:
-                if not (channel.accepting and is_readable(entry.fd) and channel.readable()):
-                    return 0
-                channel.handle_read_event()
-            except BaseException:
-                self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
-                return 0
-        return 0
 
     cdef int give_room(self, Entry entry) except -1:
         """Tell the channel of *entry* that there is room for output, if it still wants any."""

@@ -5,15 +5,12 @@ The twin of ``_events.pxi``: the same names, the same results, the same errors.
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from fastchat._hangups import forget_hang_up
-from fastchat._pollers import READ, WRITE, is_readable
+from fastchat._pollers import READ, WRITE, Poll, Select
 from fastchat._state_py import ABSENT, State
-
-
-# How many connections a listener takes, after the first, before others get their events.
-MORE = 15
 
 
 class Entry:
@@ -63,6 +60,13 @@ class Flags:
             self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
         self._bytes[fd] = flags
         self.count += bool(flags) - bool(had)
+
+
+def is_readable(fd: int) -> bool:
+    """Whether there is input on *fd* at this moment; false where it is closed."""
+    one = Poll() if hasattr(select, "poll") else Select()
+    one.register(fd, READ)
+    return one.wait(0) == [(fd, READ)]
 
 
 def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
@@ -164,27 +168,9 @@ def _give_input(watch: Any, entry: Any, is_poll2: bool) -> None:
     except BaseException:
         watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
     if state is None and watch.is_endless:
-        _take_more(watch, entry, is_poll2)
+        watch.take_more(entry, is_poll2)
     if state is None or state.fifo or entry.flags != READ:
         _settle(watch, entry)
-
-
-def _take_more(watch: Any, entry: Any, is_poll2: bool) -> None:
-    """Let a listener take the connections that wait, as if more passes had found only them.
-
-    A pass for each costs as much as all the rest.  Who is asked on every pass would notice.
-    """
-    channel = entry.channel
-    for _ in range(MORE):
-        if watch.entries.get(entry.fd) is not entry or watch.asked or watch.core["_resting"]:
-            return
-        try:
-            if not (channel.accepting and is_readable(entry.fd) and channel.readable()):
-                return
-            channel.handle_read_event()
-        except BaseException:
-            watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
-            return
 
 
 def _give_room(watch: Any, entry: Any, is_poll2: bool) -> None:

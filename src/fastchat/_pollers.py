@@ -113,13 +113,6 @@ class Poller(Protocol):
         """Forget everything, and close the set where the kernel has one."""
 
 
-def is_readable(fd: int) -> bool:
-    """Whether there is input on *fd* at this moment; false where it is closed."""
-    one = Poll() if hasattr(_system, "poll") else Select()
-    one.register(fd, READ)
-    return one.wait(0) == [(fd, READ)]
-
-
 class Epoll:
     """epoll of Linux."""
 

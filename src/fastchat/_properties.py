@@ -17,7 +17,6 @@ from fastchat._channel_py import there
 from fastchat._state_py import ABSENT, StateProperty
 from fastchat._touch import touch
 
-
 # The type of a socket, as the number that it is: the attribute makes an enum of it, in 700 ns.
 _type_of = raw_socket.type.__get__
 

@@ -33,7 +33,7 @@ from cython cimport final
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastchat import _channel_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch
+from fastchat import _channel_py, _events_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch
 from fastchat._channel_py import (
     advance,
     handle_read_plainly,
@@ -49,7 +49,7 @@ from fastchat._channel_py import (
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._pollers import READ as _READ
 from fastchat._pollers import WRITE as _WRITE
-from fastchat._pollers import Epoll, is_readable
+from fastchat._pollers import Epoll
 from fastchat._refill import send_refilled
 from fastchat._scanner_py import (
     as_bytes,
@@ -63,7 +63,7 @@ from fastchat._state_py import ABSENT, traits_of
 # imports it again.  These are the modules it works with, which must then be the same.
 COMPANIONS = {
     module.__name__: module
-    for module in (_channel_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch)
+    for module in (_channel_py, _events_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch)
 }
 
 cdef array _indexes = _array("q")

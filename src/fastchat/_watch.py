@@ -46,6 +46,9 @@ CHECKED_AT_ONCE = 256
 # Up to how many channels are all checked in a pass that a program makes itself.
 FEW = 32
 
+# How many connections a listener takes, after the first, before others get their events.
+AT_ONCE = 15
+
 _GONE = HANG_UP | ERROR | INVALID
 
 # The longest wait that all systems take, in milliseconds: 24 days.
@@ -387,7 +390,7 @@ class Watch:
         *is_first* says that the program did something of its own before, *is_endless* that it
         does not count its passes.
         """
-        self.is_endless = is_endless
+        self.is_endless = is_endless and self.is_told
         methods.flush_all()
         self.passes += 1
         if is_poll2 != self.is_poll2:
@@ -450,6 +453,26 @@ class Watch:
                 raise
             self.needs_new_set = True
         return slow
+
+    def take_more(self, entry: Any, is_poll2: bool) -> None:
+        """Let the listener of *entry*, which took a connection, take others that wait.
+
+        As if the next passes had found nothing else: each asks who joined, and then the listener.
+        To make real passes would cost as much as all else that is done for a connection.
+        """
+        core, channel = self.core, entry.channel
+        for _ in range(AT_ONCE if channel.accepting else 0):
+            self.passes += 1
+            fine = self._ask_touched() and self._is_current(entry)
+            if not fine or self.asked or core["_resting"]:
+                return
+            try:
+                if not (events.is_readable(entry.fd) and channel.readable()):
+                    return
+                channel.handle_read_event()
+            except BaseException:
+                core["_settle_failure"](channel, self.map, entry.fd, is_poll2)
+                return
 
     def _hand_out(self, slow: list[tuple[Any, int, Any]], is_poll2: bool) -> None:
         """Hand out events that need some thought, as the old loop did."""
