@@ -172,18 +172,22 @@ def handle_read(self: Any) -> None:
         state.start = 0
     else:
         self.ac_in_buffer = self.ac_in_buffer + data
-    outer = state.thread, state.limit, state.more
+    # Most deliveries are not made within another: then these say nothing, and need not be kept.
+    outer = (state.thread, state.limit, state.more) if state.depth else (0, 0, False)
     state.depth += 1
-    state.thread, state.limit = get_ident(), -1
+    state.thread = get_ident()
+    state.limit = -1
     try:
         cut(self, state)
     finally:
         state.depth -= 1
-        try:
-            if state.listed:
+        if state.listed:
+            try:
                 _unlist(state)
                 flush(self)
-        finally:
+            finally:
+                state.thread, state.limit, state.more = outer
+        else:
             state.thread, state.limit, state.more = outer
 
 
@@ -281,19 +285,19 @@ def push(self: Any, data: Any) -> None:
     if not is_plain:
         push_plainly(self, data)
         return
-    delivers = state.depth > 0 and state.thread == get_ident()
+    delivers = state.depth and state.thread == get_ident()
     limit = _limit_of(self, state)
     if delivers and limit:  # else what is held goes the way that was open when it was pushed
         state.limit = limit
     if not 0 < len(data) <= limit:
         push_plainly(self, data)
-    elif state.fifo:
-        if delivers and state.more and type(state.fifo[0]) is bytes and self.ac_out_coalesce:
-            _hold(self, state, data, limit)
-        else:
-            push_plainly(self, data)
     elif delivers and state.more and self.ac_out_coalesce:
-        _hold(self, state, data, limit)
+        if state.fifo and type(state.fifo[0]) is not bytes:
+            push_plainly(self, data)
+        else:
+            _hold(self, state, data, limit)
+    elif state.fifo:
+        push_plainly(self, data)
     elif state.held is None:
         state.sending = True
         try:
@@ -323,15 +327,23 @@ def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
 
 def _limit_of(channel: Any, state: State) -> int:
     """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
+    try:
+        if channel.initiate_send.__func__ is not initiate_send:
+            return 0
+    except AttributeError:
+        return 0
     if (
-        getattr(channel.initiate_send, "__func__", None) is initiate_send
-        and (state.fifo is None or isinstance(state.fifo, deque))
-        and not state.keeps_bounds
-        and (type(channel) is state.plain or (state.fits(channel) and not state.refills(channel)))
+        state.keeps_bounds
+        or (state.fifo is not None and not isinstance(state.fifo, deque))
+        or (
+            type(channel) is not state.plain and (not state.fits(channel) or state.refills(channel))
+        )
     ):
-        size = channel.ac_out_buffer_size
-        return min(max(size, 0), LARGEST) if type(size) is int else 0
-    return 0
+        return 0
+    size = channel.ac_out_buffer_size
+    if type(size) is not int or size <= 0:
+        return 0
+    return size if size < LARGEST else LARGEST
 
 
 def push_plainly(channel: Any, data: Any) -> None:

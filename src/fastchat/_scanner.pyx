@@ -33,7 +33,16 @@ from cython cimport final
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastchat import _channel_py, _events_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch
+from fastchat import (
+    _channel_py,
+    _events_py,
+    _hangups,
+    _pollers,
+    _refill,
+    _scanner_py,
+    _state_py,
+    _touch,
+)
 from fastchat._channel_py import (
     advance,
     handle_read_plainly,
@@ -63,7 +72,16 @@ from fastchat._state_py import ABSENT, traits_of
 # imports it again.  These are the modules it works with, which must then be the same.
 COMPANIONS = {
     module.__name__: module
-    for module in (_channel_py, _events_py, _hangups, _pollers, _refill, _scanner_py, _state_py, _touch)
+    for module in (
+        _channel_py,
+        _events_py,
+        _hangups,
+        _pollers,
+        _refill,
+        _scanner_py,
+        _state_py,
+        _touch,
+    )
 }
 
 cdef array _indexes = _array("q")

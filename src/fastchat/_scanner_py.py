@@ -29,6 +29,44 @@ from fastchat._state_py import State
 # The first stretch of input that is searched for every one of several terminators.
 _WINDOW = 128
 
+# How often the last byte of a terminator may be found where there is none, in one search.
+_SOME = 16
+
+
+# Of terminators: how many bytes stand before the last one, that one, and the number of the first.
+_ends: dict[bytes, tuple[int, bytes, int]] = {}
+
+
+def _ends_of(terminator: bytes) -> tuple[int, bytes, int]:
+    """``_ends`` for *terminator*, found out and kept."""
+    if len(_ends) >= 100:
+        _ends.clear()  # those of a program that makes them up, such as the boundaries of MIME
+    before = len(terminator) - 1
+    ends = _ends[terminator] = before, terminator[before:], terminator[0]
+    return ends
+
+
+def _search(data: bytes, terminator: bytes, start: int) -> int:
+    """``data.find(terminator, start)`` for a *terminator* that is not empty, and faster.
+
+    Looks for its last byte, which bytes.find() does with memchr, at many times the speed of its
+    search for two bytes and more.  Where that byte is common without the rest, one ordinary search
+    for all of it ends this.
+    """
+    before = len(terminator) - 1
+    if not before:
+        return data.find(terminator, start)
+    last, first = terminator[before:], terminator[0]
+    hit = data.find(last, start + before)
+    for _ in range(_SOME):
+        if hit < 0:
+            return -1
+        index = hit - before
+        if data[index] == first and (before == 1 or data.startswith(terminator, index)):
+            return index
+        hit = data.find(last, hit + 1)
+    return data.find(terminator, hit - before) if hit >= 0 else -1
+
 
 def find_terminator(data: object, terminator: object, start: int = 0) -> int:
     """The index of the first *terminator* in *data* at or after *start*, or -1.
@@ -45,7 +83,7 @@ def find_terminator(data: object, terminator: object, start: int = 0) -> int:
         raise ValueError("the terminator is empty; it must have at least one byte")
     if start < 0:
         raise ValueError(f"start must not be negative, but is {start}")
-    return data.find(terminator, start)
+    return _search(data, terminator, start)
 
 
 def find_terminators(data: object, terminator: object, start: int = 0) -> array[int]:
@@ -62,7 +100,7 @@ def find_terminators(data: object, terminator: object, start: int = 0) -> array[
     at = find_terminator(data, terminator, start)
     while at >= 0:
         found.append(at)
-        at = data.find(terminator, at + len(terminator))
+        at = _search(data, terminator, at + len(terminator))
     return found
 
 
@@ -173,14 +211,16 @@ def drive(channel: Any) -> None:
 def cut(channel: Any, state: State) -> None:
     """``drive`` for a *channel* whose buffer is in its *state*."""
     closes = state.closes
+    buffer = known = None
     while True:
-        buffer = state.buffer
-        if type(buffer) is not bytes:
-            if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
-                return
-            continue
+        if state.buffer is not buffer:
+            buffer = state.buffer
+            if type(buffer) is not bytes:
+                if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
+                    return
+                continue
+            size = len(buffer)
         start = state.start
-        size = len(buffer)
         if start >= size:
             return
 
@@ -189,13 +229,33 @@ def cut(channel: Any, state: State) -> None:
         found = counted = False
         piece_end = end = size
         if type(terminator) is bytes and terminator:
-            index = buffer.find(terminator, start)
-            if index >= 0:
-                found = True
-                piece_end = index
-                end = index + len(terminator)
-            else:
-                piece_end = end = size - _held_back(buffer, start, (terminator,))
+            # _search() for what it nearly always finds at once; its call would cost as much.
+            if terminator is not known:
+                known = terminator
+                before, last, first = _ends.get(terminator) or _ends_of(terminator)
+            index = buffer.find(last, start + before) - before
+            if index >= start and (buffer[index] != first or before > 1):
+                index = _search(buffer, terminator, start)
+            if index >= start:
+                # As below, without what cannot be: this is nearly every line there is.
+                end = index + before + 1
+                state.more = end < size
+                if index > start:
+                    channel.collect_incoming_data(buffer[start:index])
+                    if state.closes != closes:
+                        return
+                if state.buffer is not buffer or state.start != start:
+                    channel.ac_in_buffer = channel.ac_in_buffer[end - start :]
+                elif end == size:
+                    state.buffer = b""
+                    state.start = 0
+                else:
+                    state.start = end
+                channel.found_terminator()
+                if state.closes != closes:
+                    return
+                continue
+            piece_end = end = size - _held_back(buffer, start, (terminator,))
         elif not terminator:
             pass
         elif isinstance(terminator, int):
@@ -216,7 +276,7 @@ def cut(channel: Any, state: State) -> None:
                 piece_end = end = size - _held_back(buffer, start, several)
         else:
             plain = as_bytes(terminator)
-            index = buffer.find(plain, start)
+            index = _search(buffer, plain, start)
             if index >= 0:
                 found = True
                 piece_end = index
