@@ -425,3 +425,12 @@ def test_a_channel_may_close_itself_when_it_is_asked_again(own: Stage) -> None:
     channel.events.append("enough")
     own.loop()
     assert own.map == {}
+
+
+def test_a_write_event_begins_a_new_event_in_a_loop_of_ones_own(own: Stage) -> None:
+    chat = own.chat(handle_close=lambda channel: None)
+    chat.peer.close()
+    chat.handle_read_event()
+    assert (chat.events, chat._fc_hung_up) == (["close"], chat.socket)
+    chat.handle_write_event()
+    assert (chat.events, chat._fc_hung_up) == (["close"], None)

@@ -117,7 +117,9 @@ cdef enum:
 cdef dict _stock = {}
 
 
-cdef class Shape:
+@final
+@auto_pickle(False)
+cdef class _Shape:
     """What channels of one class have under the names that the hot path uses."""
 
     cdef unsigned int version  # of the class; 0 where nothing is known
@@ -221,12 +223,12 @@ cdef class Shape:
 
 
 # That of a channel of which nothing is known yet; those of all classes; the one found last.
-cdef Shape _SHAPELESS = Shape()
+cdef _Shape _SHAPELESS = _Shape()
 cdef object _shapes = WeakKeyDictionary()
-cdef Shape _latest = _SHAPELESS
+cdef _Shape _latest = _SHAPELESS
 
 
-cdef inline bint _is_of(PyTypeObject *kind, Shape shape) noexcept:
+cdef inline bint _is_of(PyTypeObject *kind, _Shape shape) noexcept:
     """Whether *shape* is that of *kind*, as it is now.  No two classes share a version."""
     return (
         shape.version != 0
@@ -249,7 +251,7 @@ cdef int _find_shape(channel, State state) except -1:
     if not _is_of(kind, _latest):
         _latest = _shapes.get(type(channel))
         if _latest is None:
-            _latest = _shapes[type(channel)] = Shape()
+            _latest = _shapes[type(channel)] = _Shape()
         if not _is_of(kind, _latest):
             _latest.look_at(kind)
     state.shape = _latest
@@ -339,7 +341,7 @@ def _try_shapes():
     if not fastchat_shares_names(raw):
         return False
     cdef State state = State()
-    cdef Shape shape = Shape()
+    cdef _Shape shape = _Shape()
     state.shape = shape
     shape.look_at(raw)
     holds = (

@@ -1,7 +1,7 @@
 # What an async_chat channel keeps of its input and output; the twin is _state_py.py, which says
 # what each attribute is for and what rules it keeps.
 
-cdef class Shape
+cdef class _Shape
 
 
 @final
@@ -33,7 +33,7 @@ cdef class State:
     cdef public bint told
     cdef public bint keeps_bounds
     cdef public object refill
-    cdef Shape shape  # what is known of its class
+    cdef _Shape shape  # what is known of its class
     cdef public object plain
     cdef object _kind
     cdef bint _fits
