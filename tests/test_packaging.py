@@ -26,7 +26,7 @@ CPYTHON = sys.implementation.name == "cpython"
 compiled_only = pytest.mark.skipif(not CPYTHON, reason="only CPython has the compiled scanner")
 
 # Python's own flags ask for debug information, which would go well over this.
-MOST_BYTES = 400_000
+MOST_BYTES = 500_000
 
 
 class Built(NamedTuple):
