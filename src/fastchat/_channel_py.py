@@ -172,22 +172,18 @@ def handle_read(self: Any) -> None:
         state.start = 0
     else:
         self.ac_in_buffer = self.ac_in_buffer + data
-    # Most deliveries are not made within another: then these say nothing, and need not be kept.
-    outer = (state.thread, state.limit, state.more) if state.depth else (0, 0, False)
+    outer = state.thread, state.limit, state.more
     state.depth += 1
-    state.thread = get_ident()
-    state.limit = -1
+    state.thread, state.limit = get_ident(), -1
     try:
         cut(self, state)
     finally:
         state.depth -= 1
-        if state.listed:
-            try:
+        try:
+            if state.listed:
                 _unlist(state)
                 flush(self)
-            finally:
-                state.thread, state.limit, state.more = outer
-        else:
+        finally:
             state.thread, state.limit, state.more = outer
 
 

@@ -234,7 +234,9 @@ def cut(channel: Any, state: State) -> None:
                 known = terminator
                 before, last, first = _ends.get(terminator) or _ends_of(terminator)
             index = buffer.find(last, start + before) - before
-            if index >= start and (buffer[index] != first or before > 1):
+            if index >= start and (
+                buffer[index] != first or (before > 1 and not buffer.startswith(terminator, index))
+            ):
                 index = _search(buffer, terminator, start)
             if index >= start:
                 # As below, without what cannot be: this is nearly every line there is.
