@@ -211,6 +211,30 @@ def test_the_terminator_is_asked_for_once_for_each_piece(stage: Stage) -> None:
     assert len(asked) == 4
 
 
+def test_it_is_asked_for_again_where_found_injects_input(stage: Stage) -> None:
+    answers = iter([b"\n", b",", b"\n"])
+
+    def found(chat: Any) -> None:
+        if chat.events == [b"one", "found"]:
+            chat.ac_in_buffer = b"injected,"
+
+    chat = stage.chat(get_terminator=lambda chat: next(answers), found_terminator=found)
+    assert stage.feed(chat, b"one\n", b"two\n") == [
+        *(b"one", "found"),
+        *(b"injected", "found"),
+        *(b"two", "found"),
+    ]
+
+
+def test_it_is_not_asked_for_where_nothing_came(stage: Stage) -> None:
+    def get_terminator(chat: Any) -> bytes:
+        raise AssertionError
+
+    chat = stage.chat(recv=lambda chat, size: b"", get_terminator=get_terminator)
+    chat.handle_read()
+    assert chat.events == []
+
+
 def test_get_terminator_may_be_overridden(stage: Stage) -> None:
     answers = itertools.cycle([b",", b";"])
     chat = stage.chat(get_terminator=lambda chat: next(answers))

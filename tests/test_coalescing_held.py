@@ -77,6 +77,22 @@ def test_nothing_is_held_for_the_last_of_the_input(own: Stage, before: bytes) ->
     assert b"".join(arrived) == before.replace(b"\n", b";") + b"abc"
 
 
+def test_nothing_is_held_for_the_last_of_what_a_hook_received(own: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        if line == b"one":
+            chat.discard_buffers()
+            chat.peer.sendall(b"two\n")
+            chat.handle_read()
+            assert chat.sends == [b"two;"]
+        else:
+            echo(chat, line)
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\nnever\n")
+    assert chat.sends == [b"two;"]
+    assert AssertionError not in chat.events
+
+
 def test_nothing_is_held_for_the_last_of_the_input_without_an_end(own: Stage) -> None:
     chat = serve(own, do_nothing)
 

@@ -32,12 +32,15 @@ from typing import Any
 
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._refill import send_refilled
-from fastchat._scanner_py import cut, drive
+from fastchat._scanner_py import NOT_ASKED, SHORT, cut, cut_line, drive
 from fastchat._state_py import ABSENT, State, StateProperty
 from fastchat._touch import touch
 
 # The most that is held, however large ac_out_buffer_size is, in bytes.
 LARGEST = 1 << 20
+
+# What a buffer is where there is no input, the only bytes object of its kind.
+_EMPTY = b""
 
 # The channels that hold output at this moment, each once.
 _holding: list[Any] = []
@@ -85,7 +88,11 @@ def drop_input(channel: Any) -> None:
 
 def handle_read_event(self: Any) -> None:
     """The descriptor is readable: a connection to take, a connect that is done, or input."""
-    if getattr(self, "_fc_hung_up", None) is not None:
+    try:
+        was_told = self._fc_hung_up is not None
+    except AttributeError:  # whatever borrows this method
+        was_told = False
+    if was_told:
         forget_hang_up(self)  # for loops that call this rather than read()
     if self.connected and not self.accepting:
         self.handle_read()
@@ -128,11 +135,10 @@ def recv(self: Any, buffer_size: Any) -> Any:
     """
     try:
         state = self._fc_state
-        is_plain = type(self) is state.plain and state.held is None
+        # Without the detour over the property, where that has nothing to do.
+        sock = state.socket if type(self) is state.plain and state.held is None else self.socket
     except AttributeError:  # a dispatcher, or whatever borrows this method
-        is_plain = False
-    # Without the detour over the property, where that has nothing to do.
-    sock = state.socket if is_plain else self.socket
+        sock = self.socket
     try:
         data = sock.recv(buffer_size)
     except OSError as failure:
@@ -167,7 +173,13 @@ def handle_read(self: Any) -> None:
     if state.closes != closes:
         return
     buffer = state.buffer
-    if type(data) is bytes and type(buffer) is bytes:
+    terminator: Any = NOT_ASKED
+    if buffer is _EMPTY and type(data) is bytes and 0 < len(data) <= SHORT and not state.depth:
+        state.buffer = data
+        terminator = cut_line(self, state, data)
+        if terminator is None:
+            return
+    elif type(data) is bytes and type(buffer) is bytes:
         state.buffer = data if state.start >= len(buffer) else buffer[state.start :] + data
         state.start = 0
     else:
@@ -176,7 +188,7 @@ def handle_read(self: Any) -> None:
     state.depth += 1
     state.thread, state.limit = get_ident(), -1
     try:
-        cut(self, state)
+        cut(self, state, terminator)
     finally:
         state.depth -= 1
         try:
@@ -252,11 +264,10 @@ def send(self: Any, data: Any) -> Any:
     """
     try:
         state = self._fc_state
-        is_plain = type(self) is state.plain and state.held is None
+        # The property sends what is held, for what was pushed before goes first.
+        sock = state.socket if type(self) is state.plain and state.held is None else self.socket
     except AttributeError:
-        is_plain = False
-    # The property sends what is held, for what was pushed before goes first.
-    sock = state.socket if is_plain else self.socket
+        sock = self.socket
     try:
         return sock.send(data)
     except OSError as failure:
@@ -281,11 +292,15 @@ def push(self: Any, data: Any) -> None:
     if not is_plain:
         push_plainly(self, data)
         return
-    delivers = state.depth and state.thread == get_ident()
     limit = _limit_of(self, state)
+    fits = 0 < len(data) <= limit
+    if fits and not state.depth and not state.fifo and state.held is None:
+        _send_out(self, state, data, limit)  # as below, at once: the reply to a single line
+        return
+    delivers = state.depth and state.thread == get_ident()
     if delivers and limit:  # else what is held goes the way that was open when it was pushed
         state.limit = limit
-    if not 0 < len(data) <= limit:
+    if not fits:
         push_plainly(self, data)
     elif delivers and state.more and self.ac_out_coalesce:
         if state.fifo and type(state.fifo[0]) is not bytes:
@@ -295,11 +310,7 @@ def push(self: Any, data: Any) -> None:
     elif state.fifo:
         push_plainly(self, data)
     elif state.held is None:
-        state.sending = True
-        try:
-            _send_out(self, state, data)
-        finally:
-            state.sending = False
+        _send_out(self, state, data, limit)
     else:
         _hold(self, state, data, limit)
         flush(self)
@@ -397,28 +408,35 @@ def _send_held(channel: Any, state: State) -> None:
     held: Any = state.held
     state.held = None
     state.held_size = 0
-    _send_out(channel, state, held[0] if len(held) == 1 else b"".join(held))
+    _send_out(channel, state, held[0] if len(held) == 1 else b"".join(held), 0)
 
 
-def _send_out(channel: Any, state: State, data: bytes) -> None:
-    """Send *data*, with nothing before it; what the kernel does not take is queued."""
+def _send_out(channel: Any, state: State, data: bytes, size: Any) -> None:
+    """Send *data*, with nothing before it; what the kernel does not take is queued.
+
+    *size* is the most that is sent, 0 where that has to be looked up.
+    """
+    state.sending = True
     state.outgoing = data
     sent = 0
     try:
-        if channel.connected:
-            size = state.limit if state.limit > 0 else channel.ac_out_buffer_size
-            sent = channel.send(data if len(data) <= size else data[:size])
-    except OSError:
-        settle(channel, state, data, 0)
-        channel.handle_error()
-        return
-    except BaseException:
-        settle(channel, state, data, 0)
-        raise
-    if sent and sent >= len(data) and state.outgoing is data:
-        state.outgoing = None
-    else:
-        settle(channel, state, data, sent or 0)
+        try:
+            if channel.connected:
+                size = size or (state.limit if state.limit > 0 else channel.ac_out_buffer_size)
+                sent = channel.send(data if len(data) <= size else data[:size])
+        except OSError:
+            settle(channel, state, data, 0)
+            channel.handle_error()
+            return
+        except BaseException:
+            settle(channel, state, data, 0)
+            raise
+        if sent and sent >= len(data) and state.outgoing is data:
+            state.outgoing = None
+        else:
+            settle(channel, state, data, sent or 0)
+    finally:
+        state.sending = False
 
 
 def settle(channel: Any, state: State, data: bytes, sent: int) -> None:

@@ -107,14 +107,38 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
     if not happened:
         return None
     watch.events += len(happened)
-    entries = watch.entries
     asked = watch.asked
     answers = {}
     if asked:
         # Kept before any hook runs: it may make a pass of its own, which asks them anew.
         answers = {fd: _answer_of(entry) for fd, _ in happened if (entry := asked.get(fd))}
-    map = None if watch.is_told else watch.map
-    is_plain = watch.core["_is_plain"](is_poll2)
+    slow, roomy = _hand_out(watch, happened, answers, is_poll2, number)
+    if slow and not is_poll2:  # poll() hands out all input first
+        return slow + [(entry, WRITE, None) for entry in roomy]
+    for entry in roomy:
+        if watch.entries.get(entry.fd) is entry and _holds(watch, entry):
+            _give_room(watch, entry, is_poll2)
+    return slow
+
+
+def _holds(watch: Any, entry: Entry) -> bool:
+    """Whether the channel of *entry* is in the map, where that does not tell of all changes."""
+    return watch.is_told or watch.map.get(entry.fd) is entry.channel
+
+
+def _hand_out(
+    watch: Any,
+    happened: list[tuple[int, int]],
+    answers: dict[int, Any],
+    is_poll2: bool,
+    number: int,
+) -> tuple[list[Any], list[Any]]:
+    """Hand out plain input; returns what else there is, and the entries with room for output.
+
+    *answers* are those of channels that are asked on every pass, *number* is that of the pass.
+    """
+    entries, is_told, read = watch.entries, watch.is_told, READ
+    plain = (READ, WRITE) if watch.core["_is_plain"](is_poll2) else ()
     slow = []
     roomy = []
     for fd, flags in happened:
@@ -123,21 +147,32 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
             # Where none left in this pass, the kernel knows something that we do not.
             if watch.last_leave < number:
                 watch.needs_new_set = True
-        elif entry.born <= number:
-            if not (entry.tracked and is_plain and flags in (READ, WRITE)):
-                slow.append((entry, flags, answers.get(fd)))
-            elif map is None or map.get(fd) is entry.channel:
-                if flags == READ:
-                    _give_input(watch, entry, is_poll2)
-                else:
-                    roomy.append(entry)
-    if slow and not is_poll2:  # poll() hands out all input first
-        return slow + [(entry, WRITE, None) for entry in roomy]
-    for entry in roomy:
-        is_there = entries.get(entry.fd) is entry
-        if is_there and (map is None or map.get(entry.fd) is entry.channel):
-            _give_room(watch, entry, is_poll2)
-    return slow
+            continue
+        if entry.born > number:
+            continue
+        if not (entry.tracked and flags in plain):
+            slow.append((entry, flags, answers.get(fd)))
+            continue
+        if not (is_told or _holds(watch, entry)):
+            continue
+        if flags != read:
+            roomy.append(entry)
+            continue
+        channel, state = entry.channel, entry.state
+        try:
+            if not channel.readable():
+                watch.touched[fd] = None
+                continue
+            if state.told if state is not None else channel._fc_hung_up is not None:
+                forget_hang_up(channel)
+            channel.handle_read_event()
+        except BaseException:
+            watch.core["_settle_failure"](channel, watch.map, fd, is_poll2)
+        if state is None and watch.is_endless:
+            watch.take_more(entry, is_poll2)
+        if state is None or state.fifo or entry.flags != read:
+            _settle(watch, entry)
+    return slow, roomy
 
 
 def registration_of(channel: Any) -> int:
@@ -152,25 +187,6 @@ def registration_of(channel: Any) -> int:
 def _answer_of(entry: Entry) -> tuple[Any, int, int]:
     """What the channel of *entry* said in this pass, as ``_ask_one`` has it."""
     return entry.channel, registration_of(entry.channel), entry.flags
-
-
-def _give_input(watch: Any, entry: Any, is_poll2: bool) -> None:
-    """Tell the channel of *entry* that there is input, if it still wants any."""
-    channel = entry.channel
-    state = entry.state
-    try:
-        if not channel.readable():
-            watch.touched[entry.fd] = None
-            return
-        if state.told if state is not None else channel._fc_hung_up is not None:
-            forget_hang_up(channel)
-        channel.handle_read_event()
-    except BaseException:
-        watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
-    if state is None and watch.is_endless:
-        watch.take_more(entry, is_poll2)
-    if state is None or state.fifo or entry.flags != READ:
-        _settle(watch, entry)
 
 
 def _give_room(watch: Any, entry: Any, is_poll2: bool) -> None:
