@@ -13,6 +13,7 @@ what is printed is compared to the letter, because programs read their logs with
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import re
 import select
@@ -378,6 +379,78 @@ def test_accept_returns_a_socket_and_an_address(stage: Stage) -> None:
     sock, addr = listener.accept()
     with sock:
         assert addr == client.getsockname()
+
+
+@pytest.mark.parametrize("timeout", [0, 5, None])
+@pytest.mark.parametrize("default", [5, None])
+def test_accept_returns_what_the_socket_would(
+    stage: Stage, timeout: float | None, default: float | None
+) -> None:
+    listener = stage.bare()
+    listener.set_socket(stage.keep(socket.socket(proto=socket.IPPROTO_TCP)))
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2)
+    listener.socket.settimeout(timeout)
+    clients = [stage.client(listener.socket.getsockname()) for _ in range(2)]
+    socket.setdefaulttimeout(default)
+    try:
+        made = [stage.keep(accept()[0]) for accept in (listener.accept, listener.socket.accept)]
+    finally:
+        socket.setdefaulttimeout(None)
+    ours, plain = ((type(s), s.family, s.type, s.proto, s.gettimeout()) for s in made)
+    assert ours == plain
+    assert {s.getpeername() for s in made} == {client.getsockname() for client in clients}
+
+
+@pytest.mark.parametrize("name", ["accept", "_accept", "__init__"])
+def test_accept_is_that_of_the_class_of_sockets(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    listener = stage.listener()
+    stage.client(listener.address)
+    calls: list[Any] = []
+    method = getattr(socket.socket, name)
+
+    def replacement(sock: Any, *args: Any, **options: Any) -> Any:
+        calls.append((args, options))
+        return method(sock, *args, **options)
+
+    monkeypatch.setattr(socket.socket, name, replacement)
+    stage.keep(listener.accept()[0])
+    assert len(calls) == 1
+    if name == "__init__":
+        assert calls[0][0] == (socket.AF_INET, socket.SOCK_STREAM, 0)
+        assert [type(number) for number in calls[0][0][:2]] == [
+            socket.AddressFamily,
+            socket.SocketKind,
+        ]
+
+
+def test_accept_makes_a_socket_of_the_class_that_is_there_now(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Replaced(socket.socket):
+        pass
+
+    listener = stage.listener()
+    stage.client(listener.address)
+    monkeypatch.setattr(socket, "socket", Replaced)
+    assert type(stage.keep(listener.accept()[0])) is Replaced
+
+
+def test_accept_is_that_of_a_class_which_was_replaced_before(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Replaced(socket.socket):
+        def accept(self) -> Any:
+            return "accepted"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Replaced)
+        again = importlib.util.module_from_spec(own.asyncore._accept.__globals__["__spec__"])
+        again.__spec__.loader.exec_module(again)  # type: ignore[union-attr]
+        listener = own.keep(Replaced())
+        assert again.accept(listener) == "accepted"
 
 
 def test_accept_returns_none_where_nobody_waits(stage: Stage) -> None:

@@ -47,6 +47,7 @@ from errno import (  # noqa: F401 (programs take them from here)
     errorcode,
 )
 
+from fastchat._accepting import accept as _accept
 from fastchat._backend import methods as _methods
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED
 from fastchat._hangups import closes_of as _closes
@@ -652,7 +653,10 @@ class dispatcher:
 
     def add_channel(self, map=None):
         """Join *map*, by default the one given to ``__init__``."""
-        _count(self, "_fc_registration")
+        try:
+            self._fc_registration += 1
+        except AttributeError:  # whatever borrows this method
+            _count(self, "_fc_registration")
         if map is None:
             map = self._map
         map[self._fileno] = self
@@ -661,11 +665,14 @@ class dispatcher:
 
     def del_channel(self, map=None):
         """Leave *map*, by default the one given to ``__init__``."""
-        _count(self, "_fc_registration")
+        try:
+            self._fc_registration += 1
+        except AttributeError:
+            _count(self, "_fc_registration")
         fd = self._fileno
         if map is None:
             map = self._map
-        if fd in map and not _belongs_to_another(map[fd], self):
+        if fd in map and (map[fd] is self or not _belongs_to_another(map[fd], self)):
             del map[fd]
             if type(map) is dict and id(map) in _watches:
                 _watches[id(map)].forget(fd)
@@ -743,7 +750,7 @@ class dispatcher:
         listener then rests for half a second, and one line says so.
         """
         try:
-            conn, addr = self.socket.accept()
+            conn, addr = _accept(self.socket)
         except TypeError:  # some sockets return None rather than raise
             return None
         except OSError as failure:
@@ -771,8 +778,12 @@ class dispatcher:
     def close(self):
         """Leave the map and close the socket, at once; what was to be sent is dropped."""
         sock = self.socket  # for an async_chat, what it pushed before is sent first
-        _count(self, "_fc_closes")
-        _remember(self, "_fc_closed", sock)
+        try:
+            self._fc_closes += 1
+            self._fc_closed = sock
+        except AttributeError:  # whatever borrows this method
+            _count(self, "_fc_closes")
+            _remember(self, "_fc_closed", sock)
         if getattr(self, "_fc_delivers", False):
             _methods.drop_input(self)
         self.connected = False

@@ -1,0 +1,39 @@
+"""Taking a connection from a listening socket.
+
+``socket.accept()`` makes enums of three numbers, only to turn them into numbers again for the new
+socket: 0.9 us of the 2 us that a connection costs here.  What is done instead is the same for all
+who can look, and is done only for a socket of exactly the standard class, as the interpreter has
+it; whatever replaces one of its parts is called as ever.
+"""
+
+from __future__ import annotations
+
+import socket as _module
+from _socket import socket as _raw
+from typing import Any
+
+_Socket: Any = _module.socket
+_accept: Any = _Socket.accept
+_init: Any = _Socket.__init__
+_family_of: Any = _raw.family.__get__
+_type_of: Any = _raw.type.__get__
+
+# Not where something like gevent was there before us.
+_is_standard = getattr(_accept, "__globals__", None) is vars(_module)
+
+
+def accept(sock: Any) -> Any:
+    """What ``sock.accept()`` returns; raises what it raises."""
+    if (
+        not _is_standard
+        or type(sock) is not _Socket
+        or _module.socket is not _Socket
+        or _Socket.accept is not _accept
+        or _Socket.__init__ is not _init
+    ):
+        return sock.accept()
+    fd, address = sock._accept()
+    made = _Socket(_family_of(sock), _type_of(sock), sock.proto, fileno=fd)
+    if _module.getdefaulttimeout() is None and sock.gettimeout():
+        made.setblocking(True)  # some systems let it inherit that it is not
+    return made, address
