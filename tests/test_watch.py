@@ -119,7 +119,8 @@ def test_a_stock_channel_is_not_asked_while_nothing_happens(
 
         return ask
 
-    monkeypatch.setattr(events, "ask_chat", counting(events.ask_chat))
+    for name in ("enter", "ask_chat"):
+        monkeypatch.setattr(events, name, counting(getattr(events, name)))
     monkeypatch.setattr(own.asyncore, "_ask_one", counting(own.asyncore._ask_one))
     chats = [own.chat() for _ in range(20)]
     readers = [reader(own) for _ in range(5)]
@@ -399,6 +400,35 @@ def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_write(
 
 
 @both_pollers
+def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_read(
+    own: Stage, use_poll: bool
+) -> None:
+    watch_a_dict(own)
+    read: list[Any] = []
+
+    def handle_read(channel: Any) -> None:
+        read.append(channel)
+        for other in {*both} - {channel}:
+            del own.map[other._fileno]
+
+    both = [own.dispatcher(handle_read=handle_read) for _ in range(2)]
+    for channel in both:
+        channel.peer.sendall(b"x")
+    own.loop(use_poll=use_poll)
+    assert len(read) == 1
+
+
+@needs_poll
+def test_who_is_asked_and_outlives_a_hang_up_is_told_of_the_next(stage: Stage) -> None:
+    channel = stage.dispatcher(
+        handle_read_event=fail_with(failure(errno.ECONNRESET)), handle_close=lambda channel: None
+    )
+    channel.peer.sendall(b"x")
+    stage.loop(3, use_poll=True)
+    assert channel.events == ["close"] * 3
+
+
+@both_pollers
 def test_what_left_a_plain_map_is_not_waited_for(unchecked: Stage, use_poll: bool) -> None:
     own = unchecked
     watch_a_dict(own)
@@ -639,8 +669,9 @@ def test_of_one_pass_over_a_plain_dict_nothing_is_kept(
         pytest.param("readwrite", True, marks=needs_poll),
     ],
 )
+@pytest.mark.parametrize("is_asked", [False, True], ids=["tracked", "asked"])
 def test_a_replaced_function_of_the_loop_is_called(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, use_poll: bool
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, use_poll: bool, is_asked: bool
 ) -> None:
     """Each of the four counts, also where the others are stock."""
     mine, peer = stage.tcp_pair()
@@ -650,6 +681,7 @@ def test_a_replaced_function_of_the_loop_is_called(
         mine,
         handle_read=lambda channel: channel.recv(10),
         handle_write=lambda channel: None,
+        **({"readable": lambda channel: True} if is_asked else {}),
         **({"handle_expt": lambda channel: channel.recv(1)} if name == "_exception" else {}),
     )
     stage.loop(2, use_poll)

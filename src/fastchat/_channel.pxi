@@ -82,6 +82,11 @@ cdef object _Socket = _socket_module.socket
 cdef unsigned int _socket_version = 0
 cdef bint _socket_is_plain = False
 
+# The type of a socket, as the number that it is.
+cdef object _type_of = _socket_core.socket.type.__get__
+cdef int _STREAM = _socket_module.SOCK_STREAM
+
+
 cdef bint _find_fd_in_sockets() except -1:
     """Whether the descriptor of a socket is where it is thought to be."""
     if not FASTCHAT_DIRECT:
@@ -172,12 +177,25 @@ cdef bytes _receive(sock, Py_ssize_t size, int *error):
 # The state of a channel, and its socket.
 
 
-def own_state(channel):
+cpdef own_state(channel):
     """The state of *channel*, which is made where it has none yet."""
     state = channel._fc_state
     if state is None:
         state = channel._fc_state = State()
     return state
+
+
+def begin(channel):
+    """Let a new *channel* have neither input nor output; False where its class hides the state."""
+    cdef State state = own_state(channel)
+    if not _fits(channel, state) or _refills(channel, state):
+        return False
+    state.buffer = b""
+    state.start = 0
+    state.exposed = False
+    state.offset = 0
+    state.fifo = None
+    return True
 
 
 def get_socket(channel):
@@ -186,6 +204,26 @@ def get_socket(channel):
     if state.held is not None:
         flush(channel)
     return there(channel, "socket", state.socket) if state.socket is ABSENT else state.socket
+
+
+def get_fifo(channel):
+    """The queue of *channel*; what it holds is sent first, for a program may want to see it."""
+    cdef State state = own_state(channel)
+    if state.held is not None:
+        flush(channel)
+    touch(channel)
+    there(channel, "producer_fifo", state.fifo)
+    state.exposed = True
+    return state.queue()
+
+
+def set_socket(channel, sock):
+    """Give *channel* another socket; what it holds goes out by the one it has."""
+    cdef State state = own_state(channel)
+    if state.held is not None:
+        flush(channel)
+    state.socket = sock
+    state.keeps_bounds = not isinstance(sock, _Socket) or _type_of(sock) != _STREAM
 
 
 # Input.

@@ -13,7 +13,10 @@ from fastchat import _channel_py, _scanner
 
 _push = _scanner.push  # called from Python, once for each line
 own_state = _scanner.own_state
+begin = _scanner.begin
 get_socket = _scanner.get_socket
+get_fifo = _scanner.get_fifo
+set_socket = _scanner.set_socket
 drop_input = _scanner.drop_input
 flush = _scanner.flush
 flush_all = _scanner.flush_all

@@ -116,7 +116,7 @@ def is_readable(int fd):
     return poll(&one, 1, 0) == 1 and one.revents == READS
 
 
-def ask_chat(channel, tuple stock):
+cpdef int ask_chat(channel, tuple stock) except -1:
     """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
 
     *stock* are the functions that it must have as ``readable``, ``writable``, ``handle_expt`` and
@@ -142,12 +142,23 @@ def ask_chat(channel, tuple stock):
     return READS
 
 
-def registration_of(channel):
+cpdef registration_of(channel):
     """How often *channel* joined or left a map, as far as it counts that."""
     try:
         return getattr(channel, "_fc_registration", 0)
     except Exception:  # a weak proxy of what is gone, or something that fails at everything
         return 0
+
+
+def enter(channel, int fd, Py_ssize_t born, tuple stock):
+    """An entry for *channel*, tracked and with its flags where ``ask_chat`` has any."""
+    cdef Entry entry = Entry(channel, fd, born)
+    entry.registration = registration_of(channel)
+    entry.flags = ask_chat(channel, stock)
+    if entry.flags:
+        entry.tracked = True
+        entry.state = channel._fc_state
+    return entry
 
 
 def serve(watch, int milliseconds, bint is_poll2):
@@ -169,7 +180,7 @@ def serve(watch, int milliseconds, bint is_poll2):
         now = _Pass(watch, number, is_poll2)
         if now.asked:
             for i in range(count):
-                now.keep_answer(happened[i].data.fd)
+                now.keep_answer(happened[i].data.fd, happened[i].events)
         for i in range(count):
             now.take(happened[i].data.fd, happened[i].events)
     else:
@@ -179,8 +190,8 @@ def serve(watch, int milliseconds, bint is_poll2):
         count = len(events)
         now = _Pass(watch, number, is_poll2)
         if now.asked:
-            for fd, _ in events:
-                now.keep_answer(fd)
+            for fd, flags in events:
+                now.keep_answer(fd, flags)
         for fd, flags in events:
             now.take(fd, flags)
     watch.events += count
@@ -219,12 +230,14 @@ cdef class _Pass:
         self.slow = []
         self.roomy = []
 
-    cdef int keep_answer(self, int fd) except -1:
+    cdef int keep_answer(self, int fd, int flags) except -1:
         """Keep what was said for *fd*: a hook may make a pass of its own, which asks anew.
 
         As ``_ask_one`` has it.
         """
         cdef Entry entry
+        if flags == READS and self.is_plain:
+            return 0
         found = self.asked.get(fd)
         if found is not None:
             entry = <Entry> found
@@ -244,8 +257,11 @@ cdef class _Pass:
         if entry.born > self.number:
             return 0
         if not (entry.tracked and self.is_plain and flags in (READS, WRITES)):
-            answer = None if self.answers is None else self.answers.get(key)
-            self.slow.append((entry, flags, answer))
+            if flags != READS or not self.is_plain:
+                answer = None if self.answers is None else self.answers.get(key)
+                self.slow.append((entry, flags, answer))
+            elif self.map is None or self.map.get(key) is entry.channel:
+                self.give_asked_input(entry)
         elif self.map is None or self.map.get(key) is entry.channel:
             if flags == READS:
                 self.give_input(entry)
@@ -280,6 +296,16 @@ cdef class _Pass:
         if state is None and self.watch.is_endless:
             self.watch.take_more(entry, self.is_poll2)
         return self.settle(entry)
+
+    cdef int give_asked_input(self, Entry entry) except -1:
+        """Tell the channel of *entry*, which is asked on every pass, that there is input."""
+        channel = entry.channel
+        try:
+            forget_hang_up(channel)
+            channel.handle_read_event()
+        except BaseException:
+            self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
+        return 0
 
     cdef int give_room(self, Entry entry) except -1:
         """Tell the channel of *entry* that there is room for output, if it still wants any."""

@@ -95,6 +95,18 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     return READ | WRITE if state.held or state.fifo or not channel.connected else READ
 
 
+def enter(channel: Any, fd: int, born: int, stock: tuple[Any, ...]) -> Entry:
+    """An entry for *channel*, tracked and with its flags where ``ask_chat`` has any."""
+    entry = Entry(channel, fd, born)
+    entry.registration = registration_of(channel)
+    flags = ask_chat(channel, stock)
+    if flags:
+        entry.tracked = True
+        entry.state = channel._fc_state
+        entry.flags = flags
+    return entry
+
+
 def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int, Any]] | None:
     """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
 
@@ -109,10 +121,15 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
     watch.events += len(happened)
     asked = watch.asked
     answers = {}
+    plain = (READ, WRITE) if watch.core["_is_plain"](is_poll2) else ()
     if asked:
         # Kept before any hook runs: it may make a pass of its own, which asks them anew.
-        answers = {fd: _answer_of(entry) for fd, _ in happened if (entry := asked.get(fd))}
-    slow, roomy = _hand_out(watch, happened, answers, is_poll2, number)
+        answers = {
+            fd: _answer_of(entry)
+            for fd, flags in happened
+            if (entry := asked.get(fd)) and (flags != READ or not plain)
+        }
+    slow, roomy = _hand_out(watch, happened, answers, plain, is_poll2, number)
     if slow and not is_poll2:  # poll() hands out all input first
         return slow + [(entry, WRITE, None) for entry in roomy]
     for entry in roomy:
@@ -130,15 +147,16 @@ def _hand_out(
     watch: Any,
     happened: list[tuple[int, int]],
     answers: dict[int, Any],
+    plain: tuple[int, ...],
     is_poll2: bool,
     number: int,
 ) -> tuple[list[Any], list[Any]]:
     """Hand out plain input; returns what else there is, and the entries with room for output.
 
-    *answers* are those of channels that are asked on every pass, *number* is that of the pass.
+    *answers* are those of channels that are asked on every pass, *plain* are the flags that may be
+    handed out here, *number* is that of the pass.
     """
     entries, is_told, read = watch.entries, watch.is_told, READ
-    plain = (READ, WRITE) if watch.core["_is_plain"](is_poll2) else ()
     slow = []
     roomy = []
     for fd, flags in happened:
@@ -151,7 +169,10 @@ def _hand_out(
         if entry.born > number:
             continue
         if not (entry.tracked and flags in plain):
-            slow.append((entry, flags, answers.get(fd)))
+            if flags != read or flags not in plain:
+                slow.append((entry, flags, answers.get(fd)))
+            elif is_told or _holds(watch, entry):
+                _give_asked_input(watch, entry, is_poll2)
             continue
         if not (is_told or _holds(watch, entry)):
             continue
@@ -187,6 +208,15 @@ def registration_of(channel: Any) -> int:
 def _answer_of(entry: Entry) -> tuple[Any, int, int]:
     """What the channel of *entry* said in this pass, as ``_ask_one`` has it."""
     return entry.channel, registration_of(entry.channel), entry.flags
+
+
+def _give_asked_input(watch: Any, entry: Entry, is_poll2: bool) -> None:
+    """Tell the channel of *entry*, which is asked on every pass, that there is input."""
+    try:
+        forget_hang_up(entry.channel)
+        entry.channel.handle_read_event()
+    except BaseException:
+        watch.core["_settle_failure"](entry.channel, watch.map, entry.fd, is_poll2)
 
 
 def _give_room(watch: Any, entry: Any, is_poll2: bool) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from fastchat._channel_py import begin as begin
 from fastchat._channel_py import drop_input as drop_input
 from fastchat._channel_py import flush as flush
 from fastchat._channel_py import flush_all as flush_all
+from fastchat._channel_py import get_fifo as get_fifo
 from fastchat._channel_py import get_socket as get_socket
 from fastchat._channel_py import get_terminator as get_terminator
 from fastchat._channel_py import handle_read as handle_read
@@ -19,10 +21,12 @@ from fastchat._channel_py import push as push
 from fastchat._channel_py import readable as readable
 from fastchat._channel_py import recv as recv
 from fastchat._channel_py import send as send
+from fastchat._channel_py import set_socket as set_socket
 from fastchat._channel_py import writable as writable
 from fastchat._events_py import Entry as Entry
 from fastchat._events_py import Flags as Flags
 from fastchat._events_py import ask_chat as ask_chat
+from fastchat._events_py import enter as enter
 from fastchat._events_py import is_readable as is_readable
 from fastchat._events_py import registration_of as registration_of
 from fastchat._events_py import serve as serve

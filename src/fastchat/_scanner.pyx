@@ -67,6 +67,7 @@ from fastchat._scanner_py import (
 )
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
 from fastchat._state_py import ABSENT, traits_of
+from fastchat._touch import touch
 
 # A process has this module once, however often a program throws fastchat out of sys.modules and
 # imports it again.  These are the modules it works with, which must then be the same.

@@ -23,5 +23,8 @@ def watch_of(map: Any) -> Any:
 def touch(channel: Any) -> None:
     """Let *channel* be asked again in the next pass."""
     watch = watch_of(getattr(channel, "_map", None))
-    if watch is not None and channel._fileno is not None:  # None where it left the map
-        watch.touched[channel._fileno] = None
+    if watch is None:
+        return
+    fd = channel._fileno
+    if fd is not None and fd not in watch.asked:  # it left the map, or is asked on every pass
+        watch.touched[fd] = None

@@ -129,7 +129,8 @@ class Watch:
         """The channel of *fd* left; its socket may be closed next."""
         if fd in self.entries:
             self._leave(fd)
-        self._register(fd, 0)
+        if self.registered[fd]:
+            self._unregister(fd)
 
     def _is_current(self, entry: Any) -> bool:
         """Whether the channel of *entry* has not left since."""
@@ -160,9 +161,7 @@ class Watch:
         if flags == known:
             return
         if not flags:
-            self.registered[fd] = 0
-            if not self.poller.unregister(fd):
-                self.suspects.add(fd)
+            self._unregister(fd)
             return
         if fd < 0:
             raise ValueError(f"a descriptor must not be negative, but is {fd}")
@@ -179,6 +178,12 @@ class Watch:
         except FileExistsError:  # somebody gave the number to a file that was there before
             self.poller.modify(fd, flags)
         self.registered[fd] = flags
+
+    def _unregister(self, fd: int) -> None:
+        """Let the poller wait for *fd* no more."""
+        self.registered[fd] = 0
+        if not self.poller.unregister(fd):
+            self.suspects.add(fd)
 
     def _wait_for(self, entry: Any, flags: int) -> bool:
         """Wait for *flags* of *entry*; returns False where its descriptor is closed."""
@@ -278,8 +283,7 @@ class Watch:
         touched, self.touched = self.touched, {}
         fine = True
         try:
-            while touched:
-                fd = next(iter(touched))
+            for fd in list(touched):
                 fine &= self._ask_whom(fd)
                 del touched[fd]
         finally:
@@ -294,14 +298,15 @@ class Watch:
         if entry is not None and entry.channel is not channel:
             self._leave(fd)
             entry = None
+        if (channel is None or entry is None) and self.registered[fd]:
+            self._unregister(fd)  # what was registered may be another file than this
         if channel is None:
-            self._register(fd, 0)
             return True
         if entry is None:
-            if self.registered[fd]:
-                self._register(fd, 0)  # what was registered may be another file than this
-            entry = self.entries[fd] = events.Entry(channel, fd, self.passes)
-            entry.registration = events.registration_of(channel)
+            entry = events.enter(channel, fd, self.passes, self.core["_STOCK_CHAT"])
+            self.entries[fd] = entry
+            if entry.tracked:
+                return self._wait_for(entry, entry.flags)
             return self._ask_anew(entry)
         return not entry.tracked or self._ask_anew(entry)
 

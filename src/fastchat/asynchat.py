@@ -61,17 +61,10 @@ class async_chat(asyncore.dispatcher):
             if sock is not None:
                 raise TypeError("sock and conn are two names of one argument; give one of them")
             sock = conn
-        state = self._fc_own_state()
         self.incoming = []
-        if state.fits(self) and not state.refills(self):
-            state.buffer = b""
-            state.start = 0
-            state.exposed = False
-            state.offset = 0
-            state.fifo = None  # a deque takes more memory than all the rest: made when needed
-        else:
+        if not _methods.begin(self):
             self.ac_in_buffer = b""
-            self.producer_fifo = fifo() if state.refills(self) else deque()
+            self.producer_fifo = fifo() if self._fc_state.refills(self) else deque()
         # Last, because joining the map makes the channel visible to other threads' loops.
         asyncore.dispatcher.__init__(self, sock, map)
 
@@ -111,7 +104,9 @@ class async_chat(asyncore.dispatcher):
         TypeError for a tuple with something else than bytes.  Another wrong type raises
         TypeError when input arrives, as it does in CPython 3.11.
         """
-        if isinstance(term, tuple):
+        if type(term) is bytes:
+            pass
+        elif isinstance(term, tuple):
             if self.use_encoding:
                 term = tuple(t.encode(self.encoding) if isinstance(t, str) else t for t in term)
             _scanner.check_terminators(term)
