@@ -60,7 +60,12 @@ def engine_and_load() -> list[Any]:
     """Every engine with echoes; everything else with one engine of each module."""
     pairs = [(engine.name, "echo") for engine in ENGINES.values()]
     modules = {engine.module: engine.name for engine in reversed(ENGINES.values())}
-    pairs += [(name, load) for name in modules.values() for load in SMALL if load != "echo"]
+    pairs += [
+        (name, load)
+        for name in modules.values()
+        for load, workload in SMALL.items()
+        if load != "echo" and workload.service in ENGINES[name].services
+    ]
     marks = {"fastchat": [pytest.mark.compiled]}
     return [pytest.param(*pair, marks=marks.get(pair[0], [])) for pair in pairs]
 

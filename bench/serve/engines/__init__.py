@@ -90,6 +90,7 @@ ENGINES = {
         Engine("rloop-protocol", "rloop Protocol", "protocol", needs=("rloop",)),
         Engine("twisted", "Twisted LineReceiver", "twisted_lines", needs=("twisted",)),
         Engine("gevent", "gevent", "gevent_lines", needs=("gevent",)),
+        Engine("hooks", "Python, hooks and no more", "hooks", ("echo", "ingest")),
         Engine("c", "C, epoll and memchr", ""),
     )
 }
