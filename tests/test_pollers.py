@@ -476,6 +476,9 @@ class Recorder:
     def __init__(self) -> None:
         self.waits: list[tuple[float, ...]] = []
 
+    def fileno(self) -> int:
+        return -1
+
     def register(self, fd: int, flags: int) -> None:
         if fd == 0:
             raise failure(errno.EPERM)

@@ -52,10 +52,13 @@ def descriptors() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"))
 
 
-def reader(stage: Stage, sock: Any = None, **members: Any) -> Any:
-    """A recording channel with stock predicates that reads what there is."""
+def reader(stage: Stage, sock: Any = None, base: Any = None, **members: Any) -> Any:
+    """A recording channel with stock predicates that reads what there is.
+
+    Its *base* is a dispatcher_with_send by default.
+    """
     members.setdefault("handle_read", lambda channel: channel.got.append(channel.recv(65536)))
-    made = stage.channel(stage.asyncore.dispatcher_with_send, sock, **members)
+    made = stage.channel(base or stage.asyncore.dispatcher_with_send, sock, **members)
     made.got = []
     return made
 
@@ -119,8 +122,12 @@ def test_a_stock_channel_is_not_asked_while_nothing_happens(
 
         return ask
 
-    for name in ("enter", "ask_chat"):
-        monkeypatch.setattr(events, name, counting(getattr(events, name)))
+    enter = events.enter
+    counting_enter = counting(lambda channel, watch, fd: enter(watch, channel, fd))
+    monkeypatch.setattr(
+        events, "enter", lambda watch, channel, fd: counting_enter(channel, watch, fd)
+    )
+    monkeypatch.setattr(events, "ask_chat", counting(events.ask_chat))
     monkeypatch.setattr(own.asyncore, "_ask_one", counting(own.asyncore._ask_one))
     chats = [own.chat() for _ in range(20)]
     readers = [reader(own) for _ in range(5)]
@@ -843,8 +850,9 @@ def test_a_duplicate_of_a_closed_socket_does_not_make_the_loop_spin(
 
 @posix_only
 @both_pollers
+@pytest.mark.parametrize("is_chat", [False, True], ids=["dispatcher", "chat"])
 def test_the_next_user_of_a_number_gets_no_event_of_a_file_that_lives_on(
-    unchecked: Stage, use_poll: bool
+    unchecked: Stage, use_poll: bool, is_chat: bool
 ) -> None:
     own = unchecked
     successors: list[Any] = []
@@ -857,7 +865,8 @@ def test_the_next_user_of_a_number_gets_no_event_of_a_file_that_lives_on(
         mine, peer = own.pair()
         if mine.fileno() != number:  # mostly it is the one that has become free
             mine = own.at_number(mine, number)
-        successors.append(reader(own, mine))
+        base = own.asynchat.async_chat if is_chat else own.asyncore.dispatcher_with_send
+        successors.append(reader(own, mine, base))
         successors[0].peer = peer
 
     first = own.channel(own.asyncore.dispatcher_with_send, handle_read=handle_read)

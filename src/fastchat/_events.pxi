@@ -25,6 +25,8 @@ cdef extern from *:
     static int poll(struct pollfd *some, unsigned long count, int timeout) { return -1; }
     static int epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
     { return -1; }
+    enum { EPOLL_CTL_ADD, EPOLL_CTL_DEL };
+    static int epoll_ctl(int set, int action, int fd, struct epoll_event *event) { return -1; }
     static long long fastchat_now(void) { return 0; }
     static int fastchat_interrupted(void) { return 0; }
     #endif
@@ -40,7 +42,9 @@ cdef extern from *:
         short events
         short revents
     int poll(pollfd *some, unsigned long count, int timeout)
+    int EPOLL_CTL_ADD, EPOLL_CTL_DEL
     int epoll_wait(int fd, epoll_event *events, int count, int timeout) nogil
+    int epoll_ctl(int set, int action, int fd, epoll_event *event)
     long long fastchat_now()
     bint fastchat_interrupted()
 
@@ -150,15 +154,54 @@ cpdef registration_of(channel):
         return 0
 
 
-def enter(channel, int fd, Py_ssize_t born, tuple stock):
-    """An entry for *channel*, tracked and with its flags where ``ask_chat`` has any."""
-    cdef Entry entry = Entry(channel, fd, born)
+def enter(watch, channel, int fd):
+    """Give *channel*, which is new, its entry in *watch*.
+
+    Returns it, tracked and with its flags where ``ask_chat`` has any; None where nothing is left to
+    do, because the poller waits for it already.
+    """
+    cdef Entry entry = Entry(channel, fd, watch.passes)
+    cdef epoll_event event
     entry.registration = registration_of(channel)
-    entry.flags = ask_chat(channel, stock)
-    if entry.flags:
-        entry.tracked = True
-        entry.state = channel._fc_state
+    entry.flags = ask_chat(channel, watch.core["_STOCK_CHAT"])
+    (<dict> watch.entries)[fd] = entry
+    if not entry.flags:
+        return entry
+    entry.tracked = True
+    entry.state = channel._fc_state
+    cdef int epoll = -1 if watch.suspects else _epoll_of(watch)
+    if epoll >= 0:
+        memset(&event, 0, sizeof(event))
+        event.events = entry.flags
+        event.data.fd = fd
+        if epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0:
+            (<Flags?> watch.registered)[fd] = entry.flags
+            return None
     return entry
+
+
+def forget(watch, fd):
+    """The channel of *fd* left; its socket may be closed next."""
+    if fd in <dict> watch.entries:
+        watch.leave(fd)
+    cdef Flags registered = watch.registered
+    if not registered[fd]:
+        return
+    cdef int epoll = _epoll_of(watch)
+    if epoll < 0:
+        watch.unregister(fd)
+        return
+    registered[fd] = 0
+    if epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL):
+        watch.suspects.add(fd)
+
+
+cdef int _epoll_of(watch) except -2:
+    """The descriptor of the set of *watch*, if all that it waits for is in there; else -1."""
+    poller = watch.poller
+    if FASTCHAT_EPOLL and type(poller) is Epoll and not poller.always:
+        return poller.number
+    return -1
 
 
 def serve(watch, int milliseconds, bint is_poll2):
@@ -173,8 +216,9 @@ def serve(watch, int milliseconds, bint is_poll2):
     cdef Py_ssize_t number = watch.passes
     cdef _Pass now
     poller = watch.poller
-    if FASTCHAT_EPOLL and type(poller) is Epoll and not poller.always:
-        count = _wait(poller.fileno(), happened, milliseconds)
+    cdef int epoll = _epoll_of(watch)
+    if epoll >= 0:
+        count = _wait(epoll, happened, milliseconds)
         if count == 0:
             return None
         now = _Pass(watch, number, is_poll2)

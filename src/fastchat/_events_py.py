@@ -95,16 +95,29 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     return READ | WRITE if state.held or state.fifo or not channel.connected else READ
 
 
-def enter(channel: Any, fd: int, born: int, stock: tuple[Any, ...]) -> Entry:
-    """An entry for *channel*, tracked and with its flags where ``ask_chat`` has any."""
-    entry = Entry(channel, fd, born)
+def enter(watch: Any, channel: Any, fd: int) -> Entry | None:
+    """Give *channel*, which is new, its entry in *watch*.
+
+    Returns it, tracked and with its flags where ``ask_chat`` has any; None where nothing is left to
+    do, because the poller waits for it already.
+    """
+    entry = Entry(channel, fd, watch.passes)
     entry.registration = registration_of(channel)
-    flags = ask_chat(channel, stock)
+    flags = ask_chat(channel, watch.core["_STOCK_CHAT"])
     if flags:
         entry.tracked = True
         entry.state = channel._fc_state
         entry.flags = flags
+    watch.entries[fd] = entry
     return entry
+
+
+def forget(watch: Any, fd: int) -> None:
+    """The channel of *fd* left; its socket may be closed next."""
+    if fd in watch.entries:
+        watch.leave(fd)
+    if watch.registered[fd]:
+        watch.unregister(fd)
 
 
 def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int, Any]] | None:

@@ -116,13 +116,14 @@ class Poller(Protocol):
 class Epoll:
     """epoll of Linux."""
 
-    __slots__ = ("_set", "always")
+    __slots__ = ("_set", "always", "number")
 
     name: ClassVar[str] = "epoll"
     is_kernel_set: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._set = _system.epoll()
+        self.number: int = self._set.fileno()  # for system calls of our own; -1 where it is closed
         self.always: dict[int, int] = {}
 
     def fileno(self) -> int:
@@ -169,6 +170,7 @@ class Epoll:
         return events + ready if ready else events
 
     def close(self) -> None:
+        self.number = -1
         self._set.close()
         self.always.clear()
 

@@ -117,7 +117,7 @@ class Watch:
         """A channel joined for *fd*; what was waited for there before is over."""
         entry = self.entries.get(fd)
         if entry is not None and not self._is_rejoining(entry):
-            self._leave(fd)
+            self.leave(fd)
         self.touched[fd] = None
 
     def _is_rejoining(self, entry: Any) -> bool:
@@ -125,18 +125,14 @@ class Watch:
         channel = self.map.get(entry.fd)
         return channel is entry.channel and events.registration_of(channel) == entry.registration
 
-    def forget(self, fd: int) -> None:
-        """The channel of *fd* left; its socket may be closed next."""
-        if fd in self.entries:
-            self._leave(fd)
-        if self.registered[fd]:
-            self._unregister(fd)
+    forget = events.forget
 
     def _is_current(self, entry: Any) -> bool:
         """Whether the channel of *entry* has not left since."""
         return self.entries.get(entry.fd) is entry
 
-    def _leave(self, fd: int) -> None:
+    def leave(self, fd: int) -> None:
+        """What was waited for on *fd* is over."""
         del self.entries[fd]
         if self.asked:
             self.asked.pop(fd, None)
@@ -161,7 +157,7 @@ class Watch:
         if flags == known:
             return
         if not flags:
-            self._unregister(fd)
+            self.unregister(fd)
             return
         if fd < 0:
             raise ValueError(f"a descriptor must not be negative, but is {fd}")
@@ -179,7 +175,7 @@ class Watch:
             self.poller.modify(fd, flags)
         self.registered[fd] = flags
 
-    def _unregister(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Let the poller wait for *fd* no more."""
         self.registered[fd] = 0
         if not self.poller.unregister(fd):
@@ -238,7 +234,7 @@ class Watch:
         self.poller.unregister(entry.fd)
         self.core["_bury"](entry.channel, self.map, entry.fd)
         if self._is_current(entry):
-            self._leave(entry.fd)
+            self.leave(entry.fd)
 
     def _make_new_set(self, kind: Any) -> None:
         """Replace the poller by one of *kind* that knows the entries and nothing else."""
@@ -296,15 +292,16 @@ class Watch:
         channel = self.map.get(fd)
         entry = self.entries.get(fd)
         if entry is not None and entry.channel is not channel:
-            self._leave(fd)
+            self.leave(fd)
             entry = None
         if (channel is None or entry is None) and self.registered[fd]:
-            self._unregister(fd)  # what was registered may be another file than this
+            self.unregister(fd)  # what was registered may be another file than this
         if channel is None:
             return True
         if entry is None:
-            entry = events.enter(channel, fd, self.passes, self.core["_STOCK_CHAT"])
-            self.entries[fd] = entry
+            entry = events.enter(self, channel, fd)
+            if entry is None:
+                return True
             if entry.tracked:
                 return self._wait_for(entry, entry.flags)
             return self._ask_anew(entry)
