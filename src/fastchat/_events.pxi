@@ -205,7 +205,7 @@ cdef int _epoll_of(watch) except -2:
 
 
 def serve(watch, int milliseconds, bint is_poll2):
-    """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
+    """Wait for events of *watch*; hand out plain input, then room for output to who is tracked.
 
     Returns what else happened, as entries, flags and the answers of those who are asked on every
     pass (None for others); and None where nothing did in *milliseconds* (-1 for ever, 0 not at
@@ -300,17 +300,18 @@ cdef class _Pass:
         cdef Entry entry = found
         if entry.born > self.number:
             return 0
-        if not (entry.tracked and self.is_plain and flags in (READS, WRITES)):
-            if flags != READS or not self.is_plain:
-                answer = None if self.answers is None else self.answers.get(key)
-                self.slow.append((entry, flags, answer))
-            elif self.map is None or self.map.get(key) is entry.channel:
-                self.give_asked_input(entry)
-        elif self.map is None or self.map.get(key) is entry.channel:
-            if flags == READS:
-                self.give_input(entry)
-            else:
-                self.roomy.append(entry)
+        cdef bint is_quick = flags == READS or (flags == WRITES and entry.tracked)
+        if not (is_quick and self.is_plain):
+            answer = None if self.answers is None else self.answers.get(key)
+            self.slow.append((entry, flags, answer))
+        elif self.map is not None and self.map.get(key) is not entry.channel:
+            pass
+        elif flags == WRITES:
+            self.roomy.append(entry)
+        elif entry.tracked:
+            self.give_input(entry)
+        else:
+            self.give_asked_input(entry)
         return 0
 
     cdef int give_input(self, Entry entry) except -1:

@@ -50,7 +50,10 @@ class Flags:
         self.count = 0  # how many descriptors have any
 
     def __getitem__(self, fd: int) -> int:
-        return self._bytes[fd] if 0 <= fd < len(self._bytes) else 0
+        try:
+            return self._bytes[fd] if fd >= 0 else 0
+        except IndexError:
+            return 0
 
     def __setitem__(self, fd: int, flags: int) -> None:
         had = self[fd]
@@ -121,7 +124,7 @@ def forget(watch: Any, fd: int) -> None:
 
 
 def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int, Any]] | None:
-    """Wait for events of *watch*; hand plain input, then room for output, to those who are tracked.
+    """Wait for events of *watch*; hand out plain input, then room for output to who is tracked.
 
     Returns what else happened, as entries, flags and the answers of those who are asked on every
     pass (None for others); and None where nothing did in *milliseconds* (-1 for ever, 0 not at
@@ -181,13 +184,13 @@ def _hand_out(
             continue
         if entry.born > number:
             continue
-        if not (entry.tracked and flags in plain):
-            if flags != read or flags not in plain:
-                slow.append((entry, flags, answers.get(fd)))
-            elif is_told or _holds(watch, entry):
-                _give_asked_input(watch, entry, is_poll2)
+        if flags not in plain or not (entry.tracked or flags == read):
+            slow.append((entry, flags, answers.get(fd)))
             continue
         if not (is_told or _holds(watch, entry)):
+            continue
+        if not entry.tracked:
+            _give_asked_input(watch, entry, is_poll2)
             continue
         if flags != read:
             roomy.append(entry)

@@ -29,8 +29,10 @@ class StateProperty(property):
 
 def traits_of(kind: type) -> tuple[bool, bool]:
     """Whether the class *kind* has all properties over its state, and overrides refill_buffer."""
-    fits = all(type(getattr(kind, name, None)) is StateProperty for name in NAMES)
-    return fits, is_overridden(kind)
+    for name in NAMES:
+        if type(getattr(kind, name, None)) is not StateProperty:
+            return False, is_overridden(kind)
+    return True, is_overridden(kind)
 
 
 class _Absent:
