@@ -26,10 +26,12 @@ from typing import Any
 from fastchat._hangups import closes_of
 from fastchat._state_py import State
 
-# The first stretch of input that is searched for every one of several terminators, or cut into
-# lines at once; and how much is cut at most.
-_WINDOW = 256
-_LARGEST_WINDOW = 16384
+# The first stretch of input that is searched for every one of several terminators.
+_WINDOW = 128
+
+# How much input is cut into lines at once, at first and at most, in bytes.
+_FEW_LINES = 256
+_MANY_LINES = 16384
 
 # Where a single line is looked for first, in bytes.
 _SHORT_LINE = 64
@@ -71,16 +73,16 @@ def _lines_of(buffer: bytes, start: int, terminator: bytes, window: int) -> tupl
         lines = buffer[start : start + window].split(terminator)
         lines.pop()  # what is behind the last terminator
         if lines:
-            return lines, min(4 * window, _LARGEST_WINDOW)
+            return lines, min(4 * window, _MANY_LINES)
     else:
         # Short lines are most, and this takes less time than find(), which parses its arguments.
         line, found, _ = buffer[start : start + _SHORT_LINE].partition(terminator)
         if found:
-            return [line], _WINDOW
+            return [line], _FEW_LINES
     index = _search(buffer, terminator, start)
     if index < 0:
         return [], 0
-    return [buffer[start:index]], 0 if index - start > _WINDOW // 2 else _WINDOW
+    return [buffer[start:index]], 0 if index - start > _FEW_LINES // 2 else _FEW_LINES
 
 
 def find_terminator(data: object, terminator: object, start: int = 0) -> int:
