@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import socket
 import threading
 from collections import deque
 from typing import Any
@@ -226,6 +227,39 @@ def test_it_is_asked_for_again_where_found_injects_input(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("data", "events"),
+    [
+        (b"\0\0one\n", [b"one", "found"]),
+        (b"\0\0one\n\0two\nx", [b"one", "found", b"two", "found", b"x"]),
+        (b"\0\0part", [b"part"]),
+        (b"one\ntwo\n\0three\n", [b"one", "found", b"two", "found", b"three", "found"]),
+        (b"\0" + b"x" * 1000 + b"\n", [b"x" * 1000, "found"]),
+    ],
+)
+def test_get_terminator_may_change_the_input(stage: Stage, data: bytes, events: list[Any]) -> None:
+    def get_terminator(chat: Any) -> bytes:
+        if chat.ac_in_buffer.startswith(b"\0"):
+            chat.ac_in_buffer = chat.ac_in_buffer.lstrip(b"\0")
+        return b"\n"
+
+    chat = stage.chat(get_terminator=get_terminator)
+    assert stage.feed(chat, data) == events
+
+
+def test_get_terminator_may_exchange_the_buffer_for_another_kind(stage: Stage) -> None:
+    answers = iter([b",", b";"])
+
+    def get_terminator(chat: Any) -> bytes:
+        answer = next(answers)
+        if answer == b",":
+            chat.ac_in_buffer = bytearray(b"two,three;")
+        return answer
+
+    chat = stage.chat(get_terminator=get_terminator)
+    assert stage.feed(chat, b"one,") == [b"two", "found", b"three", "found"]
+
+
 def test_it_is_not_asked_for_where_nothing_came(stage: Stage) -> None:
     def get_terminator(chat: Any) -> bytes:
         raise AssertionError
@@ -394,6 +428,34 @@ def test_handle_read_may_be_called_from_a_hook(stage: Stage) -> None:
         *(b"three", "found"),
         "returned",
     ]
+
+
+def test_what_is_put_into_the_buffer_is_compared_with_nothing(stage: Stage) -> None:
+    class Odd(bytearray):
+        __hash__ = None
+
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError
+
+    def found(chat: Any) -> None:
+        if chat.events == [b"one", "found"]:
+            chat.ac_in_buffer = Odd(b"two\n")
+
+    chat = stage.chat(found_terminator=found)
+    assert stage.feed(chat, b"one\n")[2:] == [b"two", "found"]
+
+
+def test_a_hook_may_put_the_same_buffer_back(stage: Stage) -> None:
+    buffer = bytearray(b"one\ntwo\nthree\n")
+
+    def found(chat: Any) -> None:
+        del buffer[: len(chat.events[-2]) + 1]
+        chat.ac_in_buffer = buffer
+
+    chat = stage.chat(found_terminator=found, recv=lambda chat, size: b"")
+    chat.ac_in_buffer = buffer
+    chat.handle_read()
+    assert chat.events == [b"one", "found", b"two", "found", b"three", "found"]
 
 
 def test_handle_read_from_collect_sees_the_piece_again(stage: Stage) -> None:
@@ -887,3 +949,8 @@ def test_another_class_may_borrow_the_methods_of_input(stage: Stage, async_chat:
     borrower.set_terminator(b"\n")
     borrower.handle_read()
     assert borrower.events == [b"one", "found", b"two"]
+
+
+def test_a_chat_may_have_a_mock_for_a_socket(async_chat: Any) -> None:
+    sock = mock.Mock(spec=socket.socket)
+    assert async_chat(sock, {}).socket is sock

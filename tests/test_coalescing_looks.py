@@ -381,3 +381,18 @@ def test_a_channel_that_compares_equal_to_all_leaves_the_right_one_holding(own: 
     chat.peer.sendall(b"one\ntwo\n")
     chat.handle_read()
     assert chat.sends == [b"xy"]
+
+
+@pytest.mark.parametrize(("look", "argument"), [("recv", 10), ("send", b"more")])
+def test_what_fails_while_held_output_is_sent_is_seen_by_who_looks(
+    own: Stage, look: str, argument: Any
+) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        echo(chat, line)
+        chat.takes.append(AttributeError())
+        getattr(own.asynchat.async_chat, look)(chat, argument)
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\n")
+    assert exceptions_of(chat) == [AttributeError]
+    assert chat.sends == [b"one;"]

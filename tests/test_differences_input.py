@@ -98,6 +98,46 @@ def test_d11_close_in_recv_ends_the_input(stage: Stage, buffer: dict[str, Any]) 
     assert chat.events == stage.either(fastchat=[], stdlib=[b"MORE", "found"])
 
 
+@pytest.mark.parametrize("asked", [1, 2], ids=["first", "second"])
+@pytest.mark.parametrize("line", [b"QUIT\n", b"QUIT\nMORE\n", b"QUIT"])
+@pytest.mark.parametrize("buffer", BUFFERS)
+def test_d11_close_in_get_terminator_ends_the_input(
+    stage: Stage, buffer: dict[str, Any], line: bytes, asked: int
+) -> None:
+    def get_terminator(chat: Any) -> bytes:
+        chat.count += 1
+        if chat.count == asked:
+            chat.close()
+        return b"\n"
+
+    chat = stage.chat(get_terminator=get_terminator, count=0, **buffer)
+    stage.feed(chat, line)
+    delivered = [b"QUIT"] + ["found"] * line.endswith(b"\n")
+    if b"MORE" in line:
+        delivered += [b"MORE", "found"]
+    before = delivered[: 2 * (asked - 1)]
+    assert chat.events == stage.either(fastchat=before, stdlib=delivered)
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("buffer", BUFFERS)
+def test_d11_input_put_back_after_close_in_get_terminator_is_not_delivered(
+    own: Stage, buffer: dict[str, Any], size: int, asked: int
+) -> None:
+    def get_terminator(chat: Any) -> bytes:
+        chat.count += 1
+        if chat.count == asked:
+            chat.close()
+            chat.ac_in_buffer = b"MORE\n"
+        return b"\n"
+
+    chat = own.chat(get_terminator=get_terminator, count=0, **buffer)
+    line = b"x" * size
+    own.feed(chat, (line + b"\n") * 4)
+    assert chat.events == [line, "found"] * (asked - 1)
+
+
 @pytest.mark.parametrize("hook", ["found_terminator", "collect_incoming_data", "recv"])
 @pytest.mark.parametrize("buffer", BUFFERS)
 def test_d11_what_was_not_delivered_is_dropped(

@@ -407,16 +407,22 @@ def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_write(
 
 
 @both_pollers
-def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_read(
-    own: Stage, use_poll: bool
+@pytest.mark.parametrize("is_told", [False, True], ids=["dict", "channel_map"])
+def test_a_channel_that_an_input_hook_takes_off_a_map_does_not_read(
+    own: Stage, use_poll: bool, is_told: bool
 ) -> None:
-    watch_a_dict(own)
+    """Nobody is told of it: also with a map that tells, programs can call the methods of dict."""
+    if is_told:
+        own.map = own.asyncore.channel_map()
+        own.at_the_end(own.map.clear)
+    else:
+        watch_a_dict(own)
     read: list[Any] = []
 
     def handle_read(channel: Any) -> None:
         read.append(channel)
         for other in {*both} - {channel}:
-            del own.map[other._fileno]
+            dict.__delitem__(own.map, other._fileno)
 
     both = [own.dispatcher(handle_read=handle_read) for _ in range(2)]
     for channel in both:
@@ -706,6 +712,32 @@ def test_a_replaced_function_of_the_loop_is_called(
         peer.sendall(b"x")
     stage.until(lambda: calls, use_poll)
     assert set(calls) == {channel}
+
+
+@pytest.mark.parametrize(
+    ("name", "use_poll"),
+    [("read", False), pytest.param("readwrite", True, marks=needs_poll)],
+)
+def test_a_function_of_the_loop_that_a_hook_replaces_is_called_for_who_is_asked(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, use_poll: bool
+) -> None:
+    calls: list[Any] = []
+    function = getattr(stage.asyncore, name)
+
+    def replacement(channel: Any, *args: Any) -> None:
+        calls.append(channel)
+        function(channel, *args)
+
+    def handle_read(channel: Any) -> None:
+        channel.recv(10)
+        monkeypatch.setattr(stage.asyncore, name, replacement)
+
+    both = [stage.dispatcher(handle_read=handle_read) for _ in range(2)]
+    for channel in both:
+        channel.peer.sendall(b"x")
+    stage.loop(use_poll=use_poll)
+    assert [channel.events for channel in both] == [["read"], ["read"]]
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def set_socket(channel: Any, sock: Any) -> None:
     state.socket = sock
     # There are no system calls to spare in what only looks like a socket; and what it is given may
     # be looked at one by one, as by the tests of smtpd.
-    state.keeps_bounds = not isinstance(sock, socket_type) or _type_of(sock) != SOCK_STREAM
+    is_real = issubclass(type(sock), socket_type)  # mocks say that they are instances
+    state.keeps_bounds = not is_real or _type_of(sock) != SOCK_STREAM
 
 
 # Input.
@@ -176,10 +177,11 @@ def recv(self: Any, buffer_size: Any) -> Any:
     """
     try:
         state = self._fc_state
-        # Without the detour over the property, where that has nothing to do.
-        sock = state.socket if type(self) is state.plain and state.held is None else self.socket
+        is_plain = type(self) is state.plain and state.held is None
     except AttributeError:  # a dispatcher, or whatever borrows this method
-        sock = self.socket
+        is_plain = False
+    # Without the detour over the property, where that has nothing to do.
+    sock = state.socket if is_plain else self.socket
     try:
         data = sock.recv(buffer_size)
     except OSError as failure:
@@ -272,13 +274,11 @@ def readable(self: Any) -> Any:
 def writable(self: Any) -> Any:
     """Whether to wait for room for output: while there is some, or no connection yet."""
     state = getattr(self, "_fc_state", None)
-    if (
-        type(state) is not State
-        or state.refills(self)
-        or not state.fits(self)
-        or state.fifo is ABSENT
-    ):
-        return writable_plainly(self, type(state) is State and state.refills(self))
+    if type(state) is not State:
+        return writable_plainly(self, False)
+    is_plain = type(self) is state.plain or (state.fits(self) and not state.refills(self))
+    if not is_plain or state.fifo is ABSENT:
+        return writable_plainly(self, state.refills(self))
     if state.held:
         flush(self)
     if state.fifo:
@@ -305,10 +305,11 @@ def send(self: Any, data: Any) -> Any:
     """
     try:
         state = self._fc_state
-        # The property sends what is held, for what was pushed before goes first.
-        sock = state.socket if type(self) is state.plain and state.held is None else self.socket
+        is_plain = type(self) is state.plain and state.held is None
     except AttributeError:
-        sock = self.socket
+        is_plain = False
+    # The property sends what is held, for what was pushed before goes first.
+    sock = state.socket if is_plain else self.socket
     try:
         return sock.send(data)
     except OSError as failure:
@@ -495,11 +496,12 @@ def settle(channel: Any, state: State, data: bytes, sent: int) -> None:
 
 def send_queued(channel: Any, state: State) -> None:
     """Send from the queue of *channel*."""
-    if state.refills(channel):
+    is_plain = type(channel) is state.plain
+    if not is_plain and state.refills(channel):
         send_refilled(channel)
         return
     fifo = state.fifo
-    if isinstance(fifo, deque) and state.fits(channel):
+    if isinstance(fifo, deque) and (is_plain or state.fits(channel)):
         if state.held:
             fifo.extend(state.held)
             state.held = None

@@ -1,7 +1,8 @@
-# Waiting for events, and handing out those that are plain input.  The twin is _events_py.py.
+# Waiting for events, and handing out those that are plain input; and what comes before and after,
+# the entry of a channel that joins or leaves.  The twin is _events_py.py.
 #
-# On Linux the wait is a system call made from here, which spares the list of tuples that
-# select.epoll makes of the events; elsewhere the poller waits.
+# On Linux the system calls are made from here, which spares the list of tuples that select.epoll
+# makes of the events; elsewhere the poller makes them.
 
 cdef extern from *:
     """
@@ -157,8 +158,8 @@ cpdef registration_of(channel):
 def enter(watch, channel, int fd):
     """Give *channel*, which is new, its entry in *watch*.
 
-    Returns it, tracked and with its flags where ``ask_chat`` has any; None where nothing is left to
-    do, because the poller waits for it already.
+    Returns it, tracked and with its flags where ``ask_chat`` has any; from C also None, where
+    nothing is left to do, because the poller waits for it already.
     """
     cdef Entry entry = Entry(channel, fd, watch.passes)
     cdef epoll_event event
@@ -304,14 +305,15 @@ cdef class _Pass:
         if not (is_quick and self.is_plain):
             answer = None if self.answers is None else self.answers.get(key)
             self.slow.append((entry, flags, answer))
+        elif not entry.tracked:
+            if self.watch.map.get(key) is entry.channel:
+                self.give_asked_input(entry)
         elif self.map is not None and self.map.get(key) is not entry.channel:
             pass
-        elif flags == WRITES:
-            self.roomy.append(entry)
-        elif entry.tracked:
+        elif flags == READS:
             self.give_input(entry)
         else:
-            self.give_asked_input(entry)
+            self.roomy.append(entry)
         return 0
 
     cdef int give_input(self, Entry entry) except -1:
@@ -345,11 +347,15 @@ cdef class _Pass:
     cdef int give_asked_input(self, Entry entry) except -1:
         """Tell the channel of *entry*, which is asked on every pass, that there is input."""
         channel = entry.channel
+        core = self.watch.core
+        if not core["_is_plain"](self.is_poll2):  # a hook has replaced what hands it out
+            core["_hand_input"](channel, self.watch.map, entry.fd, self.is_poll2)
+            return 0
         try:
             forget_hang_up(channel)
             channel.handle_read_event()
         except BaseException:
-            self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
+            core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         return 0
 
     cdef int give_room(self, Entry entry) except -1:

@@ -101,8 +101,8 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
 def enter(watch: Any, channel: Any, fd: int) -> Entry | None:
     """Give *channel*, which is new, its entry in *watch*.
 
-    Returns it, tracked and with its flags where ``ask_chat`` has any; None where nothing is left to
-    do, because the poller waits for it already.
+    Returns it, tracked and with its flags where ``ask_chat`` has any; from C also None, where
+    nothing is left to do, because the poller waits for it already.
     """
     entry = Entry(channel, fd, watch.passes)
     entry.registration = registration_of(channel)
@@ -187,10 +187,11 @@ def _hand_out(
         if flags not in plain or not (entry.tracked or flags == read):
             slow.append((entry, flags, answers.get(fd)))
             continue
-        if not (is_told or _holds(watch, entry)):
-            continue
         if not entry.tracked:
-            _give_asked_input(watch, entry, is_poll2)
+            if watch.map.get(fd) is entry.channel:
+                _give_asked_input(watch, entry, is_poll2)
+            continue
+        if not (is_told or _holds(watch, entry)):
             continue
         if flags != read:
             roomy.append(entry)
@@ -228,6 +229,9 @@ def _answer_of(entry: Entry) -> tuple[Any, int, int]:
 
 def _give_asked_input(watch: Any, entry: Entry, is_poll2: bool) -> None:
     """Tell the channel of *entry*, which is asked on every pass, that there is input."""
+    if not watch.core["_is_plain"](is_poll2):  # a hook has replaced what hands it out
+        watch.core["_hand_input"](entry.channel, watch.map, entry.fd, is_poll2)
+        return
     try:
         forget_hang_up(entry.channel)
         entry.channel.handle_read_event()

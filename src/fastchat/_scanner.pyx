@@ -350,6 +350,21 @@ cdef int cut(channel, State state) except -1:
 
         # Where the piece ends, where the search goes on, and whether that is a terminator's end.
         terminator = _terminator_of(channel, state)
+        if state.buffer is not buffer:
+            # get_terminator() has changed the input, which counts, or closed the channel.
+            if state.closes != closes:
+                return 0
+            if type(state.buffer) is not bytes:
+                if not cut_plainly(channel, closes_of(channel), terminator):
+                    return 0
+                if state.closes != closes:
+                    return 0
+                continue
+            buffer = <bytes> state.buffer
+            start = state.start
+            size = PyBytes_GET_SIZE(buffer)
+            if start >= size:
+                return 0
         found = counted = False
         piece_end = end = size
         if type(terminator) is bytes and PyBytes_GET_SIZE(terminator):

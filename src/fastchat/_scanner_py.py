@@ -225,6 +225,9 @@ def drive(channel: Any) -> None:
             pass
 
 
+# What a buffer is where there is no input, the only bytes object of its kind.
+_EMPTY = b""
+
 # How much input ``cut_line`` is for, in bytes: what it searches in vain is searched once more.
 SHORT = 512
 
@@ -238,14 +241,16 @@ def cut_line(channel: Any, state: State, data: bytes) -> Any:
     Most input of most servers is that, and none of its output is to be held: nothing is behind it.
     Returns None where there is no more to deliver, else what ``cut`` is to be told.
     """
+    closes = state.closes
     terminator = channel.get_terminator()
-    if type(terminator) is not bytes or not terminator:
+    if type(terminator) is not bytes or not terminator or state.buffer is not data:
+        if state.closes != closes:
+            return None
         return b"" if terminator is None else terminator
     # One call, which makes the piece too; find() alone would take longer to parse its arguments.
     piece, found, behind = data.partition(terminator)
     if behind or not found:
         return terminator
-    closes = state.closes
     if piece:
         channel.collect_incoming_data(piece)
         if state.closes != closes:
@@ -255,7 +260,7 @@ def cut_line(channel: Any, state: State, data: bytes) -> Any:
     else:
         channel.ac_in_buffer = channel.ac_in_buffer[len(data) :]
     channel.found_terminator()
-    return None if state.closes != closes or state.buffer == b"" else NOT_ASKED
+    return None if state.closes != closes or state.buffer is _EMPTY else NOT_ASKED
 
 
 def cut(channel: Any, state: State, asked: Any = NOT_ASKED) -> None:
@@ -270,8 +275,9 @@ def cut(channel: Any, state: State, asked: Any = NOT_ASKED) -> None:
             buffer = state.buffer
             window = 0
             if type(buffer) is not bytes:
-                if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
+                if not cut_plainly(channel, closes_of(channel), asked) or state.closes != closes:
                     return
+                buffer, asked = None, NOT_ASKED
                 continue
             size = len(buffer)
         start = state.start
@@ -279,9 +285,12 @@ def cut(channel: Any, state: State, asked: Any = NOT_ASKED) -> None:
             return
 
         if asked is NOT_ASKED:
-            terminator = channel.get_terminator()
-        else:
-            terminator, asked = asked, NOT_ASKED
+            asked = channel.get_terminator()
+            if state.buffer is not buffer:  # that has changed the input, or closed the channel
+                if state.closes != closes:
+                    return
+                continue
+        terminator, asked = asked, NOT_ASKED
         # Whole pieces, and how many bytes of terminator are behind each: nearly all there is.
         pieces: list[bytes] = []
         behind = 0
@@ -315,7 +324,9 @@ def cut(channel: Any, state: State, asked: Any = NOT_ASKED) -> None:
                 break
             start = end
             asked = channel.get_terminator()
-            if asked is not terminator:
+            if asked is not terminator or state.buffer is not buffer:
+                if state.closes != closes:
+                    return
                 window = 0
                 break
         if pieces:
@@ -389,17 +400,19 @@ def cut(channel: Any, state: State, asked: Any = NOT_ASKED) -> None:
             return
 
 
-def cut_plainly(channel: Any, closes: int) -> bool:
+def cut_plainly(channel: Any, closes: int, asked: Any = NOT_ASKED) -> bool:
     """Deliver one piece using only the public attribute ``ac_in_buffer``, of whatever type.
 
-    *closes* is how often the channel had been closed when the delivery began.  Returns whether
-    there may be more to deliver.  Raises what ``drive`` does.
+    *closes* is how often the channel had been closed when the delivery began, *asked* as in
+    ``cut``.  Returns whether there may be more to deliver.  Raises what ``drive`` does.
     """
-    buffer = channel.ac_in_buffer
-    if not buffer:
+    if not channel.ac_in_buffer:
+        return False
+    terminator = channel.get_terminator() if asked is NOT_ASKED else asked
+    buffer = channel.ac_in_buffer  # which that may have changed
+    if getattr(channel, "_fc_closes", 0) != closes or not buffer:
         return False
     size = len(buffer)
-    terminator = channel.get_terminator()
     found = counted = False
     taken = held = 0
     piece = buffer

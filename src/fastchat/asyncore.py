@@ -332,6 +332,14 @@ def _contain(handler, channel, map, fd, *args):
         _drop(channel, map, fd)
 
 
+def _hand_input(channel, map, fd, is_poll2):
+    """Tell *channel* that there is input, by the function that a program has put here meanwhile."""
+    if is_poll2:
+        _contain(readwrite, channel, map, fd, _READS)
+    else:
+        _contain(read, channel, map, fd)
+
+
 def _settle_failure(channel, map, fd, is_poll2):
     """Hand the exception being handled to *channel*, whose event the pass handed out itself."""
     failure = sys.exc_info()[1]
@@ -780,10 +788,9 @@ class dispatcher:
         sock = self.socket  # for an async_chat, what it pushed before is sent first
         try:
             self._fc_closes += 1
-            self._fc_closed = sock
         except AttributeError:  # whatever borrows this method
             _count(self, "_fc_closes")
-            _remember(self, "_fc_closed", sock)
+        _remember(self, "_fc_closed", sock)
         if getattr(self, "_fc_delivers", False):
             _methods.drop_input(self)
         self.connected = False
