@@ -63,6 +63,16 @@ def test_d11_close_in_collect_incoming_data_ends_the_input(
 
 
 @pytest.mark.parametrize("buffer", BUFFERS)
+def test_d11_close_in_collect_incoming_data_ends_the_counting(
+    stage: Stage, buffer: dict[str, Any]
+) -> None:
+    chat = stage.chat(10, collect_incoming_data=close, **buffer)
+    stage.feed(chat, b"QUIT")
+    assert chat.events == [b"QUIT"]
+    assert chat.terminator == stage.either(fastchat=10, stdlib=6)
+
+
+@pytest.mark.parametrize("buffer", BUFFERS)
 def test_d11_input_put_back_after_close_is_not_delivered(
     stage: Stage, buffer: dict[str, Any]
 ) -> None:

@@ -35,7 +35,7 @@ from typing import Any
 
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._refill import send_refilled
-from fastchat._scanner_py import NOT_ASKED, SHORT, cut, cut_line, drive
+from fastchat._scanner_py import EMPTY, NOT_ASKED, cut, cut_one, drive
 from fastchat._state_py import ABSENT, State, StateProperty
 from fastchat._touch import touch
 
@@ -44,9 +44,6 @@ LARGEST = 1 << 20
 
 # The type of a socket, as the number that it is: the attribute makes an enum of it, in 700 ns.
 _type_of = raw_socket.type.__get__
-
-# What a buffer is where there is no input, the only bytes object of its kind.
-_EMPTY = b""
 
 # The channels that hold output at this moment, each once.
 _holding: list[Any] = []
@@ -217,9 +214,9 @@ def handle_read(self: Any) -> None:
         return
     buffer = state.buffer
     terminator: Any = NOT_ASKED
-    if buffer is _EMPTY and type(data) is bytes and 0 < len(data) <= SHORT and not state.depth:
+    if buffer is EMPTY and type(data) is bytes and data and not state.depth:
         state.buffer = data
-        terminator = cut_line(self, state, data)
+        terminator = cut_one(self, state, data)
         if terminator is None:
             return
     elif type(data) is bytes and type(buffer) is bytes:

@@ -226,27 +226,35 @@ def drive(channel: Any) -> None:
 
 
 # What a buffer is where there is no input, the only bytes object of its kind.
-_EMPTY = b""
+EMPTY = b""
 
-# How much input ``cut_line`` is for, in bytes: what it searches in vain is searched once more.
-SHORT = 512
+# In how much input ``cut_one`` looks for a line, in bytes: in vain, it is searched once more.
+_SHORT = 512
 
 # Stands for the terminator of a channel that was not asked for it yet.
 NOT_ASKED = object()
 
 
-def cut_line(channel: Any, state: State, data: bytes) -> Any:
-    """Deliver *data*, which is all the input of *channel*, if it is one line and nothing else.
+def cut_one(channel: Any, state: State, data: bytes) -> Any:
+    """Deliver *data*, all the input of *channel*, if it is a short line or part of a large piece.
 
-    Most input of most servers is that, and none of its output is to be held: nothing is behind it.
-    Returns None where there is no more to deliver, else what ``cut`` is to be told.
+    Most input is, and none of the output for it is to be held: nothing is behind it.  Returns None
+    where there is no more to deliver, else what ``cut`` is to be told.
     """
     closes = state.closes
     terminator = channel.get_terminator()
-    if type(terminator) is not bytes or not terminator or state.buffer is not data:
-        if state.closes != closes:
-            return None
-        return b"" if terminator is None else terminator
+    kind = type(terminator)
+    size = len(data)
+    if state.buffer is not data:
+        return None if state.closes != closes else _told(terminator)
+    if kind is int and terminator > size:
+        channel.collect_incoming_data(data)
+        if state.closes == closes:
+            channel.ac_in_buffer = b""
+            channel.terminator = channel.terminator - size
+        return None
+    if kind is not bytes or not terminator or size > _SHORT:
+        return _told(terminator)
     # One call, which makes the piece too; find() alone would take longer to parse its arguments.
     piece, found, behind = data.partition(terminator)
     if behind or not found:
@@ -258,9 +266,14 @@ def cut_line(channel: Any, state: State, data: bytes) -> Any:
     if state.buffer is data and not state.start:
         state.buffer = b""
     else:
-        channel.ac_in_buffer = channel.ac_in_buffer[len(data) :]
+        channel.ac_in_buffer = channel.ac_in_buffer[size:]
     channel.found_terminator()
-    return None if state.closes != closes or state.buffer is _EMPTY else NOT_ASKED
+    return None if state.closes != closes or state.buffer is EMPTY else NOT_ASKED
+
+
+def _told(terminator: Any) -> Any:
+    """*terminator*, or what means the same to ``cut`` and is not None."""
+    return b"" if terminator is None else terminator
 
 
 def cut(channel: Any, state: State, asked: Any = NOT_ASKED) -> None:
