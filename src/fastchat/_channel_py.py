@@ -94,9 +94,11 @@ def get_fifo(channel: Any) -> Any:
     if state.held:
         flush(channel)
     touch(channel)  # what gets the queue may put something into it
-    there(channel, "producer_fifo", state.fifo)
+    fifo = there(channel, "producer_fifo", state.fifo)
     state.exposed = True
-    return state.queue()
+    if fifo is None or state.offset or state.outgoing is not None:
+        return state.queue()
+    return fifo
 
 
 def set_socket(channel: Any, sock: Any) -> None:
