@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import fastchat
+from bench.results import Results
+from bench.tables import median
 from tests.building import ROOT
 from tests.implementations import Implementation
 
@@ -576,6 +578,19 @@ def test_properties(implementation: Implementation) -> None:
         else:
             with pytest.raises(AttributeError):
                 delattr(owner, name)
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
+    results = set(re.findall(r"bench/results/([\w.-]+\.json)", read("docs/performance.md")))
+    (name,) = results
+    serve = Results.read(ROOT / "bench" / "results" / name).serve
+    assert serve
+    rows = re.findall(r"^\| `([\w-]+)`.* \| ([\d.]+) \| ([\d.]+) \|$", read("README.md"), re.M)
+    assert rows
+    for workload, *figures in rows:
+        comparison = serve.workloads[workload]
+        wanted = [comparison.ratio("fastchat", over) for over in ("stdlib", "uvloop-protocol")]
+        assert figures == [median(figure) for figure in wanted], workload
 
 
 def test_module_names(implementation: Implementation) -> None:
