@@ -247,6 +247,15 @@ def test_get_terminator_may_change_the_input(stage: Stage, data: bytes, events: 
     assert stage.feed(chat, data) == events
 
 
+def test_get_terminator_may_change_the_input_that_waited(stage: Stage) -> None:
+    def get_terminator(chat: Any) -> bytes:
+        chat.ac_in_buffer = chat.ac_in_buffer.replace(b"\0", b"")
+        return b"\r\n"
+
+    chat = stage.chat(get_terminator=get_terminator)
+    assert stage.feed(chat, b"one\r", b"\0\ntwo\r\0\n") == [b"one", "found", b"two", "found"]
+
+
 def test_get_terminator_may_exchange_the_buffer_for_another_kind(stage: Stage) -> None:
     answers = iter([b",", b";"])
 

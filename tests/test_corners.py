@@ -319,15 +319,18 @@ def test_a_channel_may_become_another(own: Stage) -> None:
     assert chat._fc_state.refills(chat)
 
 
-def test_a_channel_with_slots_may_borrow_add_channel(ours: Implementation) -> None:
+def test_a_channel_with_slots_may_borrow_its_registration(ours: Implementation) -> None:
     class Slotted:
         __slots__ = ("_fileno", "_map")
         add_channel = ours.asyncore.dispatcher.add_channel
+        del_channel = ours.asyncore.dispatcher.del_channel
 
     slotted: Any = Slotted()
     slotted._fileno, slotted._map = 7, {}
     slotted.add_channel()
     assert slotted._map == {7: slotted}
+    slotted.del_channel()
+    assert (slotted._map, slotted._fileno) == ({}, None)
 
 
 def test_an_object_may_take_over_the_dict_of_a_channel_in_a_hook(own: Stage) -> None:

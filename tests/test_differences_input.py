@@ -148,6 +148,22 @@ def test_d11_input_put_back_after_close_in_get_terminator_is_not_delivered(
     assert chat.events == [line, "found"] * (asked - 1)
 
 
+@pytest.mark.parametrize("buffer", BUFFERS)
+def test_d11_close_in_get_terminator_ends_the_input_that_waited(
+    own: Stage, buffer: dict[str, Any]
+) -> None:
+    def get_terminator(chat: Any) -> bytes:
+        chat.count += 1
+        if chat.count == 2:
+            chat.close()
+            chat.ac_in_buffer = b"MORE\r\n"
+        return b"\r\n"
+
+    chat = own.chat(get_terminator=get_terminator, count=0, **buffer)
+    own.feed(chat, b"QUIT\r", b"\n")
+    assert chat.events == [b"QUIT"]
+
+
 @pytest.mark.parametrize("hook", ["found_terminator", "collect_incoming_data", "recv"])
 @pytest.mark.parametrize("buffer", BUFFERS)
 def test_d11_what_was_not_delivered_is_dropped(

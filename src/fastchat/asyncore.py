@@ -907,12 +907,10 @@ _resting = {}
 
 
 def _belongs_to_another(entry, channel):
-    """Whether the map's *entry* for a descriptor of *channel* is a later user of its number.
+    """Whether the map's *entry*, not *channel*, is a later user of the number of its descriptor.
 
     An entry for the same socket is the channel's own, be it a weak proxy or a wrapper.
     """
-    if entry is channel:
-        return False
     try:
         return entry.socket is not getattr(channel, "socket", None)
     except ReferenceError:  # a weak proxy of something that is gone
