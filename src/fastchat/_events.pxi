@@ -305,15 +305,15 @@ cdef class _Pass:
         if not (is_quick and self.is_plain):
             answer = None if self.answers is None else self.answers.get(key)
             self.slow.append((entry, flags, answer))
-        elif not entry.tracked:
-            if self.watch.map.get(key) is entry.channel:
+            return 0
+        # Who is tracked is believed to be in a map that tells of all changes.
+        if entry.tracked and self.map is None or self.watch.map.get(key) is entry.channel:
+            if flags == WRITES:
+                self.roomy.append(entry)
+            elif entry.tracked:
+                self.give_input(entry)
+            else:
                 self.give_asked_input(entry)
-        elif self.map is not None and self.map.get(key) is not entry.channel:
-            pass
-        elif flags == READS:
-            self.give_input(entry)
-        else:
-            self.roomy.append(entry)
         return 0
 
     cdef int give_input(self, Entry entry) except -1:

@@ -149,14 +149,10 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
     if slow and not is_poll2:  # poll() hands out all input first
         return slow + [(entry, WRITE, None) for entry in roomy]
     for entry in roomy:
-        if watch.entries.get(entry.fd) is entry and _holds(watch, entry):
+        is_there = watch.entries.get(entry.fd) is entry
+        if is_there and (watch.is_told or watch.map.get(entry.fd) is entry.channel):
             _give_room(watch, entry, is_poll2)
     return slow
-
-
-def _holds(watch: Any, entry: Entry) -> bool:
-    """Whether the channel of *entry* is in the map, where that does not tell of all changes."""
-    return watch.is_told or watch.map.get(entry.fd) is entry.channel
 
 
 def _hand_out(
@@ -187,11 +183,11 @@ def _hand_out(
         if flags not in plain or not (entry.tracked or flags == read):
             slow.append((entry, flags, answers.get(fd)))
             continue
-        if not entry.tracked:
-            if watch.map.get(fd) is entry.channel:
-                _give_asked_input(watch, entry, is_poll2)
+        # Who is tracked is believed to be in a map that tells of all changes.
+        if not (is_told and entry.tracked) and watch.map.get(fd) is not entry.channel:
             continue
-        if not (is_told or _holds(watch, entry)):
+        if not entry.tracked:
+            _give_asked_input(watch, entry, is_poll2)
             continue
         if flags != read:
             roomy.append(entry)

@@ -105,7 +105,7 @@ class async_chat(asyncore.dispatcher):
         TypeError when input arrives, as it does in CPython 3.11.
         """
         if type(term) is bytes:
-            pass
+            pass  # nearly always
         elif isinstance(term, tuple):
             if self.use_encoding:
                 term = tuple(t.encode(self.encoding) if isinstance(t, str) else t for t in term)
