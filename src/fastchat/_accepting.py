@@ -34,6 +34,6 @@ def accept(sock: Any) -> Any:
         return sock.accept()
     fd, address = sock._accept()
     made = _Socket(_family_of(sock), _type_of(sock), sock.proto, fileno=fd)
-    if _module.getdefaulttimeout() is None and sock.gettimeout():
+    if sock.gettimeout() and _module.getdefaulttimeout() is None:
         made.setblocking(True)  # some systems let it inherit that it is not
     return made, address

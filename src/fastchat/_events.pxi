@@ -66,11 +66,6 @@ cdef class Entry:
     cdef public object registration
     cdef public object said
 
-    def __init__(self, channel, fd, born):
-        self.channel = channel
-        self.fd = fd
-        self.born = born
-
 
 @final
 cdef class Flags:
@@ -161,7 +156,10 @@ def enter(watch, channel, int fd):
     Returns it, tracked and with its flags where ``ask_chat`` has any; from C also None, where
     nothing is left to do, because the poller waits for it already.
     """
-    cdef Entry entry = Entry(channel, fd, watch.passes)
+    cdef Entry entry = Entry.__new__(Entry)
+    entry.channel = channel
+    entry.fd = fd
+    entry.born = watch.passes
     cdef epoll_event event
     entry.registration = registration_of(channel)
     entry.flags = ask_chat(channel, watch.core["_STOCK_CHAT"])
@@ -183,8 +181,12 @@ def enter(watch, channel, int fd):
 
 def forget(watch, fd):
     """The channel of *fd* left; its socket may be closed next."""
-    if fd in <dict> watch.entries:
-        watch.leave(fd)
+    cdef dict entries = watch.entries
+    if fd in entries:
+        del entries[fd]
+        if watch.asked:
+            watch.asked.pop(fd, None)
+        watch.last_leave = watch.passes
     cdef Flags registered = watch.registered
     if not registered[fd]:
         return

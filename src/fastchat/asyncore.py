@@ -790,7 +790,10 @@ class dispatcher:
             self._fc_closes += 1
         except AttributeError:  # whatever borrows this method
             _count(self, "_fc_closes")
-        _remember(self, "_fc_closed", sock)
+        try:
+            self._fc_closed = sock
+        except AttributeError:  # as _remember() has it, for every connection that ends
+            pass
         if getattr(self, "_fc_delivers", False):
             _methods.drop_input(self)
         self.connected = False
