@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, fail_with, failure, inside, watch_a_dict, watch_of
+from tests.channels import (
+    PATIENCE,
+    FakeSocket,
+    Stage,
+    fail_with,
+    failure,
+    inside,
+    watch_a_dict,
+    watch_of,
+)
 from tests.implementations import Implementation
 
 
@@ -321,16 +330,18 @@ def test_a_channel_may_become_another(own: Stage) -> None:
 
 def test_a_channel_with_slots_may_borrow_its_registration(ours: Implementation) -> None:
     class Slotted:
-        __slots__ = ("_fileno", "_map")
+        __slots__ = ("_fileno", "_map", "accepting", "connected", "connecting", "socket")
         add_channel = ours.asyncore.dispatcher.add_channel
         del_channel = ours.asyncore.dispatcher.del_channel
+        close = ours.asyncore.dispatcher.close
 
     slotted: Any = Slotted()
-    slotted._fileno, slotted._map = 7, {}
+    slotted._fileno, slotted._map, slotted.socket = 7, {}, FakeSocket(7)
     slotted.add_channel()
     assert slotted._map == {7: slotted}
-    slotted.del_channel()
-    assert (slotted._map, slotted._fileno) == ({}, None)
+    slotted.close()
+    assert (slotted._map, slotted._fileno, slotted.connected) == ({}, None, False)
+    assert slotted.socket.closed
 
 
 def test_an_object_may_take_over_the_dict_of_a_channel_in_a_hook(own: Stage) -> None:

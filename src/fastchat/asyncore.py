@@ -790,10 +790,7 @@ class dispatcher:
             self._fc_closes += 1
         except AttributeError:  # whatever borrows this method
             _count(self, "_fc_closes")
-        try:
-            self._fc_closed = sock
-        except AttributeError:  # as _remember() has it, for every connection that ends
-            pass
+        _remember(self, "_fc_closed", sock)
         if getattr(self, "_fc_delivers", False):
             _methods.drop_input(self)
         self.connected = False
