@@ -1,9 +1,9 @@
 """Taking a connection from a listening socket.
 
 ``socket.accept()`` makes enums of three numbers, only to turn them into numbers again for the new
-socket: 0.9 us of the 2 us that a connection costs here.  What is done instead is the same for all
-who can look, and is done only for a socket of exactly the standard class, as the interpreter has
-it; whatever replaces one of its parts is called as ever.
+socket: 0.85 us of the 30 us that ``python -m bench serve --workload churn`` shows for a connection.
+What is done instead is the same for all who can look, and is done only for a socket of exactly the
+standard class, as the interpreter has it; whatever replaces one of its parts is called as ever.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import socket as _module
 from _socket import socket as _raw
 from typing import Any
 
+from fastchat._channel_py import type_of
+
 _Socket: Any = _module.socket
 _accept: Any = _Socket.accept
 _init: Any = _Socket.__init__
 _family_of: Any = _raw.family.__get__
-_type_of: Any = _raw.type.__get__
 
 # Not where something like gevent was there before us.
 _is_standard = getattr(_accept, "__globals__", None) is vars(_module)
@@ -33,7 +34,7 @@ def accept(sock: Any) -> Any:
     ):
         return sock.accept()
     fd, address = sock._accept()
-    made = _Socket(_family_of(sock), _type_of(sock), sock.proto, fileno=fd)
+    made = _Socket(_family_of(sock), type_of(sock), sock.proto, fileno=fd)
     if sock.gettimeout() and _module.getdefaulttimeout() is None:
         made.setblocking(True)  # some systems let it inherit that it is not
     return made, address

@@ -82,8 +82,6 @@ cdef object _Socket = _socket_module.socket
 cdef unsigned int _socket_version = 0
 cdef bint _socket_is_plain = False
 
-# The type of a socket, as the number that it is.
-cdef object _type_of = _socket_core.socket.type.__get__
 cdef int _STREAM = _socket_module.SOCK_STREAM
 
 

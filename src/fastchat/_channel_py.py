@@ -43,7 +43,7 @@ from fastchat._touch import touch
 LARGEST = 1 << 20
 
 # The type of a socket, as the number that it is: the attribute makes an enum of it, in 700 ns.
-_type_of = raw_socket.type.__get__
+type_of = raw_socket.type.__get__
 
 # The channels that hold output at this moment, each once.
 _holding: list[Any] = []
@@ -110,7 +110,7 @@ def set_socket(channel: Any, sock: Any) -> None:
     # There are no system calls to spare in what only looks like a socket; and what it is given may
     # be looked at one by one, as by the tests of smtpd.
     is_real = issubclass(type(sock), socket_type)  # mocks say that they are instances
-    state.keeps_bounds = not is_real or _type_of(sock) != SOCK_STREAM
+    state.keeps_bounds = not is_real or type_of(sock) != SOCK_STREAM
 
 
 # Input.

@@ -36,10 +36,7 @@ def forget_hang_up(channel: Any) -> None:
 
 def _set(channel: Any, told_of: Any) -> None:
     """Remember of the end of what *channel* was told, None for nothing."""
-    try:
-        channel._fc_hung_up = told_of
-    except AttributeError:
-        pass  # as remember() has it, for every connection that ends
+    remember(channel, "_fc_hung_up", told_of)
     state = getattr(channel, "_fc_state", None)
     if state is not None:
         state.told = told_of is not None  # the same for the hot path, which has the state at hand

@@ -531,12 +531,8 @@ class ChannelMap(dict[int, Any]):
     def __setitem__(self, fd: int, channel: Any) -> None:
         dict.__setitem__(self, fd, channel)
         watch = self._watch
-        if watch is None:
-            return
-        if fd in watch.entries:
+        if watch is not None:
             watch.note(fd)
-        else:
-            watch.touched[fd] = None
 
     def __delitem__(self, fd: int) -> None:
         dict.__delitem__(self, fd)
