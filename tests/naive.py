@@ -20,9 +20,9 @@ def find(data: bytes, terminator: bytes, start: int = 0) -> int:
 def find_first(
     data: bytes, terminators: tuple[bytes, ...], start: int = 0
 ) -> tuple[int, bytes] | None:
-    """The match that ends first, and of those that end there the shortest, or None."""
+    """The match that ends first, and of those that end there the longest, or None."""
     for end in range(start, len(data) + 1):
-        for terminator in sorted(terminators, key=len):
+        for terminator in sorted(terminators, key=len, reverse=True):
             begin = end - len(terminator)
             if begin >= start and find(data[begin:end], terminator) == 0:
                 return begin, terminator

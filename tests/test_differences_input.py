@@ -290,17 +290,20 @@ def test_several_before_any_match_there_is_none(own: Stage) -> None:
 @pytest.mark.parametrize(
     ("terminators", "data", "events"),
     [
-        pytest.param((b"ab", b"b"), b"xab", [b"xa", (b"b",)], id="the shortest of one end"),
-        pytest.param((b"b", b"ab"), b"xab", [b"xa", (b"b",)], id="in any order"),
+        pytest.param((b"ab", b"b"), b"xab", [b"x", (b"ab",)], id="the longest of one end"),
+        pytest.param(
+            (b"\n", b"\r\n"), b"a\r\nb\n", [b"a", (b"\r\n",), b"b", (b"\n",)], id="CRLF beside LF"
+        ),
+        pytest.param((b"b", b"ab"), b"xab", [b"x", (b"ab",)], id="in any order"),
         pytest.param((b"abc", b"b"), b"xabc", [b"xa", (b"b",), b"c"], id="the earliest end"),
         pytest.param((b"abcd", b"bc"), b"xabcd", [b"xa", (b"bc",), b"d"], id="not the first begun"),
         pytest.param((b"a", b"ab"), b"xab", [b"x", (b"a",), b"b"], id="a prefix of another"),
         pytest.param((b"\n", b"\n"), b"x\n", [b"x", (b"\n",)], id="the same twice"),
         pytest.param((b"\n",), b"x\ny", [b"x", (b"\n",), b"y"], id="only one"),
-        pytest.param((b"\n", b"\r\n"), b"\n\r\n", [(b"\n",), b"\r", (b"\n",)], id="empty lines"),
+        pytest.param((b"\n", b"\r\n"), b"\n\r\n", [(b"\n",), (b"\r\n",)], id="empty lines"),
     ],
 )
-def test_several_the_earliest_end_wins_and_then_the_shortest(
+def test_several_the_earliest_end_wins_and_then_the_longest(
     own: Stage, terminators: Any, data: bytes, events: list[Any]
 ) -> None:
     assert deliver(own, terminators, data, found_terminator=note_the_match).events == events
@@ -313,7 +316,7 @@ def cut(data: bytes, terminators: tuple[bytes, ...]) -> list[Any]:
     for end in range(1, len(data) + 1):
         ended = [term for term in terminators if data[begin:end].endswith(term)]
         if ended:
-            match = min(ended, key=len)
+            match = max(ended, key=len)
             pieces.append((data[begin : end - len(match)], match))
             begin = end
     return [*pieces, (data[begin:], None)]

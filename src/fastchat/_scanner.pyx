@@ -204,7 +204,7 @@ cdef Py_ssize_t _find_first(bytes data, tuple terminators, Py_ssize_t start, Py_
             # A match that began in the last window may end in this one.
             begin = low - length + 1
             index = _find(data, terminator, start if begin < start else begin, end)
-            if index >= 0 and (found < 0 or index + length < end or length < best_length):
+            if index >= 0 and (found < 0 or index + length < end or length > best_length):
                 found, end, best_length = index, index + length, length
                 which[0] = number
         if found >= 0:
@@ -270,8 +270,8 @@ def find_terminators(data, terminator, start=0):
 def find_first_terminator(data, terminators, start=0):
     """The match of one of *terminators* in *data*, at or after *start*, that ends first.
 
-    Of several that end at the same byte the shortest wins, so that the answer does not depend on
-    how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
+    Of several that end at the same byte the longest wins, so that CRLF beside LF takes the CR along.
+    The answer does not depend on how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
 
     Raises TypeError unless *data* is bytes and *terminators* a tuple of bytes, ValueError where
     there is none, where one is empty, or where *start* is negative.

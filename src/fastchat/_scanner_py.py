@@ -126,8 +126,8 @@ def find_first_terminator(
 ) -> tuple[int, bytes] | None:
     """The match of one of *terminators* in *data*, at or after *start*, that ends first.
 
-    Of several that end at the same byte the shortest wins, so that the answer does not depend on
-    how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
+    Of several that end at the same byte the longest wins, so that CRLF beside LF takes the CR along.
+    The answer does not depend on how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
 
     Raises TypeError unless *data* is bytes and *terminators* a tuple of bytes, ValueError where
     there is none, where one is empty, or where *start* is negative.
@@ -150,7 +150,7 @@ def find_first_terminator(
             index = data.find(terminator, begin, end)
             if index >= 0:
                 last = index + len(terminator)
-                if found < 0 or last < end or len(terminator) < len(best):
+                if found < 0 or last < end or len(terminator) > len(best):
                     found, best, end = index, terminator, last
         if found >= 0:
             return found, best

@@ -96,7 +96,7 @@ class async_chat(asyncore.dispatcher):
         """Say what ends the next piece of input.
 
         Bytes (or str, where ``use_encoding`` is true): these bytes, which are not delivered.  A
-        tuple of bytes: whichever of them ends first, then the shortest; it is in
+        tuple of bytes: whichever of them ends first, then the longest; it is in
         ``matched_terminator``.  An int: after so many bytes, once.  None, 0 or empty: nothing, all
         input is delivered as it comes.
 
