@@ -119,17 +119,6 @@ def test_a_replaced_initiate_send_turns_it_off_for_a_mock(own: Stage, where: str
     assert len(chat.sends) == 3
 
 
-@pytest.mark.parametrize("where", ["class", "object"])
-def test_a_replaced_refill_buffer_turns_it_off(own: Stage, where: str) -> None:
-    base = own.asynchat.async_chat.refill_buffer
-    members = {"refill_buffer": lambda chat: base(chat)} if where == "class" else {}
-    chat = serve(own, push_three, **members)
-    if where == "object":
-        chat.refill_buffer = lambda: base(chat)
-    own.feed(chat, b"one\ntwo\n")
-    assert chat.sends == ONE_BY_ONE
-
-
 def test_an_initiate_send_that_a_hook_replaces_gets_what_is_pushed_then(own: Stage) -> None:
     calls: list[str] = []
 

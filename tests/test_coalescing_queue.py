@@ -118,7 +118,6 @@ def by_producer(stage: Stage, chat: Any) -> Callable[[bytes], None]:
         pytest.param({}, id="stock"),
         pytest.param({"ac_out_coalesce": False}, id="off"),
         pytest.param({"producer_fifo": None}, id="hidden"),
-        pytest.param({"refill_buffer": ...}, id="refilled"),
     ],
 )
 @pytest.mark.parametrize("in_hook", [False, True])
@@ -128,10 +127,6 @@ def test_what_a_producer_pushes_comes_behind_what_it_gives(
     members: dict[str, Any],
     in_hook: bool,
 ) -> None:
-    if "refill_buffer" in members and not stage.implementation.is_stdlib:
-        base = stage.asynchat.async_chat.refill_buffer
-        members = {"refill_buffer": lambda chat: base(chat)}
-
     def scene(chat: Any, line: bytes = b"") -> None:
         if line != b"two":
             chat.push(b"before")

@@ -305,27 +305,17 @@ def test_a_channel_that_was_not_made_has_no_queue(own: Stage) -> None:
         chat.push(b"data")
 
 
-def test_a_refill_buffer_of_the_object_can_be_taken_back(own: Stage) -> None:
-    chat = own.chat()
-    chat.refill_buffer = lambda: None
-    del chat.refill_buffer
-    chat.push(b"data")
-    assert chat.peer.recv(9) == b"data"
-    with pytest.raises(AttributeError):
-        del chat.refill_buffer
-
-
 def test_a_channel_may_become_another(own: Stage) -> None:
     chat = own.chat()
 
-    class Refilling(chat.__class__):  # type: ignore[misc, name-defined]
-        def refill_buffer(self) -> None:
-            self.ac_out_buffer = b"refilled"
+    class Hiding(chat.__class__):  # type: ignore[misc, name-defined]
+        producer_fifo = None
 
-    chat.__class__ = Refilling
+    chat.__class__ = Hiding
+    chat.producer_fifo = [b"data"]
     chat.initiate_send()
-    assert chat.peer.recv(9) == b"refilled"
-    assert chat._fc_state.refills(chat)
+    assert chat.peer.recv(9) == b"data"
+    assert not chat._fc_state.fits(chat)
 
 
 def test_a_channel_with_slots_may_borrow_its_registration(ours: Implementation) -> None:

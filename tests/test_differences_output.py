@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import errno
 import random
+from collections import deque
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from tests.channels import FakeSocket, Stage, closes, failure, receive_all
+from tests.channels import FakeSocket, Stage, fail_with, failure, receive_all
 
 # d17: the same bytes from dispatcher_with_send, with less work.
 
@@ -159,135 +159,75 @@ def test_old_a_fifo_can_be_the_queue(own: Stage) -> None:
     assert receive_all(chat.peer) == b"onetwothree"
 
 
-class Old:
-    """Output as a program of 2005 does it: its own refill_buffer, over a fifo."""
-
-    refilled = 0
-
-    def refill_buffer(self: Any) -> None:
-        self.refilled += 1
-        while not self.producer_fifo.is_empty():
-            first = self.producer_fifo.first()
-            if first is None:
-                if not self.ac_out_buffer:
-                    self.producer_fifo.pop()
-                    self.close()
-                return
-            data = first if isinstance(first, bytes) else first.more()
-            if isinstance(first, bytes) or not data:
-                self.producer_fifo.pop()
-            if data:
-                self.ac_out_buffer += data
-                return
-
-
-def old_chat(stage: Stage, sock: Any = None, **members: Any) -> Any:
-    base = type("Old", (Old, stage.asynchat.async_chat), {})
-    return stage.channel(base, sock, **members)
-
-
-def test_old_refill_buffer_is_called_if_it_is_overridden(own: Stage) -> None:
-    chat = old_chat(own)
-    chat.push(b"data")
-    assert (chat.refilled, chat.peer.recv(10), chat.ac_out_buffer) == (1, b"data", b"")
-
-
-def test_old_refill_buffer_feeds_everything_in_order(own: Stage) -> None:
-    chat = old_chat(own)
+def test_old_refill_buffer_is_never_called(own: Stage) -> None:
+    # pyftpdlib has kept one since Python 2, which would break what it sends.
+    chat = own.chat(refill_buffer=fail_with(AssertionError()))
+    chat.refill_buffer = fail_with(AssertionError())
     chat.push(b"one")
-    chat.push_with_producer(own.asynchat.simple_producer(b"two three", 4))
-    chat.push(b" four")
-    chat.close_when_done()
-    own.until(lambda: not own.map)
-    assert receive_all(chat.peer) == b"onetwo three four"
-
-
-def test_old_refill_buffer_on_the_object_is_called(own: Stage) -> None:
-    chat = own.chat()
-    with mock.patch.object(chat, "refill_buffer") as refill:
-        chat.push(b"data")
-    refill.assert_called_once_with()
-
-
-def test_old_refill_buffer_is_not_called_while_the_buffer_is_full(own: Stage) -> None:
-    chat = old_chat(own, FakeSocket(7, send=[0]))
-    chat.ac_out_buffer_size = 4
-    chat.push(b"12345678")
-    chat.initiate_send()
-    assert (chat.refilled, chat.ac_out_buffer) == (1, b"1234")
-
-
-def test_old_what_was_not_taken_is_offered_again(own: Stage) -> None:
-    sock = FakeSocket(7, send=[3, 0, 1, 2])
-    chat = old_chat(own, sock)
-    chat.push(b"123456")
-    for _ in range(3):
-        assert chat.writable()
-        chat.handle_write()
-    assert b"".join(sock.sent) == b"123456"
-    assert not chat.writable()
-
-
-def test_old_before_it_is_connected_it_only_refills(own: Stage) -> None:
-    chat = old_chat(own, FakeSocket(7))
-    chat.connected = False
-    chat.push(b"data")
-    assert (chat.ac_out_buffer, chat.socket.sent) == (b"data", [])
-
-
-def test_old_nothing_queued_is_nothing_sent(own: Stage) -> None:
-    chat = old_chat(own, FakeSocket(7))
-    chat.initiate_send()
-    assert "send" not in chat.socket.calls
-
-
-def test_old_an_error_of_send_is_for_handle_error(own: Stage) -> None:
-    chat = old_chat(own, FakeSocket(7, send=[failure(errno.EIO)]))
-    chat.push(b"data")
-    assert chat.events == [OSError, "close"]
-
-
-def test_old_discard_buffers_forgets_the_output_buffer(own: Stage) -> None:
-    chat = old_chat(own, FakeSocket(7, send=[0]))
-    chat.push(b"data")
+    chat.push_with_producer(own.asynchat.simple_producer(b"two"))
+    own.until(lambda: not chat.producer_fifo)
     chat.discard_buffers()
-    assert (chat.ac_out_buffer, len(chat.producer_fifo)) == (b"", 0)
-
-
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_old_the_stock_refill_buffer_can_be_built_upon(own: Stage, kind: Any) -> None:
-    stock = own.asynchat.async_chat.refill_buffer
-    chat = own.chat(refill_buffer=lambda chat: stock(chat))
-    chat.push(kind(b"one"))
-    chat.push_with_producer(own.asynchat.simple_producer(b"two three", 4))
     chat.close_when_done()
     own.until(lambda: not own.map)
-    assert receive_all(chat.peer) == b"onetwo three"
-    assert closes(chat) == 1
-
-
-def test_old_the_stock_refill_buffer_passes_over_empty_producers(own: Stage) -> None:
-    stock = own.asynchat.async_chat.refill_buffer
-    chat = own.chat(refill_buffer=lambda chat: stock(chat))
-    chat.push_with_producer(own.asynchat.simple_producer(b""))
-    assert len(chat.producer_fifo) == 0
-
-
-def test_old_the_stock_refill_buffer_closes_after_the_last_byte(own: Stage) -> None:
-    stock = own.asynchat.async_chat.refill_buffer
-    chat = own.chat(sock=FakeSocket(7, send=[0, 4]), refill_buffer=lambda chat: stock(chat))
-    chat.push(b"data")
-    chat.close_when_done()
-    chat.handle_write()
-    assert chat.events == []
-    chat.handle_write()
+    assert receive_all(chat.peer) == b"onetwo"
     assert chat.events == ["close"]
 
 
-def test_old_nobody_else_has_an_output_buffer(own: Stage) -> None:
+def queued(stage: Stage, *entries: Any) -> Any:
+    """A chat that is not connected, and has *entries* in its queue."""
+    chat = stage.chat(sock=FakeSocket(7))
+    chat.connected = False
+    chat.producer_fifo.extend(entries)
+    return chat
+
+
+def test_old_refill_buffer_puts_the_next_piece_before_its_producer(own: Stage) -> None:
+    producer = own.asynchat.simple_producer(b"onetwo", 3)
+    chat = queued(own, producer, b"rest")
+    chat.refill_buffer()
+    assert list(chat.producer_fifo) == [b"one", producer, b"rest"]
+    chat.refill_buffer()
+    assert list(chat.producer_fifo) == [b"one", producer, b"rest"]
+
+
+def test_old_refill_buffer_goes_on_to_the_next_producer(own: Stage) -> None:
+    nothing, last = own.asynchat.simple_producer(b""), own.asynchat.simple_producer(b"data")
+    chat = queued(own, nothing, b"", nothing, last)
+    chat.refill_buffer()
+    assert list(chat.producer_fifo) == [b"data", last]
+
+
+@pytest.mark.parametrize("before", [[], [b""]], ids=["at once", "behind what is used up"])
+def test_old_refill_buffer_closes_at_the_end(own: Stage, before: list[Any]) -> None:
+    chat = queued(own, *before, None, b"never")
+    chat.refill_buffer()
+    assert chat.events == ["close"]
+    assert list(chat.producer_fifo) == [b"never"]
+
+
+def test_old_refill_buffer_of_an_empty_queue_does_nothing(own: Stage) -> None:
+    chat = queued(own)
+    chat.refill_buffer()
+    assert not chat.producer_fifo
+    assert chat.events == []
+
+
+def test_old_refill_buffer_follows_a_producer_that_replaces_the_queue(own: Stage) -> None:
+    class Replacing:
+        def more(self) -> bytes:
+            chat.producer_fifo = deque([self])
+            return b"data"
+
+    chat = queued(own, Replacing(), b"gone")
+    chat.refill_buffer()
+    assert chat.producer_fifo[0] == b"data"
+    assert len(chat.producer_fifo) == 2
+
+
+def test_old_what_refill_buffer_took_is_sent(own: Stage) -> None:
     chat = own.chat()
-    chat.ac_out_buffer = b"ignored"
-    assert not chat.writable()
-    chat.push(b"data")
-    assert chat.peer.recv(100) == b"data"
-    assert type(chat.producer_fifo) is not own.asynchat.fifo
+    chat.producer_fifo.append(own.asynchat.simple_producer(b"onetwo", 3))
+    chat.refill_buffer()
+    chat.close_when_done()
+    own.until(lambda: not own.map)
+    assert receive_all(chat.peer) == b"onetwo"

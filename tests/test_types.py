@@ -123,7 +123,7 @@ class OfLongAgo(asynchat.async_chat):
         self.set_terminator((b"\\r\\n", b"\\n"))
 
     def refill_buffer(self) -> None:
-        self.ac_out_buffer += b"x"
+        self.producer_fifo.append(b"x")
 
 
 class Duck:
@@ -168,7 +168,6 @@ def types(chat: asynchat.async_chat, channel: asyncore.dispatcher, sender: Sende
     assert_type(channel.send(memoryview(b"x")), int)
     assert_type(sender.out_buffer, bytes)
     assert_type(chat.ac_in_buffer, bytes)
-    assert_type(chat.ac_out_buffer, bytes)
     assert_type(chat.matched_terminator, bytes | None)
     assert_type(chat.producer_fifo, deque[Any])
     assert_type(asynchat.asyncore.socket_map, dict[int, Any])

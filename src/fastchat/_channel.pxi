@@ -186,7 +186,7 @@ cpdef own_state(channel):
 def begin(channel):
     """Let a new *channel* have neither input nor output; False where its class hides the state."""
     cdef State state = own_state(channel)
-    if not _fits(channel, state) or _refills(channel, state):
+    if not _fits(channel, state):
         return False
     state.buffer = b""
     state.start = 0
@@ -359,13 +359,8 @@ cpdef readable(self):
 cpdef writable(self):
     """Whether to wait for room for output: while there is some, or no connection yet."""
     cdef State state = _state_of(self)
-    if (
-        state is None
-        or _refills(self, state)
-        or not _fits(self, state)
-        or state.fifo is ABSENT
-    ):
-        return writable_plainly(self, state is not None and _refills(self, state))
+    if state is None or not _fits(self, state) or state.fifo is ABSENT:
+        return writable_plainly(self)
     if state.held is not None:
         flush(self)
     if state.fifo:
@@ -475,7 +470,6 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
         or (state.fifo is not None and not isinstance(state.fifo, deque))
         or state.keeps_bounds
         or not _fits(channel, state)
-        or _refills(channel, state)
     ):
         return 0
     return min(_out_size(channel, state), LARGEST)
@@ -523,9 +517,6 @@ cdef int _send_once(channel, State state) except -1:
 
 cdef int _send_queued(channel, State state) except -1:
     """Send from the queue of *channel*."""
-    if _refills(channel, state):
-        send_refilled(channel)
-        return 0
     fifo = state.fifo
     if isinstance(fifo, deque) and _fits(channel, state):
         if state.held is not None:
@@ -538,9 +529,8 @@ cdef int _send_queued(channel, State state) except -1:
             head = fifo[0]
             if type(head) is bytes and PyBytes_GET_SIZE(head):
                 return _send_bytes(channel, state, fifo, <bytes> head)
-            if not head or hasattr(type(head), "__getitem__") or isinstance(head, type):
+            if not head or is_data(head):
                 break
-            # A producer: cutting a piece off it, which is what tells, would raise TypeError.
             produced = head.more()
             if state.fifo is not fifo:  # more() has put another one in its place
                 take_produced(channel.producer_fifo, produced)

@@ -34,7 +34,6 @@ from threading import get_ident
 from typing import Any
 
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
-from fastchat._refill import send_refilled
 from fastchat._scanner_py import EMPTY, NOT_ASKED, cut, cut_one, drive
 from fastchat._state_py import ABSENT, State, StateProperty
 from fastchat._touch import touch
@@ -63,7 +62,7 @@ def own_state(channel: Any) -> Any:
 def begin(channel: Any) -> bool:
     """Let a new *channel* have neither input nor output; False where its class hides the state."""
     state = own_state(channel)
-    if not state.fits(channel) or state.refills(channel):
+    if not state.fits(channel):
         return False
     state.buffer = b""
     state.start = 0
@@ -273,11 +272,8 @@ def readable(self: Any) -> Any:
 def writable(self: Any) -> Any:
     """Whether to wait for room for output: while there is some, or no connection yet."""
     state = getattr(self, "_fc_state", None)
-    if type(state) is not State:
-        return writable_plainly(self, False)
-    is_plain = type(self) is state.plain or (state.fits(self) and not state.refills(self))
-    if not is_plain or state.fifo is ABSENT:
-        return writable_plainly(self, state.refills(self))
+    if type(state) is not State or state.fifo is ABSENT or not state.fits(self):
+        return writable_plainly(self)
     if state.held:
         flush(self)
     if state.fifo:
@@ -286,10 +282,8 @@ def writable(self: Any) -> Any:
     return not self.connected
 
 
-def writable_plainly(channel: Any, refills: bool) -> Any:
+def writable_plainly(channel: Any) -> Any:
     """``writable`` with nothing but public attributes."""
-    if refills and channel.ac_out_buffer:
-        return True
     return channel.producer_fifo or (not channel.connected)
 
 
@@ -383,9 +377,7 @@ def _limit_of(channel: Any, state: State) -> int:
     if (
         state.keeps_bounds
         or (state.fifo is not None and not isinstance(state.fifo, deque))
-        or (
-            type(channel) is not state.plain and (not state.fits(channel) or state.refills(channel))
-        )
+        or not state.fits(channel)
     ):
         return 0
     size = channel.ac_out_buffer_size
@@ -495,12 +487,8 @@ def settle(channel: Any, state: State, data: bytes, sent: int) -> None:
 
 def send_queued(channel: Any, state: State) -> None:
     """Send from the queue of *channel*."""
-    is_plain = type(channel) is state.plain
-    if not is_plain and state.refills(channel):
-        send_refilled(channel)
-        return
     fifo = state.fifo
-    if isinstance(fifo, deque) and (is_plain or state.fits(channel)):
+    if isinstance(fifo, deque) and state.fits(channel):
         if state.held:
             fifo.extend(state.held)
             state.held = None
@@ -512,15 +500,19 @@ def send_queued(channel: Any, state: State) -> None:
             if type(head) is bytes and head:
                 send_bytes(channel, state, fifo)
                 return
-            if not head or hasattr(type(head), "__getitem__") or isinstance(head, type):
+            if not head or is_data(head):
                 break
-            # A producer: cutting a piece off it, which is what tells, would raise TypeError.
             produced = head.more()
             if state.fifo is not fifo:  # more() has put another one in its place
                 take_produced(channel.producer_fifo, produced)
                 break
             take_produced(fifo, produced)
     send_piece(channel)
+
+
+def is_data(entry: Any) -> bool:
+    """Whether *entry* of a queue is data: what a piece can be cut off is; a producer raises TypeError."""
+    return hasattr(type(entry), "__getitem__") or isinstance(entry, type)
 
 
 def take_produced(queue: Any, produced: Any) -> None:

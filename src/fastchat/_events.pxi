@@ -128,7 +128,6 @@ cpdef int ask_chat(channel, tuple stock) except -1:
     if (
         state is None
         or not state.fits(channel)
-        or state.refills(channel)
         or fastchat_method(channel, "readable") != <PyObject *> stock[0]
         or fastchat_method(channel, "writable") != <PyObject *> stock[1]
         or fastchat_method(channel, "handle_expt") != <PyObject *> stock[2]

@@ -38,7 +38,6 @@ from fastchat import (
     _events_py,
     _hangups,
     _pollers,
-    _refill,
     _scanner_py,
     _state_py,
     _touch,
@@ -46,6 +45,7 @@ from fastchat import (
 from fastchat._channel_py import (
     advance,
     handle_read_plainly,
+    is_data,
     joined,
     push_plainly,
     send_bytes,
@@ -60,14 +60,13 @@ from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._pollers import READ as _READ
 from fastchat._pollers import WRITE as _WRITE
 from fastchat._pollers import Epoll
-from fastchat._refill import send_refilled
 from fastchat._scanner_py import (
     as_bytes,
     check_terminators,
     cut_plainly,
 )
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
-from fastchat._state_py import ABSENT, traits_of
+from fastchat._state_py import ABSENT, has_properties
 from fastchat._touch import touch
 
 # A process has this module once, however often a program throws fastchat out of sys.modules and
@@ -79,7 +78,6 @@ COMPANIONS = {
         _events_py,
         _hangups,
         _pollers,
-        _refill,
         _scanner_py,
         _state_py,
         _touch,

@@ -131,9 +131,8 @@ cdef class _Shape:
     cdef bint stock_get_terminator
     cdef bint stock_initiate_send
     cdef bint stock_send
-    # Whether the state of a channel is used, and whether its class overrides refill_buffer.
+    # Whether the state of a channel is used.
     cdef bint fits
-    cdef bint refills
     cdef bint coalesces
     cdef Py_ssize_t in_size  # ac_in_buffer_size, or 0 where it has to be looked up
     cdef Py_ssize_t out_size  # the same of ac_out_buffer_size
@@ -170,7 +169,7 @@ cdef class _Shape:
             and self._is_stock(kind, "handle_write_event")
             and self._is_stock(kind, "handle_write")
         )
-        self.fits, self.refills = traits_of(<object> kind)
+        self.fits = has_properties(<object> kind)
         self.coalesces = self._of_class(kind, "ac_out_coalesce") == Py_True
         self.in_size = self._size(kind, "ac_in_buffer_size")
         self.out_size = self._size(kind, "ac_out_buffer_size")
@@ -322,13 +321,6 @@ cdef inline int _found(channel, State state) except -1:
 cdef inline bint _fits(channel, State state) except -1:
     """``state.fits(channel)``."""
     return state.shape.fits if _has_shape(channel, state) else state.fits(channel)
-
-
-cdef inline bint _refills(channel, State state) except -1:
-    """``state.refills(channel)``."""
-    if _has_shape(channel, state):
-        return state.shape.refills or state.refill is not None
-    return state.refills(channel)
 
 
 def _try_shapes():

@@ -32,12 +32,10 @@ cdef class State:
     cdef public bint more
     cdef public bint told
     cdef public bint keeps_bounds
-    cdef public object refill
     cdef _Shape shape  # what is known of its class
     cdef public object plain
     cdef object _kind
     cdef bint _fits
-    cdef bint _refills
 
     def __init__(self):
         self.buffer = self.socket = self.fifo = ABSENT
@@ -49,19 +47,13 @@ cdef class State:
             self._look_at(channel)
         return self._fits
 
-    cpdef bint refills(self, channel) except -1:
-        """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
-        if type(channel) is not self._kind:
-            self._look_at(channel)
-        return self._refills or self.refill is not None
-
     cdef int _look_at(self, channel) except -1:
         if not _has_shape(channel, self):
             _find_shape(channel, self)
         if _has_shape(channel, self):
-            self._fits, self._refills = self.shape.fits, self.shape.refills
+            self._fits = self.shape.fits
         else:
-            self._fits, self._refills = traits_of(type(channel))
+            self._fits = has_properties(type(channel))
         self._kind = type(channel)
         return 0
 

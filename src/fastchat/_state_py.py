@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from fastchat._refill import is_overridden
-
 # The properties over a state, which a class may hide behind attributes of its own.
 NAMES = ("ac_in_buffer", "producer_fifo", "socket")
 
@@ -27,12 +25,9 @@ class StateProperty(property):
     """A property over the state of a channel."""
 
 
-def traits_of(kind: type) -> tuple[bool, bool]:
-    """Whether the class *kind* has all properties over its state, and overrides refill_buffer."""
-    for name in NAMES:
-        if type(getattr(kind, name, None)) is not StateProperty:
-            return False, is_overridden(kind)
-    return True, is_overridden(kind)
+def has_properties(kind: type) -> bool:
+    """Whether the class *kind* leaves the properties over its state as they are."""
+    return all(type(getattr(kind, name, None)) is StateProperty for name in NAMES)
 
 
 class _Absent:
@@ -70,11 +65,9 @@ class State:
         "listed",  # whether the channel is among those that hold output
         "keeps_bounds",  # whether each send() counts: a socket of messages, or no real one
         "told",  # whether handle_close() was called, as _hangups.was_told() has it
-        "refill",  # a refill_buffer() that was assigned to the channel, or None
-        "plain",  # the class of the channel, if all is stock there; only the Python twin asks
-        "_kind",  # the class for which the two below were found out
+        "plain",  # the class of the channel, if it fits; only the Python twin asks
+        "_kind",  # the class for which the next one was found out
         "_fits",
-        "_refills",
     )
 
     def __init__(self) -> None:
@@ -97,11 +90,9 @@ class State:
         self.listed = False
         self.told = False
         self.keeps_bounds = False
-        self.refill: Any = None
         self.plain: Any = None
         self._kind: Any = None
         self._fits = False
-        self._refills = False
 
     def fits(self, channel: Any) -> bool:
         """Whether the class of *channel* leaves the three properties as they are."""
@@ -109,16 +100,10 @@ class State:
             self._look_at(type(channel))
         return self._fits
 
-    def refills(self, channel: Any) -> bool:
-        """Whether *channel* overrides ``refill_buffer``, on its class or on itself."""
-        if type(channel) is not self._kind:
-            self._look_at(type(channel))
-        return self._refills or self.refill is not None
-
     def _look_at(self, kind: type) -> None:
-        self._fits, self._refills = traits_of(kind)
+        self._fits = has_properties(kind)
         self._kind = kind
-        self.plain = kind if self._fits and not self._refills and self.refill is None else None
+        self.plain = kind if self._fits else None
 
     def queue(self) -> Any:
         """All output that waits, as the deque that programs know; whoever asks has flushed."""

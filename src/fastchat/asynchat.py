@@ -26,8 +26,10 @@ from collections import deque
 from fastchat import _properties, asyncore
 from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
+from fastchat._channel_py import is_data as _is_data
 from fastchat._channel_py import queue_of as _queue_of
-from fastchat._refill import Refill as _Refill
+from fastchat._channel_py import take_produced as _take_produced
+from fastchat._hangups import hang_up as _hang_up
 
 find_prefix_at_end = _scanner.find_prefix_at_end
 
@@ -64,7 +66,7 @@ class async_chat(asyncore.dispatcher):
         self.incoming = []
         if not _methods.begin(self):
             self.ac_in_buffer = b""
-            self.producer_fifo = fifo() if self._fc_state.refills(self) else deque()
+            self.producer_fifo = deque()
         # Last, because joining the map makes the channel visible to other threads' loops.
         asyncore.dispatcher.__init__(self, sock, map)
 
@@ -149,14 +151,29 @@ class async_chat(asyncore.dispatcher):
         self.ac_in_buffer = b""
         del self.incoming[:]
         self.producer_fifo.clear()
-        state = self._fc_state
-        if state is not None and state.refills(self):
-            self.ac_out_buffer = b""
 
-    # Output as it was up to Python 2.5.
+    def refill_buffer(self):
+        """Take the next piece from the producer at the head of the queue, and put it before it.
 
-    ac_out_buffer = b""
-    refill_buffer = _Refill()
+        A producer that has nothing left is dropped, and the next one asked; None, which
+        ``close_when_done`` puts there, is taken away and closes the channel.  Data at the head
+        stays as it is.  This is for programs that call it, as the documentation of Python 2.6 has
+        it; nothing here does.
+        """
+        queue = self.producer_fifo
+        while queue:
+            head = queue[0]
+            if not head:
+                del queue[0]
+                if head is None:
+                    _hang_up(self)
+                    return
+            elif _is_data(head):
+                return
+            else:
+                produced = head.more()
+                queue = self.producer_fifo  # more() may have put another one in its place
+                _take_produced(queue, produced)
 
 
 class simple_producer:

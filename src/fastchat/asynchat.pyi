@@ -30,7 +30,6 @@ class async_chat(asyncore.dispatcher):
     encoding: str
     # A property; a subclass may hide it behind an attribute of its own.
     ac_in_buffer: bytes
-    ac_out_buffer: bytes
     incoming: list[bytes]
     # Data, producers, and None where close_when_done() was called.
     producer_fifo: deque[Any]

@@ -581,12 +581,7 @@ def _is_tracked(channel):
     if writable is dispatcher_with_send.writable:
         return type(getattr(channel, "_fc_output", None)) is _Output
     state = channel._fc_state
-    return (
-        writable is _methods.writable
-        and state is not None
-        and state.fits(channel)
-        and not state.refills(channel)
-    )
+    return writable is _methods.writable and state is not None and state.fits(channel)
 
 
 # ---------------------------------------------------------------------------------------------
