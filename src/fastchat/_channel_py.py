@@ -511,7 +511,7 @@ def send_queued(channel: Any, state: State) -> None:
 
 
 def is_data(entry: Any) -> bool:
-    """Whether *entry* of a queue is data: what a piece can be cut off is; a producer raises TypeError."""
+    """Whether *entry* of a queue is data, which can be sliced, and no producer."""
     return hasattr(type(entry), "__getitem__") or isinstance(entry, type)
 
 

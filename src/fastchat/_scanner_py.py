@@ -126,8 +126,9 @@ def find_first_terminator(
 ) -> tuple[int, bytes] | None:
     """The match of one of *terminators* in *data*, at or after *start*, that ends first.
 
-    Of several that end at the same byte the longest wins, so that CRLF beside LF takes the CR along.
-    The answer does not depend on how the bytes were split.  Returns ``(index, terminator)``, or None where there is none.
+    Of several that end at the same byte the longest wins, so that CRLF beside LF takes the CR
+    along.  The answer does not depend on how the bytes were split.  Returns
+    ``(index, terminator)``, or None where there is none.
 
     Raises TypeError unless *data* is bytes and *terminators* a tuple of bytes, ValueError where
     there is none, where one is empty, or where *start* is negative.
