@@ -13,6 +13,7 @@ import os
 import smtplib
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def fresh() -> Iterator[None]:
     for name in (*OLD, "smtpd"):
         sys.modules.pop(name, None)
     yield
-    aliases._replaced = None
+    if aliases._replaced is not None:
+        fastchat.uninstall()
     sys.meta_path[:] = finders
     for name in (*OLD, "smtpd"):
         if name in modules:
@@ -67,6 +69,17 @@ def other(name: str, file: str | None = None) -> ModuleType:
         module.__file__ = file
     sys.modules[name] = module
     return module
+
+
+def run_program(text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What comes of a program of its own, to which every warning is an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(text)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -143,16 +156,164 @@ def test_replace_can_only_be_given_by_name() -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_installing_twice_is_refused_and_nothing_is_lost(replace: bool) -> None:
+def test_installing_twice_is_nothing_new_and_nothing_is_lost(replace: bool) -> None:
     old = other("asyncore")
     fastchat.install(replace=True)
     before = state()
-    with pytest.raises(RuntimeError, match="called already"):
-        fastchat.install(replace=replace)
+    fastchat.install(replace=replace)
     assert state() == before
     # What the first one put aside comes back.
     fastchat.uninstall()
     assert sys.modules["asyncore"] is old
+
+
+def test_installing_twice_takes_back_a_name_that_was_lost() -> None:
+    fastchat.install()
+    del sys.modules["asyncore"]
+    fastchat.install()
+    assert sys.modules["asyncore"] is fastchat.asyncore
+    theirs = other("asynchat")
+    with pytest.raises(RuntimeError, match="imported before"):
+        fastchat.install()
+    assert sys.modules["asynchat"] is theirs
+    fastchat.install(replace=True)
+    assert sys.modules["asynchat"] is fastchat.asynchat
+    fastchat.uninstall()
+    assert sys.modules["asynchat"] is theirs
+    assert "asyncore" not in sys.modules
+
+
+def test_installing_twice_in_a_forked_worker_is_nothing_new() -> None:
+    done = run_program("""
+        import os, sys
+        import fastchat
+        fastchat.install()
+        if os.fork() == 0:
+            fastchat.install()
+            import asyncore
+            print(asyncore.__name__)
+            sys.stdout.flush()
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+    """)
+    assert (done.stdout, done.stderr) == ("fastchat.asyncore\n0\n", "")
+
+
+# ---------------------------------------------------------------------------------------------
+# A program that throws modules away, and imports them again.
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", [importlib.import_module, imported, __import__])
+@pytest.mark.parametrize("name", OLD)
+def test_a_module_that_is_imported_again_is_fastchats(name: str, again: Any) -> None:
+    fastchat.install()
+    ours = sys.modules.pop(name)
+    spec = ours.__spec__
+    assert again(name) is ours
+    assert sys.modules[name] is ours
+    # By which importlib.reload() knows it.
+    assert ours.__spec__ is spec
+
+
+def test_a_module_that_is_reloaded_is_fastchats() -> None:
+    fastchat.install()
+    asyncore = importlib.import_module("asyncore")
+    assert importlib.reload(asyncore) is fastchat.asyncore
+    assert sys.modules["asyncore"] is fastchat.asyncore
+
+
+def test_what_is_found_by_name_is_fastchats() -> None:
+    fastchat.install()
+    del sys.modules["asyncore"]
+    spec = importlib.util.find_spec("asyncore")
+    assert spec is not None
+    assert spec.origin == fastchat.asyncore.__file__
+    made = importlib.util.module_from_spec(spec)
+    assert made is fastchat.asyncore
+    assert spec.loader is not None
+    spec.loader.exec_module(made)
+    assert made.__spec__.name == "fastchat.asyncore"  # type: ignore[union-attr]
+
+
+def test_a_module_of_this_name_in_a_package_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_package").mkdir()
+    (tmp_path / "a_package" / "__init__.py").touch()
+    (tmp_path / "a_package" / "asyncore.py").write_text("mine = True")
+    monkeypatch.syspath_prepend(tmp_path)
+    fastchat.install()
+    assert importlib.import_module("a_package.asyncore").mine
+
+
+def test_after_uninstall_it_is_what_it_was_before() -> None:
+    fastchat.install()
+    fastchat.uninstall()
+    try:
+        asyncore = imported("asyncore")
+    except ModuleNotFoundError:
+        asyncore = None
+    assert asyncore is not fastchat.asyncore
+
+
+# ---------------------------------------------------------------------------------------------
+# Held output, which is off where a program does not know of fastchat.
+# ---------------------------------------------------------------------------------------------
+
+
+def test_install_leaves_every_push_its_send() -> None:
+    fastchat.install()
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is False
+    fastchat.uninstall()
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is True
+
+
+def test_install_holds_output_if_it_is_asked() -> None:
+    fastchat.install(coalesce=True)
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is True
+    fastchat.install()  # another one asked already
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is True
+
+
+def test_install_holds_output_if_it_is_asked_later() -> None:
+    fastchat.install()
+    fastchat.install(coalesce=True)
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is True
+
+
+COALESCE = """
+    import fastchat
+    from fastchat import asynchat
+    class Own(asynchat.async_chat):
+        ac_out_coalesce = True
+    print(asynchat.async_chat.ac_out_coalesce)
+    fastchat.install(coalesce={asked})
+    print(asynchat.async_chat.ac_out_coalesce)
+    fastchat.uninstall()
+    print(asynchat.async_chat.ac_out_coalesce)
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "asked", "seen"),
+    [
+        ("", False, "True False True"),
+        ("", True, "True True True"),
+        ("0", False, "False False False"),
+        ("0", True, "False False False"),
+        ("1", False, "True True True"),
+    ],
+)
+def test_the_environment_says_who_holds_output(value: str, asked: bool, seen: str) -> None:
+    done = run_program(COALESCE.format(asked=asked), FASTCHAT_COALESCE=value)
+    assert (done.stdout.split(), done.stderr) == (seen.split(), "")
+
+
+def test_the_environment_cannot_say_anything_else() -> None:
+    done = run_program("import fastchat", FASTCHAT_COALESCE="yes")
+    last = done.stderr.splitlines()[-1]
+    assert last == "ImportError: FASTCHAT_COALESCE is 'yes'; it may be 0, 1 or not set"
 
 
 # ---------------------------------------------------------------------------------------------
@@ -280,16 +441,18 @@ def test_smtpd_is_looked_for_last_and_only_where_it_left(
     with monkeypatch.context() as patch:
         patch.setattr(sys, "version_info", version)
         fastchat.install()
-    assert sys.meta_path[: len(finders)] == finders
-    assert len(sys.meta_path) == len(finders) + (version == (3, 12))
+    behind_the_first = sys.meta_path[1:]
+    assert behind_the_first[: len(finders)] == finders
+    assert len(behind_the_first) == len(finders) + (version == (3, 12))
     fastchat.uninstall()
     assert sys.meta_path == finders
 
 
-def test_the_finder_knows_of_smtpd_only() -> None:
-    assert aliases._finder.find_spec("asyncore") is None
+def test_each_finder_knows_its_own_names_only() -> None:
+    assert aliases._smtpd.find_spec("asyncore") is None
+    assert aliases._old_names.find_spec("smtpd") is None
     with pytest.raises(ModuleNotFoundError, match="standard-smtpd"):
-        aliases._finder.find_spec("smtpd")
+        aliases._smtpd.find_spec("smtpd")
 
 
 @until_3_11
@@ -355,12 +518,6 @@ print(Line.__mro__[2].__module__, asyncore.socket_map)
 
 @pytest.mark.parametrize("implementation", FASTCHAT)
 def test_a_program_runs_on_it(implementation: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env=os.environ | {"FASTCHAT_IMPLEMENTATION": implementation},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_program(PROGRAM, FASTCHAT_IMPLEMENTATION=implementation)
     assert done.stderr == ""
     assert done.stdout == f"hello {implementation}\nfastchat.asyncore {{}}\n"

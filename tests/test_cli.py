@@ -237,11 +237,62 @@ def test_the_old_names_are_fastchats(implementation: str, tmp_path: Path) -> Non
     assert done == Outcome(0, f"True True\n{implementation}\n", "")
 
 
-def test_old_modules_beside_the_program_are_left_alone(tmp_path: Path) -> None:
-    # Copies that programs carry with them since 3.12: here too fastchat takes their place.
-    write(tmp_path / "asyncore.py", "raise SystemExit('the copy was imported')")
-    write(tmp_path / "program.py", "import asyncore; print(asyncore.__name__)")
-    assert run("program.py", cwd=tmp_path) == Outcome(0, "fastchat.asyncore\n", "")
+@pytest.mark.parametrize(
+    "copies",
+    [["asyncore.py"], ["asynchat/__init__.py"], ["asyncore.py", "asynchat.py"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("words", [["program.py"], ["-m", "program"]], ids=" ".join)
+def test_old_modules_beside_the_program_are_not_used_and_one_line_says_so(
+    copies: list[str], words: list[str], tmp_path: Path
+) -> None:
+    # Copies that programs carry with them since 3.12.
+    for copy in copies:
+        write(tmp_path / copy, "raise SystemExit('the copy was imported')")
+    write(
+        tmp_path / "program.py",
+        "import asyncore, asynchat; print(asyncore.__name__, asynchat.__name__)",
+    )
+    places = " and ".join(str(tmp_path / copy) for copy in copies)
+    assert run(*words, cwd=tmp_path) == Outcome(
+        0,
+        "fastchat.asyncore fastchat.asynchat\n",
+        f"fastchat: the program runs on fastchat's modules and not on {places}\n",
+    )
+
+
+def test_old_modules_of_a_package_are_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "package" / "__init__.py", "")
+    write(tmp_path / "package" / "asyncore.py", "print('the copy was imported')")
+    write(tmp_path / "package" / "__main__.py", "from package import asyncore")
+    assert run("-m", "package", cwd=tmp_path) == Outcome(0, "the copy was imported\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "holds"),
+    [
+        ([], {}, False),
+        (["--coalesce"], {}, True),
+        ([], {"FASTCHAT_COALESCE": "1"}, True),
+        (["--coalesce"], {"FASTCHAT_COALESCE": "0"}, False),
+    ],
+)
+@pytest.mark.parametrize("by_module", [False, True])
+def test_output_is_held_only_if_it_is_asked_for(
+    words: list[str], environment: dict[str, str], holds: bool, by_module: bool, tmp_path: Path
+) -> None:
+    write(
+        tmp_path / "program.py",
+        """
+        import fastchat, sys
+        fastchat.install()  # what the command line has asked for lasts
+        import asynchat
+        print(asynchat.async_chat.ac_out_coalesce, sys.argv[1:])
+        """,
+    )
+    program = ["-m", "program"] if by_module else ["program.py"]
+    done = run(*words, *program, "--coalesce", cwd=tmp_path, **environment)
+    assert done == Outcome(0, f"{holds} ['--coalesce']\n", "")
 
 
 def test_what_the_packages_around_a_module_import_is_fastchats_too(tmp_path: Path) -> None:
@@ -445,7 +496,7 @@ NO_PROGRAM = [
     (["-V"], "there is no command '-V', only run"),
     (["run"], "run needs a program"),
     (["run", "-m"], "run -m needs the name of a module"),
-    (["run", "-x", "program.py"], "run has no option '-x', only -m"),
+    (["run", "-x", "program.py"], "run has no option '-x', only --coalesce and -m"),
     (["run", "missing.py"], "cannot read the program 'missing.py': No such file or directory"),
     (["run", "below/missing.py"], "cannot read the program 'below/missing.py'"),
     (["run", "program.py/"], "cannot read the program 'program.py/'"),
@@ -506,7 +557,12 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_usage_names_what_there_is() -> None:
-    for words in ("run PROGRAM.py [ARGS...]", "run -m MODULE [ARGS...]", "--version", "--help"):
+    for words in (
+        "run [--coalesce] PROGRAM.py [ARGS...]",
+        "run [--coalesce] -m MODULE [ARGS...]",
+        "--version",
+        "--help",
+    ):
         assert words in cli.USAGE
     assert "FASTCHAT_IMPLEMENTATION=auto|cython|python" in cli.USAGE
 

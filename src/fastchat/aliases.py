@@ -1,7 +1,8 @@
 """The old names: ``import asyncore`` and ``import asynchat`` find fastchat's modules.
 
-The rule: ``sys.modules`` changes completely or not at all, and only fastchat's own entries are
-taken back.
+The rules: ``sys.modules`` changes completely or not at all, only fastchat's own entries are taken
+back, and a program that imports the old names gets each ``push()`` sent as CPython 3.11 sent it,
+unless it asks for held output.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from fastchat import asynchat, asyncore
+from fastchat._settings import COALESCE
 
 _MODULES: dict[str, ModuleType] = {"asyncore": asyncore, "asynchat": asynchat}
 
@@ -19,21 +21,18 @@ _MODULES: dict[str, ModuleType] = {"asyncore": asyncore, "asynchat": asynchat}
 _replaced: dict[str, ModuleType] | None = None
 
 
-def install(*, replace: bool = False) -> None:
+def install(*, replace: bool = False, coalesce: bool = False) -> None:
     """Make ``import asyncore`` and ``import asynchat`` give fastchat's modules.
 
     Modules that were imported under these names before stay what they are in whoever holds them,
     so this refuses when there are any; *replace* (a bool) puts them aside until ``uninstall()``.
+    From here on each ``push()`` makes a ``send()`` of its own, in all channels whose class does not
+    set ``ac_out_coalesce`` itself; *coalesce* (a bool) leaves held output on.  Does nothing more
+    where fastchat is installed already.
 
-    Raises RuntimeError, and changes nothing, where other modules have the names or where
-    fastchat is installed already.
+    Raises RuntimeError, and changes nothing, where other modules have the names.
     """
     global _replaced
-    if _replaced is not None:
-        raise RuntimeError(
-            "fastchat.install() has been called already; call fastchat.uninstall() before it "
-            "is called again"
-        )
     others = {
         name: sys.modules[name]
         for name, module in _MODULES.items()
@@ -48,17 +47,21 @@ def install(*, replace: bool = False) -> None:
             f"other modules were imported before fastchat.install(): {names}; "
             "call it earlier, or install(replace=True) to replace them"
         )
-    _replaced = others
+    if COALESCE is None and (coalesce or _replaced is None):
+        asynchat.async_chat.ac_out_coalesce = coalesce
+    _replaced = others | (_replaced or {})
     sys.modules.update(_MODULES)
+    _remove_finders()
+    sys.meta_path.insert(0, _old_names)
     if sys.version_info >= (3, 12):
-        sys.meta_path.append(_finder)
+        sys.meta_path.append(_smtpd)
 
 
 def uninstall() -> None:
     """Take fastchat's modules out of ``sys.modules`` again, and put back what was there.
 
-    A name that somebody else has taken in the meantime stays theirs.  Raises RuntimeError where
-    nothing is installed.
+    A name that somebody else has taken in the meantime stays theirs.  One call undoes any number of
+    calls of ``install()``.  Raises RuntimeError where nothing is installed.
     """
     global _replaced
     if _replaced is None:
@@ -70,11 +73,43 @@ def uninstall() -> None:
             else:
                 del sys.modules[name]
     _replaced = None
-    if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    _remove_finders()
+    if COALESCE is None:
+        asynchat.async_chat.ac_out_coalesce = True
 
 
-class _SmtpdFinder:
+def _remove_finders() -> None:
+    for finder in (_old_names, _smtpd):
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+
+
+class _OldNames:
+    """Finds fastchat's modules under the old names, and loads nothing: they are there already.
+
+    It is asked first.  A program that throws the modules out of ``sys.modules`` and imports them
+    again would otherwise get those of the standard library, or none.
+    """
+
+    # An import sets __spec__, by which importlib.reload() knows a module.
+    _specs = {name: module.__spec__ for name, module in _MODULES.items()}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _MODULES:
+            return None
+        return ModuleSpec(name, self, origin=_MODULES[name].__file__)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _MODULES[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__.rpartition(".")[2]
+        module.__spec__ = self._specs[name]
+
+
+class _Smtpd:
     """Says where smtpd is to be had; it stood on asyncore and left Python with it.
 
     It is asked last, when nothing else has the module.
@@ -93,4 +128,5 @@ class _SmtpdFinder:
         return None
 
 
-_finder = _SmtpdFinder()
+_old_names = _OldNames()
+_smtpd = _Smtpd()

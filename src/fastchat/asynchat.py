@@ -30,6 +30,7 @@ from fastchat._channel_py import is_data as _is_data
 from fastchat._channel_py import queue_of as _queue_of
 from fastchat._channel_py import take_produced as _take_produced
 from fastchat._hangups import hang_up as _hang_up
+from fastchat._settings import COALESCE as _COALESCE
 
 find_prefix_at_end = _scanner.find_prefix_at_end
 
@@ -47,7 +48,7 @@ class async_chat(asyncore.dispatcher):
     ac_out_buffer_size = 65536
 
     # Whether what is pushed while input is delivered, or waits in small pieces, may leave together.
-    ac_out_coalesce = True
+    ac_out_coalesce = _COALESCE is not False
 
     # Whether str is encoded where a producer or set_terminator() gives it, and how.
     use_encoding = 0

@@ -13,20 +13,22 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 import fastchat
 
 USAGE = """\
-usage: python -m fastchat run PROGRAM.py [ARGS...]
-       python -m fastchat run -m MODULE [ARGS...]
+usage: python -m fastchat run [--coalesce] PROGRAM.py [ARGS...]
+       python -m fastchat run [--coalesce] -m MODULE [ARGS...]
        python -m fastchat --version | --help
 
 Runs an unmodified program that imports asyncore or asynchat on fastchat's modules of these
 names. PROGRAM.py may be anything that Python itself runs: a file, or a directory or zip file
-with a __main__.py. FASTCHAT_IMPLEMENTATION=auto|cython|python chooses the scanner.
+with a __main__.py. --coalesce sends the replies to pipelined requests together, which not
+every program bears: docs/compat.md, "Held output". FASTCHAT_IMPLEMENTATION=auto|cython|python
+chooses the scanner.
 """
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
@@ -54,21 +56,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(words: Sequence[str]) -> None:
     """Run a program on fastchat: *words* is its path and arguments, or ``-m`` and a module's.
 
-    Raises SystemExit(2) where there is no such program, and whatever the program raises.
+    ``--coalesce`` before them leaves held output on.  Raises SystemExit(2) where there is no such
+    program, and whatever the program raises.
     """
+    coalesce = words[:1] == ["--coalesce"]
+    if coalesce:
+        words = words[1:]
     by_module = words[:1] == ["-m"]
     if by_module and len(words) == 1:
         _refuse("run -m needs the name of a module")
     if not words:
         _refuse("run needs a program")
     if not by_module and words[0].startswith("-"):
-        _refuse(f"run has no option {words[0]!r}, only -m")
+        _refuse(f"run has no option {words[0]!r}, only --coalesce and -m")
     program = ModuleType("__main__")
     program.__dict__["__builtins__"] = builtins
     if sys.version_info < (3, 14):  # pragma: no branch (one interpreter takes one branch)
         program.__annotations__ = {}
     # Before the program is looked for: to find a module may import the packages around it.
-    fastchat.install(replace=True)
+    fastchat.install(replace=True, coalesce=coalesce)
     try:
         if by_module:
             code = _prepare_module(program, words[1])
@@ -76,6 +82,7 @@ def run(words: Sequence[str]) -> None:
         else:
             code = _prepare_path(program, words[0])
             sys.argv[:] = words
+        _say_what_is_not_used()
         # For good, not only until the program's last line: its threads and its atexit functions
         # may look for __main__ later than that.
         sys.modules["__main__"] = program
@@ -151,6 +158,17 @@ def _put_first_on_path(directory: str, even_if_safe: bool = False) -> None:
         sys.path[0:1] = [directory]
     elif even_if_safe:
         sys.path.insert(0, directory)
+
+
+def _say_what_is_not_used() -> None:
+    """Say on standard error which modules beside the program fastchat takes the place of."""
+    specs = [PathFinder.find_spec(name, sys.path[:1]) for name in ("asyncore", "asynchat")]
+    unused = [spec.origin for spec in specs if spec is not None and spec.origin is not None]
+    if unused:
+        print(
+            f"fastchat: the program runs on fastchat's modules and not on {' and '.join(unused)}",
+            file=sys.stderr,
+        )
 
 
 def _refuse(why: str) -> NoReturn:
