@@ -113,7 +113,7 @@ def _prepare_path(program: ModuleType, path: str) -> CodeType:
     except OSError as failure:
         _refuse(f"cannot read the program {path!r}: {failure.strerror}")
     program.__file__ = full_path
-    program.__dict__["__cached__"] = None
+    _set_cached(program, None)
     compiled: CodeType | None = pkgutil.read_code(io.BytesIO(source))  # None where it is none
     loader = SourceFileLoader if compiled is None else SourcelessFileLoader
     program.__loader__ = loader("__main__", full_path)
@@ -145,11 +145,17 @@ def _prepare_spec(program: ModuleType, spec: ModuleSpec) -> CodeType:
     if code is None:
         _refuse(f"{spec.name!r} has no Python code to run")
     program.__file__ = code.co_filename
-    program.__dict__["__cached__"] = spec.cached
+    _set_cached(program, spec.cached)
     program.__loader__ = spec.loader
     program.__package__ = spec.parent
     program.__spec__ = spec
     return code
+
+
+def _set_cached(program: ModuleType, path: str | None) -> None:
+    """Let *program* say where its compiled code lies, as it did up to Python 3.14."""
+    if sys.version_info < (3, 15):  # pragma: no branch (one interpreter takes one branch)
+        program.__dict__["__cached__"] = path
 
 
 def _put_first_on_path(directory: str, even_if_safe: bool = False) -> None:
