@@ -24,7 +24,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -392,6 +392,12 @@ class FakeSocket:
 def failure(number: int) -> OSError:
     """The OSError of error *number*, of the class that the system would raise."""
     return OSError(number, os.strerror(number))
+
+
+def as_the_system(function: Any) -> Any:
+    """*function*, to stand in for a system call: what it raises is not taken for a handler's."""
+    names = {**function.__globals__, "__name__": "fastchat._pollers"}
+    return FunctionType(function.__code__, names, function.__name__, None, function.__closure__)
 
 
 # Errors of send() and recv() that mean the connection is gone.

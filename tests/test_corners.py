@@ -18,6 +18,7 @@ from tests.channels import (
     PATIENCE,
     FakeSocket,
     Stage,
+    as_the_system,
     fail_with,
     failure,
     inside,
@@ -42,6 +43,7 @@ def test_a_set_that_cannot_be_made_again_becomes_poll(own: Stage) -> None:
     pollers = inside(own)["_pollers"]
 
     class Spent(pollers.Poll):  # type: ignore[misc, name-defined]
+        @as_the_system
         def __new__(cls) -> Any:
             raise failure(errno.EMFILE)
 

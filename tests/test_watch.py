@@ -29,6 +29,7 @@ from tests.channels import (
     PATIENCE,
     Stage,
     alarms,
+    as_the_system,
     both_pollers,
     fail_with,
     failure,
@@ -773,6 +774,7 @@ def test_without_a_descriptor_for_the_set_passes_are_made_all_the_same(
     tried: list[int] = []
 
     class Exhausted:
+        @as_the_system
         def __init__(self) -> None:
             tried.append(number)
             raise failure(number)
@@ -801,6 +803,7 @@ def test_what_the_kernels_set_does_not_take_poll_does(
     pollers = inside(own)["_pollers"]
 
     class Full(pollers.Epoll):  # type: ignore[misc, name-defined]
+        @as_the_system
         def register(self, fd: int, flags: int) -> None:
             if self.left == 0:
                 raise failure(number)

@@ -19,6 +19,7 @@ cdef extern from *:
         return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
     }
     static int fastchat_interrupted(void) { return errno == EINTR; }
+    static int fastchat_lost(void) { return errno == EBADF || errno == EINVAL; }
     #else
     #define FASTCHAT_EPOLL 0
     struct epoll_event { unsigned int events; union { int fd; } data; };
@@ -30,6 +31,7 @@ cdef extern from *:
     static int epoll_ctl(int set, int action, int fd, struct epoll_event *event) { return -1; }
     static long long fastchat_now(void) { return 0; }
     static int fastchat_interrupted(void) { return 0; }
+    static int fastchat_lost(void) { return 0; }
     #endif
     """
     bint FASTCHAT_EPOLL
@@ -48,6 +50,7 @@ cdef extern from *:
     int epoll_ctl(int set, int action, int fd, epoll_event *event)
     long long fastchat_now()
     bint fastchat_interrupted()
+    bint fastchat_lost()
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -91,7 +94,10 @@ cdef class Flags:
 
 
 cdef int _wait(int epoll, epoll_event *happened, int milliseconds) except -1:
-    """epoll_wait() that goes on after a signal (PEP 475); returns how many events there are."""
+    """epoll_wait() that goes on after a signal (PEP 475); returns how many events there are.
+
+    Raises PollerLost where *epoll* is no set any more, and what a signal handler raises.
+    """
     cdef int count
     cdef long long end = fastchat_now() + milliseconds if milliseconds > 0 else 0
     while True:
@@ -99,6 +105,8 @@ cdef int _wait(int epoll, epoll_event *happened, int milliseconds) except -1:
             count = epoll_wait(epoll, happened, AT_ONCE, milliseconds)
         if count >= 0:
             return count
+        if fastchat_lost():
+            raise PollerLost
         if not fastchat_interrupted():
             PyErr_SetFromErrno(OSError)
         PyErr_CheckSignals()
@@ -186,6 +194,8 @@ def forget(watch, fd):
         if watch.asked:
             watch.asked.pop(fd, None)
         watch.last_leave = watch.passes
+        if watch.is_waiting:
+            watch.wake()
     cdef Flags registered = watch.registered
     if not registered[fd]:
         return
@@ -220,7 +230,10 @@ def serve(watch, int milliseconds, bint is_poll2):
     poller = watch.poller
     cdef int epoll = _epoll_of(watch)
     if epoll >= 0:
-        count = _wait(epoll, happened, milliseconds)
+        try:
+            count = _wait(epoll, happened, watch.begin_to_wait(milliseconds))
+        finally:
+            watch.is_waiting = False
         if count == 0:
             return None
         now = _Pass(watch, number, is_poll2)
@@ -230,7 +243,10 @@ def serve(watch, int milliseconds, bint is_poll2):
         for i in range(count):
             now.take(happened[i].data.fd, happened[i].events)
     else:
-        events = poller.wait(milliseconds)
+        try:
+            events = poller.wait(watch.begin_to_wait(milliseconds))
+        finally:
+            watch.is_waiting = False
         if not events:
             return None
         count = len(events)
@@ -295,9 +311,7 @@ cdef class _Pass:
         key = fd
         found = self.entries.get(key)
         if found is None:
-            # Where none left in this pass, the kernel knows something that we do not.
-            if self.watch.last_leave < self.number:
-                self.watch.needs_new_set = True
+            self.watch.take_stranger(fd, self.number)
             return 0
         cdef Entry entry = found
         if entry.born > self.number:

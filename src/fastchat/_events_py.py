@@ -131,7 +131,10 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
     all).
     """
     number = watch.passes
-    happened = watch.poller.wait(milliseconds)
+    try:
+        happened = watch.poller.wait(watch.begin_to_wait(milliseconds))
+    finally:
+        watch.is_waiting = False
     if not happened:
         return None
     watch.events += len(happened)
@@ -174,9 +177,7 @@ def _hand_out(
     for fd, flags in happened:
         entry = entries.get(fd)
         if entry is None:
-            # Where none left in this pass, the kernel knows something that we do not.
-            if watch.last_leave < number:
-                watch.needs_new_set = True
+            watch.take_stranger(fd, number)
             continue
         if entry.born > number:
             continue

@@ -7,7 +7,8 @@ Rules this file keeps:
 * The ``select`` module is looked at when something is made or asked, not at import: gevent and
   eventlet take parts of it away and replace others, at any time.
 * An interrupted wait goes on for the rest of its time, for Python's own functions see to that
-  (PEP 475).  An exception that a signal handler raises leaves the wait.
+  (PEP 475).  An exception that a signal handler raises leaves, whatever its class: an error is
+  taken for the system's own only if ``is_ours`` says so.
 
 How the four differ, for those who use them:
 
@@ -67,6 +68,25 @@ _FEWEST_EVENTS = 64
 _MANY_EVENTS = 1024
 
 
+class PollerLost(Exception):
+    """The descriptor of the poller itself was closed, or given to another file."""
+
+
+def is_ours(failure: BaseException) -> bool:
+    """Whether *failure*, which the caller has caught, was raised by what fastchat itself called.
+
+    A signal handler may run in the middle of any call, and raise an exception of any class.  Then
+    the traceback, from the caller on, has the handler's frame, which is in another module.
+    """
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OWN_MODULES:
+        trace = trace.tb_next
+    return trace is None
+
+
+_OWN_MODULES = ("fastchat._pollers", "fastchat._watch", "fastchat.asyncore")
+
+
 class Poller(Protocol):
     """What the four classes have in common.
 
@@ -106,7 +126,7 @@ class Poller(Protocol):
 
         Does not wait where *milliseconds* is 0, and has no end where it is negative; it must be
         below 2 ** 31.  What happened are flags that were asked for, and unasked ERROR, HANG_UP and
-        INVALID.
+        INVALID.  Raises PollerLost where a program has closed the descriptor of the set.
         """
 
     def close(self) -> None:
@@ -163,10 +183,15 @@ class Epoll:
         ready = _readable_or_writable(self.always)
         if ready:
             milliseconds = 0
-        events: list[tuple[int, int]] = self._set.poll(
-            -1 if milliseconds < 0 else milliseconds / 1000,
-            _MANY_EVENTS,
-        )
+        try:
+            events: list[tuple[int, int]] = self._set.poll(
+                -1 if milliseconds < 0 else milliseconds / 1000,
+                _MANY_EVENTS,
+            )
+        except OSError as failure:
+            if _is_lost(failure):
+                raise PollerLost from failure
+            raise
         return events + ready if ready else events
 
     def close(self) -> None:
@@ -236,11 +261,16 @@ class Kqueue:
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
         ready = _readable_or_writable(self.always)
-        events = self._queue.control(
-            None,
-            max(len(self._filters) * len(self._registered), _FEWEST_EVENTS),
-            _seconds(0 if ready else milliseconds),
-        )
+        try:
+            events = self._queue.control(
+                None,
+                max(len(self._filters) * len(self._registered), _FEWEST_EVENTS),
+                _seconds(0 if ready else milliseconds),
+            )
+        except OSError as failure:
+            if _is_lost(failure):
+                raise PollerLost from failure
+            raise
         happened: dict[int, int] = {}
         for event in events:
             at_end = event.flags & _system.KQ_EV_EOF
@@ -310,7 +340,7 @@ class Select:
     def register(self, fd: int, flags: int) -> None:
         """As with the others; raises ValueError where *fd* is too large for select()."""
         # The bound is not to be had from Python, so the function is asked.
-        if fd >= 0 and _refusal_of(fd) is ValueError:
+        if fd >= 0 and refusal_of(fd) is ValueError:
             raise ValueError(f"descriptor {fd} is too large for select()")
         self._registered[fd] = flags
         self._lists = ()
@@ -331,11 +361,14 @@ class Select:
         if not self._lists:
             registered = self._registered.items()
             self._lists = tuple([fd for fd, flags in registered if flags & i] for i in interests)
+        waited_for = self._lists  # a signal handler may unregister some, and close them
         try:
-            results = _system.select(*self._lists, _seconds(milliseconds))
-        except (OSError, ValueError):
-            closed = [(fd, INVALID) for fd in self._registered if _refusal_of(fd)]
-            if not closed:
+            results = _system.select(*waited_for, _seconds(milliseconds))
+        except (OSError, ValueError) as failure:
+            if not is_refusal(failure, _system.select):
+                raise
+            closed = [(fd, INVALID) for fd in self._registered if refusal_of(fd)]
+            if not closed and self._registered.keys() >= {fd for fds in waited_for for fd in fds}:
                 raise
             return closed
         happened: dict[int, int] = {}
@@ -389,14 +422,31 @@ def _seconds(milliseconds: int) -> float | None:
     return None if milliseconds < 0 else milliseconds / 1000
 
 
-def _refusal_of(fd: int) -> type[Exception] | None:
+def _is_lost(failure: OSError) -> bool:
+    """Whether *failure* of a wait means that the set is closed, or its number another file's."""
+    return failure.errno in (errno.EBADF, errno.EINVAL) and is_ours(failure)
+
+
+# What select() says of a closed socket on Windows is ENOTSOCK.
+_CLOSED = (errno.EBADF, errno.ENOTSOCK)
+
+
+def is_refusal(failure: Exception, select: Any) -> bool:
+    """Whether *select* raised *failure*, which the caller has caught, because of a descriptor."""
+    if isinstance(failure, OSError) and failure.errno not in _CLOSED:
+        return False
+    # Where something like gevent has put a function of its own there, its frames say nothing.
+    return is_ours(failure) or not isinstance(select, types.BuiltinFunctionType)
+
+
+def refusal_of(fd: int) -> type[Exception] | None:
     """The error that select() makes of *fd*: OSError if closed, ValueError if out of bounds."""
     try:
         _system.select([fd], [], [], 0)
-    except OSError:
-        return OSError
-    except ValueError:
-        return ValueError
+    except (OSError, ValueError) as failure:
+        if not is_refusal(failure, _system.select):
+            raise
+        return OSError if isinstance(failure, OSError) else ValueError
     return None
 
 

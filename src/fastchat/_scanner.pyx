@@ -59,7 +59,7 @@ from fastchat._channel_py import type_of as _type_of
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._pollers import READ as _READ
 from fastchat._pollers import WRITE as _WRITE
-from fastchat._pollers import Epoll
+from fastchat._pollers import Epoll, PollerLost
 from fastchat._scanner_py import (
     as_bytes,
     check_terminators,

@@ -26,5 +26,9 @@ def touch(channel: Any) -> None:
     if watch is None:
         return
     fd = channel._fileno
-    if fd is not None and fd not in watch.asked:  # it left the map, or is asked on every pass
-        watch.touched[fd] = None
+    if fd is None:
+        return  # it left the map
+    if fd not in watch.asked:
+        watch.touch(fd)
+    elif watch.is_waiting:
+        watch.wake()  # it is asked on every pass; let the next one be soon

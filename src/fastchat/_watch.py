@@ -18,6 +18,7 @@ keeps the registrations in a poller (``_pollers.py``), and changes them when an 
   before they are closed.  Where a program closed one behind our back, and a duplicate keeps it
   alive, events come for what nobody registered, and a new set is made.
 * After a fork the child makes a set of its own, and leaves its parent's alone.
+* A signal handler or another thread that changes something while the loop waits ends the wait.
 """
 
 from __future__ import annotations
@@ -27,12 +28,23 @@ import math
 import os
 import select
 import stat
+import sys
 import weakref
 from typing import Any
 
 from fastchat import _pollers
 from fastchat._backend import events, methods
-from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE, as_select
+from fastchat._pollers import (
+    ERROR,
+    HANG_UP,
+    INVALID,
+    READ,
+    URGENT,
+    WRITE,
+    PollerLost,
+    as_select,
+    is_ours,
+)
 from fastchat._touch import watches
 
 # A check costs about half an event, so that checking takes less than 1 % of the time.
@@ -83,6 +95,9 @@ class Watch:
         # Numbers that were closed before we could take them out of the set: a file that lives on
         # under another number may still have events for the next who gets one of these.
         self.suspects: set[int] = set()
+        # Whether the loop is waiting at this moment, and what ends that.
+        self.is_waiting = False
+        self.waker: Waker | None = None
         # Of the checks: who is next, how many events none was made for yet, and how many channels
         # were not checked since the last event.
         self.order: list[int] = []
@@ -94,6 +109,7 @@ class Watch:
         """Give the poller back; nothing else may be called after that."""
         _all.discard(self)
         self._give_back_the_poller()
+        self._drop_the_waker()
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
@@ -103,9 +119,12 @@ class Watch:
     def _replace_poller(self, kind: Any) -> None:
         """Take a poller of *kind* that knows nothing yet, or poll(), which needs no descriptor."""
         self._give_back_the_poller()
+        self._drop_the_waker()
         try:
             self.poller = kind()
-        except OSError:
+        except OSError as failure:
+            if not is_ours(failure):
+                raise
             self.poller = _pollers.Poll()
         self.registered = events.Flags()
         self.suspects.clear()
@@ -118,7 +137,37 @@ class Watch:
         entry = self.entries.get(fd)
         if entry is not None and not self._is_rejoining(entry):
             self.leave(fd)
-        self.touched[fd] = None
+        self.touch(fd)
+
+    def touch(self, fd: int) -> None:
+        """Ask who has *fd* in the next pass, and let that be soon."""
+        while True:
+            # A pass of another thread takes the dict away, and makes a new one.
+            touched = self.touched
+            touched[fd] = None
+            if touched is self.touched:
+                break
+        if self.is_waiting:
+            self.wake()
+
+    def wake(self) -> None:
+        """End the wait of the loop; something has happened of which the poller knows nothing."""
+        waker = self.waker
+        if waker is None:
+            try:
+                waker = Waker()
+                self.poller.register(waker.fileno(), READ)
+            except OSError as failure:
+                if not is_ours(failure):
+                    raise
+                return  # no descriptor left: it is noticed when the wait ends
+            self.waker = waker
+        waker.set()
+
+    def _drop_the_waker(self) -> None:
+        waker, self.waker = self.waker, None
+        if waker is not None:
+            waker.close()
 
     def _is_rejoining(self, entry: Any) -> bool:
         """Whether a program put the channel of *entry* where it is already, and nothing more."""
@@ -137,6 +186,8 @@ class Watch:
         if self.asked:
             self.asked.pop(fd, None)
         self.last_leave = self.passes
+        if self.is_waiting:
+            self.wake()
 
     def _find_changes(self) -> None:
         """``note`` and ``forget`` what happened to a map that tells nobody."""
@@ -188,6 +239,8 @@ class Watch:
         try:
             self._register(fd, flags)
         except (OSError, ValueError) as failure:
+            if not is_ours(failure):
+                raise
             # EINVAL: the number of a closed descriptor went to the poller's own set.
             is_closed = not isinstance(failure, OSError) or failure.errno in (
                 errno.EBADF,
@@ -208,7 +261,9 @@ class Watch:
         """Whether *fd* is open, and not the poller's own."""
         try:
             os.fstat(fd)
-        except (OSError, ValueError, OverflowError):
+        except (OSError, ValueError, OverflowError) as failure:
+            if not is_ours(failure):
+                raise
             return False
         return fd != getattr(self.poller, "fileno", int)() or not self._owns_its_number()
 
@@ -225,7 +280,9 @@ class Watch:
         try:
             # A set of epoll is of none of the kinds of file.
             return stat.S_IFMT(os.fstat(self.poller.fileno()).st_mode) == 0
-        except OSError:
+        except OSError as failure:
+            if not is_ours(failure):
+                raise
             return False
 
     def _bury(self, entry: Any) -> None:
@@ -283,8 +340,9 @@ class Watch:
                 fine &= self._ask_whom(fd)
                 del touched[fd]
         finally:
-            if touched:  # an exception leaves the loop: the others are still to be asked
-                self.touched = touched | self.touched
+            # Those that are left when an exception leaves the loop, and those that another thread
+            # touched meanwhile.
+            self.touched.update(touched)
         return fine
 
     def _ask_whom(self, fd: int) -> bool:
@@ -358,7 +416,9 @@ class Watch:
             except FileNotFoundError:
                 self.registered[fd] = 0  # asking registers it again
                 self.needs_new_set = True
-            except (OSError, ValueError):
+            except (OSError, ValueError) as failure:
+                if not is_ours(failure):
+                    raise
                 if self._is_open(fd):
                     self.needs_new_set = True
                     return True
@@ -450,11 +510,22 @@ class Watch:
         slow: list[Any] | None = None
         try:
             slow = events.serve(self, milliseconds, is_poll2)
-        except (OSError, ValueError) as failure:
-            if isinstance(failure, self.core["_reraised_exceptions"]):
-                raise
+        except PollerLost:
             self.needs_new_set = True
         return slow
+
+    def begin_to_wait(self, milliseconds: int) -> int:
+        """From now on changes end the wait; returns *milliseconds*, or 0 if there were some."""
+        self.is_waiting = True
+        return 0 if self.touched or self.last_leave == self.passes else milliseconds
+
+    def take_stranger(self, fd: int, number: int) -> None:
+        """There is an event for *fd*, which is no channel's, in pass *number*."""
+        if self.waker is not None and fd == self.waker.fileno():
+            self.waker.clear()
+        elif self.last_leave < number:
+            # Where none left in this pass, the kernel knows something that we do not.
+            self.needs_new_set = True
 
     def take_more(self, entry: Any, is_poll2: bool) -> None:
         """Let the listener of *entry*, which took a connection, take others that wait.
@@ -513,6 +584,56 @@ def _milliseconds(timeout: Any, is_poll2: bool) -> int:
         raise ValueError("timeout must be non-negative")
     milliseconds: int = min(math.ceil(timeout * 1000), _LONGEST)
     return milliseconds
+
+
+class Waker:
+    """A descriptor that becomes readable when ``set`` is called, from any thread or handler.
+
+    Raises OSError where there is no descriptor left, or no way to have one (Windows).
+    """
+
+    _ends: tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self._ends = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),)
+        elif os.name == "posix":
+            self._ends = os.pipe()
+            for end in self._ends:
+                os.set_blocking(end, False)
+        else:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def fileno(self) -> int:
+        """What to wait for."""
+        return self._ends[0]
+
+    def set(self) -> None:
+        """Make it readable."""
+        try:
+            os.write(self._ends[-1], _ONE)
+        except BlockingIOError:
+            pass  # it is readable, and nobody has looked for long
+
+    def clear(self) -> None:
+        """Make it readable no more."""
+        try:
+            os.read(self._ends[0], _WAKES)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        ends, self._ends = self._ends, ()
+        for end in ends:
+            os.close(end)
+
+    __del__ = close
+
+
+# What eventfd counts up by; and how much a pipe gives in one go, more than it has room for.
+_ONE = (1).to_bytes(8, sys.byteorder)
+_WAKES = 1 << 20
 
 
 class ChannelMap(dict[int, Any]):
@@ -598,7 +719,9 @@ def watch_over(map: Any, core: dict[str, Any], for_long: bool) -> Watch | None:
         if kinds and _is_own(core):
             try:
                 watch = Watch(map, core, kinds[0])
-            except OSError:
+            except OSError as failure:
+                if not is_ours(failure):
+                    raise
                 return None
             if type(map) is ChannelMap:
                 map._watch = watch

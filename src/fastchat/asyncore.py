@@ -59,6 +59,9 @@ from fastchat._hangups import remember as _remember
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
 from fastchat._pollers import as_select as _as_select
+from fastchat._pollers import is_ours as _is_ours
+from fastchat._pollers import is_refusal as _is_refusal
+from fastchat._pollers import refusal_of as _refusal_of
 from fastchat._touch import touch as _touch
 from fastchat._touch import watch_of as _watch_of
 from fastchat._touch import watches as _watches
@@ -202,7 +205,9 @@ def _unread(channel):
     """How many bytes wait in the kernel for *channel*; 0 where that cannot be told."""
     try:
         size = _ioctl(channel.socket.fileno(), _FIONREAD, b"\0\0\0\0")
-    except (OSError, AttributeError, TypeError, ValueError):
+    except (OSError, AttributeError, TypeError, ValueError) as failure:
+        if not _is_ours(failure):
+            raise
         return 0
     return int.from_bytes(size, sys.byteorder)
 
@@ -434,11 +439,14 @@ def _select_once(timeout, map):
             *([fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS),
             timeout,
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError) as failure:
+        if not _is_refusal(failure, select.select):
+            raise
         # A closed descriptor says nothing about the others: find it, and serve those next time.
-        dead = [fd for fd in asked if _is_dead(fd)]
+        refused = {fd: _refusal_of(fd) for fd in asked}
+        dead = [fd for fd, kind in refused.items() if kind is OSError or (kind and fd < 0)]
         if not dead:
-            if not hasattr(select, "poll"):
+            if ValueError not in refused.values() or not hasattr(select, "poll"):
                 raise
             # One is too large for select(), and not for poll().
             _hand_out_sets(asked, *_select_by_poll(asked, timeout), map)
@@ -469,17 +477,6 @@ def _hand_out_sets(asked, readable, writable, urgent, map):
         for fd in fds:
             if fd not in told:
                 _deliver(event, asked[fd], map, fd)
-
-
-def _is_dead(fd):
-    """Whether *fd* is no open descriptor, found without touching any other."""
-    try:
-        select.select([fd], [], [], 0)
-    except OSError:
-        return True
-    except ValueError:
-        return fd < 0  # the other ValueError is a descriptor too large for select
-    return False
 
 
 def poll2(timeout=0.0, map=None):

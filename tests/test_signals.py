@@ -1,0 +1,396 @@
+"""Signal handlers: what they raise leaves the loop, and what they change is noticed.
+
+A handler may run at any point of a pass, and raise an exception of any class.  The tests here let
+it run while the loop waits; test_interrupted.py lets one run at each point of a pass.
+
+Rules this file keeps: a handler runs because an alarm goes off while the loop waits, whatever the
+time; a test that would hang fails when ``PATIENCE`` is over.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import select
+import threading
+import time
+from collections import UserDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fastchat import _pollers
+from tests.channels import (
+    PATIENCE,
+    Stage,
+    alarms,
+    as_the_system,
+    both_pollers,
+    fail_with,
+    forget,
+    inside,
+    posix_only,
+    watch_a_dict,
+    watch_of,
+)
+
+pytestmark = posix_only
+
+# How long the loop waits until the handler runs, in seconds: nothing depends on it.
+SOON = 0.01
+
+
+class OwnError(Exception):
+    """One that nobody knows."""
+
+
+class OwnEnd(BaseException):
+    """One that no ``except Exception`` sees."""
+
+
+RAISED = [
+    TimeoutError("the watchdog"),
+    OSError("without a number"),
+    *(OSError(number, name) for number, name in sorted(errno.errorcode.items()) if number < 40),
+    OSError(errno.ECONNRESET, "ECONNRESET"),
+    OSError(errno.ENOTSOCK, "ENOTSOCK"),
+    InterruptedError(),
+    ValueError("I/O operation on closed epoll object"),
+    OverflowError(),
+    TypeError(),
+    AttributeError(),
+    KeyError(),
+    IndexError(),
+    ReferenceError(),
+    RuntimeError(),
+    RecursionError(),
+    MemoryError(),
+    AssertionError(),
+    StopIteration(),
+    KeyboardInterrupt(),
+    SystemExit(),
+    GeneratorExit(),
+    OwnError(),
+    OwnEnd(),
+]
+
+
+def kept(stage: Stage) -> None:
+    """Passes over ``socket_map`` and its like."""
+
+
+def kept_dict(stage: Stage) -> None:
+    """Passes of a loop over a plain dict."""
+    if stage.implementation.is_stdlib:
+        stage.map = {}
+    else:
+        watch_a_dict(stage)
+
+
+def not_kept(stage: Stage) -> None:
+    """Passes over a mapping of which nothing is kept."""
+    stage.map = UserDict()  # type: ignore[assignment]
+
+
+all_maps = pytest.mark.parametrize(
+    "choose_map", [kept, kept_dict, not_kept], ids=lambda function: function.__name__
+)
+
+
+@both_pollers
+@all_maps
+@pytest.mark.parametrize("raised", RAISED, ids=lambda raised: str(raised) or type(raised).__name__)
+def test_what_a_handler_raises_leaves_the_loop(
+    stage: Stage, raised: BaseException, choose_map: Callable[[Stage], None], use_poll: bool
+) -> None:
+    choose_map(stage)
+    chat = stage.chat()
+    with pytest.raises(type(raised)) as caught, alarms(fail_with(raised), SOON):
+        stage.asyncore.loop(PATIENCE, use_poll, stage.map)
+    assert caught.value is raised
+    # And nobody else has suffered.
+    assert stage.feed(chat, b"line\n") == [b"line", "found"]
+
+
+@pytest.mark.parametrize("kind", _pollers.available(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("raised", RAISED, ids=lambda raised: str(raised) or type(raised).__name__)
+def test_what_a_handler_raises_leaves_the_wait_of_each_poller(
+    own: Stage, raised: BaseException, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inside(own)["_pollers"], "available", lambda: (kind,))
+    chat = own.chat()
+    with pytest.raises(type(raised)) as caught, alarms(fail_with(raised), SOON):
+        own.asyncore.loop(PATIENCE, map=own.map)
+    assert caught.value is raised
+    assert type(watch_of(own).poller).__name__ == kind.__name__
+    assert own.feed(chat, b"line\n") == [b"line", "found"]
+
+
+@both_pollers
+def test_what_a_handler_raises_leaves_though_a_descriptor_is_closed(
+    stage: Stage, use_poll: bool
+) -> None:
+    # Both at once: the descriptor alone would be no exception here.
+    not_kept(stage)
+    chat = stage.chat()
+
+    def handler(*args: Any) -> None:
+        chat.socket.close()
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError), alarms(handler, SOON):
+        stage.asyncore.loop(PATIENCE, use_poll, stage.map)
+
+
+# What a handler, or another thread, changes while the loop waits.
+
+
+def close_all(stage: Stage, chat: Any) -> None:
+    stage.asyncore.close_all(stage.map)
+
+
+def close_one(stage: Stage, chat: Any) -> None:
+    chat.close()
+
+
+def from_a_handler(change: Callable[[], None], wait: Callable[[], None]) -> None:
+    with alarms(lambda *args: change(), SOON):
+        wait()
+
+
+def from_a_thread(change: Callable[[], None], wait: Callable[[], None]) -> None:
+    timer = threading.Timer(SOON, change)
+    timer.start()
+    wait()
+    timer.join()
+
+
+from_outside = pytest.mark.parametrize("by", [from_a_handler, from_a_thread])
+
+
+def took(begun: float) -> float:
+    """The seconds since *begun*, as a part of those for which the loop may wait."""
+    return (time.monotonic() - begun) / PATIENCE
+
+
+@both_pollers
+@all_maps
+def test_a_handler_that_closes_all_ends_the_loop(
+    stage: Stage, choose_map: Callable[[Stage], None], use_poll: bool
+) -> None:
+    if stage.implementation.is_stdlib and not use_poll:
+        pytest.skip("there select() raises out of the loop")
+    choose_map(stage)
+    for _ in range(3):
+        stage.chat()
+    begun = time.monotonic()
+    from_a_handler(
+        lambda: stage.asyncore.close_all(stage.map),
+        lambda: stage.asyncore.loop(PATIENCE, use_poll, stage.map),
+    )
+    assert not stage.map
+    assert took(begun) < 0.5
+
+
+@pytest.mark.parametrize("kind", _pollers.available(), ids=lambda kind: kind.name)
+@from_outside
+@both_pollers
+def test_closing_all_ends_the_loop_with_each_poller(
+    own: Stage, kind: Any, by: Any, use_poll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by is from_a_thread and not kind.is_kernel_set:
+        pytest.skip("the system waits for what it was told of before, until it ends")
+    monkeypatch.setattr(inside(own)["_pollers"], "available", lambda: (kind,))
+    for _ in range(3):
+        own.chat()
+    begun = time.monotonic()
+    by(
+        lambda: own.asyncore.close_all(own.map),
+        lambda: own.asyncore.loop(PATIENCE, use_poll, own.map),
+    )
+    assert not own.map
+    assert took(begun) < 0.5
+
+
+@from_outside
+@both_pollers
+def test_closing_one_ends_the_pass(own: Stage, by: Any, use_poll: bool) -> None:
+    chat, other = own.chat(), own.chat()
+    begun = time.monotonic()
+    by(chat.close, lambda: own.loop(1, use_poll, PATIENCE))
+    assert list(own.map.values()) == [other]
+    assert took(begun) < 0.5
+
+
+@from_outside
+@both_pollers
+def test_who_joins_is_served_at_once(own: Stage, by: Any, use_poll: bool) -> None:
+    own.chat()
+    joined: list[Any] = []
+
+    def join() -> None:
+        chat = own.chat(found_terminator=lambda chat: own.asyncore.close_all(own.map))
+        joined.append(chat)
+        chat.peer.sendall(b"line\n")
+
+    begun = time.monotonic()
+    by(join, lambda: own.asyncore.loop(PATIENCE, use_poll, own.map))
+    assert joined[0].events == [b"line", "found"]
+    assert took(begun) < 0.5
+
+
+@from_outside
+@both_pollers
+@pytest.mark.parametrize("is_asked", [False, True], ids=["tracked", "asked on every pass"])
+def test_what_is_pushed_leaves_at_once_though_the_kernel_takes_little(
+    own: Stage, by: Any, is_asked: bool, use_poll: bool
+) -> None:
+    base = own.asynchat.async_chat
+    members = {"writable": lambda chat: base.writable(chat)} if is_asked else {}
+    chat = own.chat(handle_close=lambda chat: chat.close(), **members)
+    data = b"x" * (1 << 22)  # more than the buffers of a socket hold
+    got = bytearray()
+
+    def read() -> None:
+        while len(got) < len(data):
+            got.extend(chat.peer.recv(1 << 16))
+        chat.peer.close()
+
+    reads = threading.Thread(target=read)
+
+    def change() -> None:
+        chat.push(data)
+        reads.start()
+
+    begun = time.monotonic()
+    by(change, lambda: own.asyncore.loop(PATIENCE, use_poll, own.map))
+    reads.join()
+    assert bytes(got) == data
+    assert took(begun) < 0.5
+
+
+def test_a_handler_that_changes_nothing_ends_no_pass(own: Stage) -> None:
+    chat = own.chat()
+    ran: list[int] = []
+
+    def handler(*args: Any) -> None:
+        ran.append(1)
+        if len(ran) == 3:
+            chat.peer.sendall(b"line\n")
+
+    with alarms(handler, SOON, SOON):
+        own.loop(1, timeout=PATIENCE)
+    assert chat.events == [b"line", "found"]
+
+
+@pytest.mark.parametrize("left", ["a thread that is late", "one that was earlier"])
+def test_what_changes_between_asking_and_waiting_ends_the_wait(own: Stage, left: str) -> None:
+    chat = own.chat()
+    own.loop()
+    watch = watch_of(own)
+    watch.passes += 1
+    if left == "one that was earlier":
+        watch.last_leave = watch.passes
+    else:
+        watch.touched[chat._fileno] = None
+    assert watch._wait(PATIENCE * 1000, False) is None
+
+
+# The descriptor by which a wait is ended.
+
+
+def test_no_descriptor_is_taken_before_it_is_needed_and_none_kept_at_the_end(own: Stage) -> None:
+    chat, _ = own.chat(), own.chat()
+    own.loop()
+    watch = watch_of(own)
+    assert watch.waker is None
+    from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE))
+    number = vars(watch)["waker"].fileno()
+    own.asyncore._release(own.map)
+    assert watch.waker is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        select.select([number], [], [], 0)
+
+
+def test_the_same_descriptor_ends_many_waits(own: Stage) -> None:
+    own.chat()
+    numbers = set()
+    for _ in range(5):
+        chat = own.chat()
+        from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE))
+        numbers.add(watch_of(own).waker.fileno())
+    assert len(numbers) == 1
+    # And what was noted in it does not end the next one.
+    assert watch_of(own)._wait(0, False) is None
+
+
+def test_without_a_descriptor_it_is_noticed_when_the_wait_ends(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.chat()
+    chat = own.chat()
+    monkeypatch.setattr(inside(own)["Waker"], "__init__", _no_descriptor_left)
+    from_a_handler(chat.close, lambda: own.loop(1, timeout=5 * SOON))
+    assert chat not in own.map.values()
+    assert watch_of(own).waker is None
+
+
+@as_the_system
+def _no_descriptor_left(self: Any) -> None:
+    raise OSError(errno.EMFILE, "no descriptor left")
+
+
+@pytest.fixture(params=["eventfd", "pipe"])
+def waker(
+    request: pytest.FixtureRequest, own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    if request.param == "pipe":
+        monkeypatch.delattr(os, "eventfd", raising=False)
+    elif not hasattr(os, "eventfd"):
+        pytest.skip("the system has no eventfd()")
+    made = inside(own)["Waker"]()
+    yield made
+    made.close()
+
+
+def is_set(waker: Any) -> bool:
+    return bool(select.select([waker], [], [], 0)[0])
+
+
+def test_a_waker_is_set_and_cleared(waker: Any) -> None:
+    assert not is_set(waker)
+    waker.clear()
+    waker.set()
+    waker.set()
+    assert is_set(waker)
+    waker.clear()
+    assert not is_set(waker)
+
+
+def test_a_waker_that_nobody_clears_stays_set(waker: Any) -> None:
+    for _ in range(70_000):  # more than a pipe has room for
+        waker.set()
+    assert is_set(waker)
+    waker.clear()
+    assert not is_set(waker)
+
+
+def test_a_waker_gives_its_descriptors_back_when_it_is_forgotten(own: Stage) -> None:
+    made = inside(own)["Waker"]()
+    number = made.fileno()
+    forget([made])
+    del made
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_a_system_without_pipes_that_can_be_waited_for_has_no_waker(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "eventfd", raising=False)
+    monkeypatch.setattr(os, "name", "nt")
+    with pytest.raises(OSError, match="not implemented"):
+        inside(own)["Waker"]()
