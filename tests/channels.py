@@ -57,7 +57,8 @@ def recording(base: Any, **members: Any) -> Any:
     Input stands there as the bytes, an exception as its class, any other hook as its name without
     ``handle_`` or ``_terminator``.  *members* are methods and attributes of the new class; a method
     whose name is a hook's is called after the hook was written down.  ``handle_close`` and
-    ``handle_error`` do what *base* does where *members* have none.
+    ``handle_error`` do what *base* does where *members* have none; where they have the one of
+    *base*, the class has no ``handle_error`` of its own.
     """
     namespace: dict[str, Any] = {"handle_close": base.handle_close}
     if hasattr(base, "found_terminator"):
@@ -69,9 +70,9 @@ def recording(base: Any, **members: Any) -> Any:
     if hasattr(base, "found_terminator"):
         namespace["found_terminator"] = _noting("found", namespace["found_terminator"])
         namespace["collect_incoming_data"] = _noting(None, namespace["collect_incoming_data"])
-    namespace["handle_error"] = _noting_the_exception(
-        members.get("handle_error", base.handle_error)
-    )
+    handle_error = namespace.pop("handle_error", None)
+    if handle_error is not base.handle_error:
+        namespace["handle_error"] = _noting_the_exception(handle_error or base.handle_error)
     return type("Recording", (_Events, base), namespace)
 
 

@@ -254,6 +254,7 @@ class Scene:
             handle_write=lambda channel: self.act(channel, writing),
             handle_close=lambda channel: self.act(channel, ending),
             writable=lambda channel: wants,
+            handle_error=stage.asyncore.dispatcher.handle_error,
             log_info=lambda channel, *arguments: None,
         )
 

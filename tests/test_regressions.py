@@ -253,7 +253,7 @@ def test_a_dropped_channel_is_freed_at_once(own: Stage) -> None:
         def handle_read(self) -> None:
             raise ValueError
 
-        def handle_error(self) -> None:
+        def handle_close(self) -> None:
             raise ValueError
 
         def log_info(self, message: str, type: str = "info") -> None:

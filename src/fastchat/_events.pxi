@@ -352,6 +352,7 @@ cdef class _Pass:
             else:
                 channel.handle_read_event()
         except BaseException:
+            self.watch.touched[entry.fd] = None  # for what follows may leave the loop
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         finally:
             _know_nobody()
@@ -391,6 +392,7 @@ cdef class _Pass:
                 else:
                     channel.handle_write_event()
         except BaseException:
+            self.watch.touched[entry.fd] = None  # for what follows may leave the loop
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         return self.settle(entry)
 

@@ -202,6 +202,7 @@ def _hand_out(
                 forget_hang_up(channel)
             channel.handle_read_event()
         except BaseException:
+            watch.touched[fd] = None  # for what follows may leave the loop
             watch.core["_settle_failure"](channel, watch.map, fd, is_poll2)
         if state is None and watch.is_endless:
             watch.take_more(entry, is_poll2)
@@ -246,6 +247,7 @@ def _give_room(watch: Any, entry: Any, is_poll2: bool) -> None:
                 forget_hang_up(channel)
             channel.handle_write_event()
     except BaseException:
+        watch.touched[entry.fd] = None
         watch.core["_settle_failure"](channel, watch.map, entry.fd, is_poll2)
     _settle(watch, entry)
 

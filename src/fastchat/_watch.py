@@ -544,6 +544,7 @@ class Watch:
                     return
                 channel.handle_read_event()
             except BaseException:
+                self.touched[entry.fd] = None
                 core["_settle_failure"](channel, self.map, entry.fd, is_poll2)
                 return
 

@@ -16,8 +16,9 @@ Rules this file keeps:
   methods on the channel, functions in this module's globals, ``self.socket``.
 * An event belongs to the registration that was waited for.  A channel that was closed, replaced
   or registered again in the meantime does not see it.
-* A channel that fails, in whatever method, is the only one that suffers.  Only the exceptions
-  named in ``_reraised_exceptions`` leave the loop.
+* A channel that fails, in whatever method, is the only one that suffers.  What leaves the loop are
+  the exceptions named in ``_reraised_exceptions``, and any that leaves a ``handle_error`` which is
+  not the stock one: a program that raises there wants that.
 
 The signatures carry no annotations because programs compare them with the standard library's;
 the types are in ``asyncore.pyi``.
@@ -327,14 +328,30 @@ def _deliver(event, entry, map, fd, *args):
 
 
 def _contain(handler, channel, map, fd, *args):
-    """Call ``handler(channel, *args)``; where even its error handling fails, drop the channel."""
+    """Call ``handler(channel, *args)``; where even its error handling fails, drop the channel.
+
+    What leaves a ``handle_error`` of the program's own leaves here, too.
+    """
     try:
         handler(channel, *args)
     except _reraised_exceptions:
         raise
     except BaseException:
+        if _overrides_handle_error(channel):
+            raise
         _quietly(lambda: channel.log_info(_failure_of(channel), "error"))
         _drop(channel, map, fd)
+
+
+def _overrides_handle_error(channel):
+    """Whether *channel* has another ``handle_error`` than that of ``dispatcher``."""
+    try:
+        function = getattr(channel.handle_error, "__func__", None)
+        return function is not _STOCK_ERROR or "handle_error" in getattr(channel, "__dict__", ())
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        return False  # it has none at all, or is a weak proxy of what is gone
 
 
 def _hand_input(channel, map, fd, is_poll2):
@@ -377,8 +394,10 @@ def _handle_error(channel):
 
 def _bury(channel, map, fd):
     """Close a channel whose descriptor was closed behind its back."""
-    _contain(_tell_the_end, channel, map, fd)
-    _drop(channel, map, fd)
+    try:
+        _contain(_tell_the_end, channel, map, fd)
+    finally:
+        _drop(channel, map, fd)
 
 
 def _tell_the_end(channel):
@@ -893,6 +912,7 @@ _STOCK_CHAT = (
 _STOCK_READABLES = (dispatcher.readable, _methods.readable)
 _STOCK_EXPT = dispatcher.handle_expt
 _STOCK_EXPT_EVENT = dispatcher.handle_expt_event
+_STOCK_ERROR = dispatcher.handle_error
 
 # When the rests of listeners end, by the id of the channel: a pass must not sleep through it.
 _resting = {}
