@@ -36,16 +36,17 @@ class Implementation:
 
 @cache
 def load(name: str) -> Implementation:
-    """The implementation *name*, one of ``FASTCHAT`` or ``STDLIB``.
+    """The implementation *name*, one of ``FASTCHAT`` or ``STDLIB``, or "model".
 
-    Raises ImportError where the compiled scanner is asked for and not there: in a lane that is
-    meant to have it, that is a failure.
+    The model is the standard library's where there is one, else pyasynchat, which is what Python
+    3.9 had.  Raises ImportError where the compiled scanner is asked for and not there: in a lane
+    that is meant to have it, that is a failure.
     """
-    if name == "stdlib":
+    if name in ("stdlib", "model"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             asynchat = importlib.import_module("asynchat")
-            return Implementation(name, importlib.import_module("asyncore"), asynchat, None)
+            return Implementation("stdlib", importlib.import_module("asyncore"), asynchat, None)
     aside = _take_out()
     setting = os.environ.get("FASTCHAT_IMPLEMENTATION")
     os.environ["FASTCHAT_IMPLEMENTATION"] = name

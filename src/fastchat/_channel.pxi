@@ -32,24 +32,11 @@ cdef extern from *:
     #endif
     static unsigned int fastchat_version_of(PyObject *type)
     { return ((PyTypeObject *) type)->tp_version_tag; }
-    /* What *channel* has as *name*, if that is a plain method of its class; else NULL. */
-    static PyObject *fastchat_method(PyObject *channel, PyObject *name)
+    /* Whether *method* is *function*, bound to *channel*. */
+    static int fastchat_binds(PyObject *method, PyObject *function, PyObject *channel)
     {
-        PyObject *method = NULL;
-        int is_plain;
-    #if PY_VERSION_HEX < 0x030D0000  /* spares making an object of the method, 30 ns */
-        is_plain = _PyObject_GetMethod(channel, name, &method);
-        Py_XDECREF(method);
-    #else
-        method = PyObject_GetAttr(channel, name);
-        is_plain = method != NULL && PyMethod_Check(method);
-        Py_XDECREF(method);
-        if (is_plain)
-            method = PyMethod_GET_FUNCTION(method);
-    #endif
-        if (method == NULL)
-            PyErr_Clear();
-        return is_plain ? method : NULL;
+        return PyMethod_Check(method) && PyMethod_GET_FUNCTION(method) == function
+            && PyMethod_GET_SELF(method) == channel;
     }
     /* Whether attributes of *object* are looked up the way of most objects. */
     static int fastchat_is_ordinary(PyObject *object)
@@ -63,7 +50,7 @@ cdef extern from *:
     Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
     int fastchat_error()
     unsigned int fastchat_version_of(object kind)
-    PyObject *fastchat_method(object channel, object name)
+    bint fastchat_binds(object method, object function, object channel)
     bint fastchat_is_ordinary(object object)
     int fastchat_fd_of(object sock)
 
@@ -123,6 +110,11 @@ cdef bint _is_plain_socket(sock) except -1:
         ])
         _socket_version = fastchat_version_of(_Socket)
     return _socket_is_plain
+
+
+cdef inline bint _has_stock(channel, str name) except -1:
+    """Whether what *channel* has as the method *name* is the stock one, and its own."""
+    return fastchat_binds(getattr(channel, name, None), _stock[name], channel)
 
 
 cdef _socket_to_use(channel, State state):
@@ -327,8 +319,8 @@ cpdef handle_read(self):
     state.depth += 1
     state.thread = PyThread_get_thread_ident()
     state.limit = -1
-    _know(self, state)
     try:
+        _know(self, state)
         cut(self, state)
     finally:
         state.depth -= 1
@@ -340,7 +332,7 @@ cpdef handle_read(self):
             state.thread = outer_thread
             state.limit = outer_limit
             state.more = outer_more
-            _know_nobody()
+            _know(None, None)
 
 
 cpdef get_terminator(self):
@@ -478,7 +470,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
 cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
     if _has_shape(channel, state) and state.shape.stock_initiate_send:
         return True
-    return fastchat_method(channel, "initiate_send") == <PyObject *> _stock["initiate_send"]
+    return _has_stock(channel, "initiate_send")
 
 
 cdef inline bint _coalesces(channel, State state) except -1:

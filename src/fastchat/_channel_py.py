@@ -31,6 +31,7 @@ from itertools import islice
 from socket import SOCK_STREAM
 from socket import socket as socket_type
 from threading import get_ident
+from types import MethodType
 from typing import Any
 
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
@@ -110,6 +111,11 @@ def set_socket(channel: Any, sock: Any) -> None:
     # be looked at one by one, as by the tests of smtpd.
     is_real = issubclass(type(sock), socket_type)  # mocks say that they are instances
     state.keeps_bounds = not is_real or type_of(sock) != SOCK_STREAM
+
+
+def binds(method: Any, function: Any, channel: Any) -> bool:
+    """Whether *method* is *function*, bound to *channel*."""
+    return type(method) is MethodType and method.__func__ is function and method.__self__ is channel
 
 
 # Input.
@@ -369,13 +375,9 @@ def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
 
 def _limit_of(channel: Any, state: State) -> int:
     """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
-    try:
-        if channel.initiate_send.__func__ is not initiate_send:
-            return 0
-    except AttributeError:
-        return 0
     if (
-        state.keeps_bounds
+        not binds(channel.initiate_send, initiate_send, channel)
+        or state.keeps_bounds
         or (state.fifo is not None and not isinstance(state.fifo, deque))
         or not state.fits(channel)
     ):

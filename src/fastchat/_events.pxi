@@ -124,11 +124,20 @@ def is_readable(int fd):
     return poll(&one, 1, 0) == 1 and one.revents == READS
 
 
+cdef bint _has_own(channel, str name, function) except -1:
+    """Whether *function* is the method *name* of the class of *channel*, and no other hides it."""
+    # The class first: what it has may be a property, whose code is not run here.
+    return (
+        getattr(type(channel), name, None) is function
+        and fastchat_binds(getattr(channel, name, None), function, channel)
+    )
+
+
 cpdef int ask_chat(channel, tuple stock) except -1:
     """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
 
     *stock* are the functions that it must have as ``readable``, ``writable``, ``handle_expt`` and
-    ``handle_expt_event``.
+    ``handle_expt_event``.  Runs no code of the program's.
     """
     if not fastchat_is_ordinary(channel):
         return 0  # a proxy, perhaps of what is gone
@@ -136,10 +145,10 @@ cpdef int ask_chat(channel, tuple stock) except -1:
     if (
         state is None
         or not state.fits(channel)
-        or fastchat_method(channel, "readable") != <PyObject *> stock[0]
-        or fastchat_method(channel, "writable") != <PyObject *> stock[1]
-        or fastchat_method(channel, "handle_expt") != <PyObject *> stock[2]
-        or fastchat_method(channel, "handle_expt_event") != <PyObject *> stock[3]
+        or not _has_own(channel, "readable", stock[0])
+        or not _has_own(channel, "writable", stock[1])
+        or not _has_own(channel, "handle_expt", stock[2])
+        or not _has_own(channel, "handle_expt_event", stock[3])
         or state.fifo is ABSENT
         or channel.accepting
     ):
@@ -336,12 +345,12 @@ cdef class _Pass:
         channel = entry.channel
         cdef State state = entry.state
         cdef bint is_stock = False
-        if state is not None:
-            _know(channel, state)
-            if not _has_shape(channel, state):
-                _find_shape(channel, state)
-            is_stock = state.shape.stock_reading and _has_shape(channel, state)
         try:
+            if state is not None:
+                _know(channel, state)
+                if not _has_shape(channel, state):
+                    _find_shape(channel, state)
+                is_stock = state.shape.stock_reading and _has_shape(channel, state)
             if not is_stock and not channel.readable():
                 self.watch.touched[entry.fd] = None
                 return 0
@@ -355,7 +364,7 @@ cdef class _Pass:
             self.watch.touched[entry.fd] = None  # for what follows may leave the loop
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
         finally:
-            _know_nobody()
+            _know(None, None)
         if state is None and self.watch.is_endless:
             self.watch.take_more(entry, self.is_poll2)
         return self.settle(entry)
@@ -379,11 +388,11 @@ cdef class _Pass:
         channel = entry.channel
         cdef State state = entry.state
         cdef bint is_stock = False
-        if state is not None:
-            if not _has_shape(channel, state):
-                _find_shape(channel, state)
-            is_stock = state.shape.stock_writing and _has_shape(channel, state)
         try:
+            if state is not None:
+                if not _has_shape(channel, state):
+                    _find_shape(channel, state)
+                is_stock = state.shape.stock_writing and _has_shape(channel, state)
             if (writable(channel) if is_stock else channel.writable()) and not channel.accepting:
                 if state.told if state is not None else channel._fc_hung_up is not None:
                     forget_hang_up(channel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 from typing import Any
 
+from fastchat._channel_py import binds
 from fastchat._hangups import forget_hang_up
 from fastchat._pollers import READ, WRITE, Poll, Select
 from fastchat._state_py import ABSENT, State
@@ -72,11 +73,19 @@ def is_readable(fd: int) -> bool:
     return one.wait(0) == [(fd, READ)]
 
 
+def _has_own(channel: Any, name: str, function: Any) -> bool:
+    """Whether *function* is the method *name* of the class of *channel*, and no other hides it."""
+    # The class first: what it has may be a property, whose code is not run here.
+    return getattr(type(channel), name, None) is function and binds(
+        getattr(channel, name, None), function, channel
+    )
+
+
 def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
 
     *stock* are the functions that it must have as ``readable``, ``writable``, ``handle_expt`` and
-    ``handle_expt_event``.
+    ``handle_expt_event``.  Runs no code of the program's.
     """
     lookup: Any = type(channel).__getattribute__
     if lookup is not object.__getattribute__:
@@ -84,16 +93,14 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     state = getattr(channel, "_fc_state", None)
     if type(state) is not State or type(channel) is not state.plain:
         return 0
-    try:
-        methods = (
-            channel.readable.__func__,
-            channel.writable.__func__,
-            channel.handle_expt.__func__,
-            channel.handle_expt_event.__func__,
-        )
-    except AttributeError:
+    if not (
+        _has_own(channel, "readable", stock[0])
+        and _has_own(channel, "writable", stock[1])
+        and _has_own(channel, "handle_expt", stock[2])
+        and _has_own(channel, "handle_expt_event", stock[3])
+    ):
         return 0
-    if methods != stock or state.fifo is ABSENT or channel.accepting:
+    if state.fifo is ABSENT or channel.accepting:
         return 0
     return READ | WRITE if state.held or state.fifo or not channel.connected else READ
 

@@ -24,7 +24,7 @@ from array import array as _array
 from collections import deque
 from errno import EWOULDBLOCK as _EWOULDBLOCK
 from os import strerror as _strerror
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from cpython.array cimport array, clone, extend_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -149,10 +149,13 @@ cdef class _Shape:
 
     cdef int look_at(self, PyTypeObject *kind) except -1:
         """Find out what holds for *kind* now."""
+        cdef unsigned int version
         self.version = 0
         if self.made >= OFTEN or not fastchat_shares_names(kind):
             return 0
         self.made += 1
+        _PyType_Lookup(kind, <PyObject *> "connected")  # gives it a version, if it had none
+        version = kind.tp_version_tag
         self.names = fastchat_count_names(kind)
         self.stock_reading = (
             self._is_stock(kind, "readable")
@@ -183,8 +186,9 @@ cdef class _Shape:
         self.is_connected = _PyType_Lookup(kind, <PyObject *> "connected") == Py_True
         self.is_accepting = _PyType_Lookup(kind, <PyObject *> "accepting") == Py_True
         if self._is_bool(kind, "connected") and self._is_bool(kind, "accepting"):
-            # Looking up gave the class a version, if it had none.
-            self.version = kind.tp_version_tag
+            # Code of Python may have run, and changed the class: then its version is another one.
+            if kind.tp_version_tag == version:
+                self.version = version
         return 0
 
     cdef bint _is_bool(self, PyTypeObject *kind, str name) except -1:
@@ -221,10 +225,21 @@ cdef class _Shape:
         return 0 if size == NULL else _number(<object> size)
 
 
-# That of a channel of which nothing is known yet; those of all classes; the one found last.
+# That of a channel of which nothing is known yet; the one found last; and those of all classes, by
+# id, with a weak reference to the class: its metaclass may have made it something without a hash.
 cdef _Shape _SHAPELESS = _Shape()
-cdef object _shapes = WeakKeyDictionary()
 cdef _Shape _latest = _SHAPELESS
+cdef dict _shapes = {}
+
+
+cdef _Shape _shape_of_class(kind):
+    """The shape that belongs to the class *kind*, which is made where there is none yet."""
+    cdef tuple entry = _shapes.get(id(kind))
+    if entry is None or entry[0]() is not kind:
+        key = id(kind)
+        entry = ref(kind, lambda gone: _shapes.pop(key, None)), _Shape()
+        _shapes[key] = entry
+    return entry[1]
 
 
 cdef inline bint _is_of(PyTypeObject *kind, _Shape shape) noexcept:
@@ -244,16 +259,17 @@ cdef inline bint _has_shape(channel, State state) noexcept:
 cdef int _find_shape(channel, State state) except -1:
     """Find out what holds for the class of *channel*, whose shape is not true of it now."""
     global _latest
+    cdef _Shape shape
     cdef PyTypeObject *kind = Py_TYPE(<PyObject *> channel)
     if not _shapes_work or _is_of(kind, state.shape) or not fastchat_shares_names(kind):
         return 0
-    if not _is_of(kind, _latest):
-        _latest = _shapes.get(type(channel))
-        if _latest is None:
-            _latest = _shapes[type(channel)] = _Shape()
-        if not _is_of(kind, _latest):
-            _latest.look_at(kind)
-    state.shape = _latest
+    shape = _latest
+    if not _is_of(kind, shape):
+        shape = _shape_of_class(type(channel))
+        if not _is_of(kind, shape):
+            shape.look_at(kind)
+        _latest = shape
+    state.shape = shape
     return 0
 
 

@@ -72,27 +72,25 @@ cdef class State:
 
 
 # The channel whose input is delivered now, and its state: between a line that comes in and its
-# reply the state is needed five times, and a look-up of the attribute costs 25 ns.  Borrowed, and
-# known only while a caller further up holds both.  Whoever knew last makes nobody known, so that
-# no thread, whatever the order in which they end, leaves behind what is gone.
-cdef PyObject *_known = NULL
-cdef PyObject *_known_state = NULL
+# reply the state is needed five times, and a look-up of the attribute costs 25 ns.  Both are owned
+# while they are known, and always change together: what is released may run code of Python, so that
+# comes last.
+cdef object _known = None
+cdef State _known_state = None
 
 
-cdef inline void _know(channel, State state) noexcept:
+cdef inline int _know(channel, State state) except -1:
+    """Let *channel* with its *state* be the one that is known; None and None for nobody."""
     global _known, _known_state
-    _known = <PyObject *> channel
-    _known_state = <PyObject *> state
-
-
-cdef inline void _know_nobody() noexcept:
-    global _known, _known_state
-    _known = _known_state = NULL
+    before, state_before = _known, _known_state  # released when this returns
+    _known = channel
+    _known_state = state
+    return 0
 
 
 cdef inline State _state_of(channel):
     """The state of *channel*; None where it has none, or something else under that name."""
-    if <PyObject *> channel == _known:
-        return <State> _known_state
+    if channel is _known:
+        return _known_state
     state = getattr(channel, "_fc_state", None)
     return <State> state if type(state) is State else None

@@ -47,9 +47,11 @@ from errno import (  # noqa: F401 (programs take them from here)
     EWOULDBLOCK,
     errorcode,
 )
+from weakref import ProxyType as _Proxy
 
 from fastchat._accepting import accept as _accept
 from fastchat._backend import methods as _methods
+from fastchat._channel_py import binds as _binds
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
@@ -298,13 +300,17 @@ def _wants_urgent(channel):
     The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
     ready for ever.
     """
-    try:
-        if (
-            channel.handle_expt.__func__ is not _STOCK_EXPT
-            or channel.handle_expt_event.__func__ is not _STOCK_EXPT_EVENT
-        ):
-            return True
-    except AttributeError:  # it is no dispatcher, or has something else than methods there
+    kind = type(channel)
+    if kind is _Proxy:
+        channel = getattr(channel.handle_expt, "__self__", None)
+        kind = type(channel)
+    # The class first: what it has may be a property, whose code is not run here.
+    if not (
+        getattr(kind, "handle_expt", None) is _STOCK_EXPT
+        and getattr(kind, "handle_expt_event", None) is _STOCK_EXPT_EVENT
+        and _binds(channel.handle_expt, _STOCK_EXPT, channel)
+        and _binds(channel.handle_expt_event, _STOCK_EXPT_EVENT, channel)
+    ):
         return True
     # Windows reports a refused connection here and nowhere else.
     return os.name == "nt" and channel.connecting
@@ -586,18 +592,23 @@ def _is_tracked(channel):
     kind = type(channel)
     if kind.__getattribute__ is not object.__getattribute__ or not issubclass(kind, dispatcher):
         return False
-    try:
-        readable, writable = channel.readable.__func__, channel.writable.__func__
-    except AttributeError:
+    # The class first: what it has may be a property, whose code is not run here.
+    readable, writable = kind.readable, kind.writable
+    if readable is not _STOCK_READABLE and readable is not _methods.readable:
         return False
-    if readable not in _STOCK_READABLES or (_resting and _rests(channel)):
-        return False
-    if writable is dispatcher.writable:
-        return True
-    if writable is dispatcher_with_send.writable:
-        return type(getattr(channel, "_fc_output", None)) is _Output
-    state = channel._fc_state
-    return writable is _methods.writable and state is not None and state.fits(channel)
+    if writable is _methods.writable:
+        state = channel._fc_state
+        knows = state is not None and state.fits(channel)
+    elif writable is _STOCK_SENDER_WRITABLE:
+        knows = type(getattr(channel, "_fc_output", None)) is _Output
+    else:
+        knows = writable is _STOCK_WRITABLE
+    return (
+        knows
+        and _binds(channel.readable, readable, channel)
+        and _binds(channel.writable, writable, channel)
+        and not (_resting and _rests(channel))
+    )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -909,7 +920,8 @@ _STOCK_CHAT = (
     dispatcher.handle_expt,
     dispatcher.handle_expt_event,
 )
-_STOCK_READABLES = (dispatcher.readable, _methods.readable)
+_STOCK_READABLE = dispatcher.readable
+_STOCK_WRITABLE = dispatcher.writable
 _STOCK_EXPT = dispatcher.handle_expt
 _STOCK_EXPT_EVENT = dispatcher.handle_expt_event
 _STOCK_ERROR = dispatcher.handle_error
@@ -990,6 +1002,9 @@ class dispatcher_with_send(dispatcher):
         else:
             self.out_buffer = self.out_buffer + data
         self.initiate_send()
+
+
+_STOCK_SENDER_WRITABLE = dispatcher_with_send.writable
 
 
 def compact_traceback():
