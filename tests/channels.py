@@ -23,7 +23,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -137,6 +137,10 @@ class Stage:
     def at_the_end(self, function: Callable[..., object], *args: Any) -> None:
         """Have *function* called with *args* when the test ends."""
         self._to_close.callback(function, *args)
+
+    def enter(self, context: AbstractContextManager[object]) -> None:
+        """Enter *context*, and leave it when the test ends."""
+        self._to_close.enter_context(context)
 
     # Sockets.
 

@@ -11,10 +11,13 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 FASTCHAT = ("cython", "python")
 STDLIB = ("stdlib",) if sys.version_info < (3, 12) else ()
@@ -66,3 +69,17 @@ def _take_out() -> dict[str, ModuleType]:
     """Remove fastchat's modules from ``sys.modules``, and return them."""
     names = [name for name in sys.modules if name.partition(".")[0] == "fastchat"]
     return {name: sys.modules.pop(name) for name in names}
+
+
+@contextmanager
+def passing_for_the_systems(implementation: Implementation, send: Any) -> Iterator[None]:
+    """Let *implementation* take *send*, a method of a class of sockets, for the system's own."""
+    if implementation.is_stdlib:
+        yield
+        return
+    with mock.patch.dict(implementation.asynchat._is_data.__globals__, raw_send=send):
+        if not hasattr(implementation.scanner, "raw_send"):
+            yield
+            return
+        with mock.patch.object(implementation.scanner, "raw_send", send):
+            yield

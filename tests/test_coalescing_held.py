@@ -1,7 +1,6 @@
 """Held output: what hooks push leaves in one send, how much of it, and what is not bytes.
 
-Nobody can tell but by counting: a ``send`` of the class writes down what it is given, and may take
-less.  Sockets are real, since nothing is held for any other.
+Nobody can tell but by counting; coalescing.py has the socket that does.
 """
 
 from __future__ import annotations
@@ -207,20 +206,22 @@ def test_no_more_than_a_mebibyte_is_held(own: Stage) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, None, 2.5, True], ids=repr)
 def test_a_size_that_is_none_holds_nothing(own: Stage, size: Any) -> None:
-    seen: list[Any] = []
+    seen: list[list[Any]] = []
+    for coalesce in (True, False):
+        seen.append([])
 
-    def hook(chat: Any, line: bytes) -> None:
-        chat.ac_out_buffer_size = size
-        try:
-            chat.push(b"a")
-        except Exception as problem:  # as without holding, for a size that is no size
-            seen.append(type(problem))
-        seen.append(chat._fc_state.held)
-        del chat.ac_out_buffer_size
+        def hook(chat: Any, line: bytes) -> None:
+            chat.ac_out_buffer_size = size
+            try:
+                chat.push(b"a")
+            except Exception as problem:  # as without holding, for a size that is no size
+                seen[-1].append(type(problem))
+            seen[-1].append(list(chat.sends))
+            del chat.ac_out_buffer_size
 
-    chat = serve(own, hook)
-    own.feed(chat, b"one\ntwo\n")
-    assert [held for held in seen if not isinstance(held, type)] == [None, None]
+        chat = serve(own, hook, ac_out_coalesce=coalesce)
+        own.feed(chat, b"one\ntwo\n")
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize(

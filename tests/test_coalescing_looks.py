@@ -6,7 +6,6 @@ What is there to be seen must be what it would have been had every push been a s
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +24,6 @@ class Room(NamedTuple):
 
     stage: Stage
     chat: Any
-    sock: socket.socket
 
 
 def other_map(room: Room) -> Any:
@@ -53,7 +51,7 @@ def look_set_fifo(room: Room) -> None:
 
 
 def look_set_socket(room: Room) -> None:
-    room.chat.socket = room.sock
+    room.chat.socket = room.chat.sock
 
 
 class Nothing:
@@ -66,7 +64,7 @@ class Nothing:
 LOOKS: dict[str, Callable[[Room], Any]] = {
     "socket": lambda room: room.chat.socket,
     "socket assigned": look_set_socket,
-    "set_socket": lambda room: room.chat.set_socket(room.sock, room.stage.map),
+    "set_socket": lambda room: room.chat.set_socket(room.chat.sock, room.stage.map),
     "send": lambda room: room.chat.send(b"more"),
     "recv": look_recv,
     "close": lambda room: room.chat.close(),
@@ -90,7 +88,6 @@ LOOKS: dict[str, Callable[[Room], Any]] = {
     [pytest.param(look, marks=[posix_only] if look in ("fork", "poll2") else []) for look in LOOKS],
 )
 def test_it_leaves_when_anyone_could_look(own: Stage, look: str) -> None:
-    mine, peer = own.pair()
     seen: list[Any] = []
 
     def hook(chat: Any, line: bytes) -> None:
@@ -99,13 +96,13 @@ def test_it_leaves_when_anyone_could_look(own: Stage, look: str) -> None:
         chat.push(b"first")
         chat.push(b"second")
         before = list(chat.sends)
-        LOOKS[look](Room(own, chat, mine))
+        LOOKS[look](Room(own, chat))
         seen.extend([before, chat.sends[0]])
         # It has arrived, too: what the look itself sent comes behind it.
-        assert received(peer, 11) == b"firstsecond"
+        assert received(chat.peer, 11) == b"firstsecond"
 
-    chat = serve(own, hook, mine)
-    peer.sendall(b"one\ntwo\n")
+    chat = serve(own, hook)
+    chat.peer.sendall(b"one\ntwo\n")
     own.loop(timeout=PATIENCE)
     assert exceptions_of(chat) == []
     assert seen == [[], b"firstsecond"]
@@ -143,16 +140,9 @@ def test_it_leaves_before_what_ends_the_program(own: Stage, kind: type[BaseExcep
 
 def during_send(stage: Stage, act: Callable[[Any], Any], number: int = 0) -> Any:
     """A chat that echoes, and does *act* with itself inside of one ``send``, the first is 0."""
-    base = stage.asynchat.async_chat
-
-    def send(chat: Any, data: Any) -> Any:
-        take = chat.takes.pop(0) if chat.takes else len(data)
-        chat.sends.append(bytes(data))
-        if len(chat.sends) == number + 1:
-            act(chat)
-        return base.send(chat, data[:take]) if take else take
-
-    return serve(stage, echo, send=send)
+    chat = serve(stage, echo)
+    chat.sock.act = lambda: act(chat) if len(chat.sends) == number + 1 else None
+    return chat
 
 
 @pytest.mark.parametrize("takes", [[], [2], [0], [None]], ids=repr)
@@ -347,7 +337,6 @@ def test_handle_read_by_itself_leaves_nothing_held(own: Stage) -> None:
     chat.handle_read()
     assert chat.sends == [b"one;two;"]
     assert received(chat.peer, 8) == b"one;two;"
-    assert chat._fc_state.held is None
     assert list(chat.producer_fifo) == []
 
 
@@ -374,7 +363,7 @@ def test_a_channel_that_compares_equal_to_all_leaves_the_right_one_holding(own: 
         if line == b"one":
             inner.handle_read()
             assert (inner.sends, chat.sends) == ([b"x;y;"], [])
-            own.asyncore.poll(0.0, other_map(Room(own, chat, chat.peer)))
+            own.asyncore.poll(0.0, other_map(Room(own, chat)))
             assert chat.sends == [b"xy"]
 
     chat = serve(own, hook, **members)

@@ -191,7 +191,6 @@ OUTCOMES = [
     pytest.param([0, 2, 0], id="now and then"),
     pytest.param([None], id="None"),
     pytest.param([BlockingIOError()], id="BlockingIOError"),
-    pytest.param([1, ConnectionResetError()], id="ConnectionResetError"),
     pytest.param([failure(errno.EIO)], id="EIO"),
     pytest.param([2, failure(errno.EIO), 0], id="EIO after 2 bytes"),
     pytest.param([ValueError()], id="ValueError"),

@@ -1,10 +1,10 @@
-"""What a program puts under a name is what is called, whatever it is, wherever and whenever it is put.
+"""What a program puts under a name is what is called: whatever it is, wherever, and whenever.
 
 Each name that a program may replace is replaced by each kind of thing that can be called: on the
 class, on a base of it, on the object, straight in its ``__dict__``, with a mock; before the first
-event, in the middle of a delivery, or by another channel.  One scene of two channels is played, and
-all that can be seen of it, the calls, what the peers get and the exceptions, has to be what it is on
-the standard library's modules, or, where the interpreter has none, on pyasynchat, a copy of them.
+event, in the middle of a delivery, or by another channel.  One scene of two channels is played,
+and all that can be seen of it, the calls, what the peers get and the exceptions, has to be what it
+is on the standard library's modules, or, where there are none, on pyasynchat, a copy of them.
 """
 
 from __future__ import annotations

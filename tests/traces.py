@@ -27,7 +27,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from tests.implementations import FASTCHAT, STDLIB, Implementation, load
+from tests.implementations import (
+    FASTCHAT,
+    STDLIB,
+    Implementation,
+    load,
+    passing_for_the_systems,
+)
 
 Record = tuple[Any, ...]
 Action = tuple[Any, ...]
@@ -350,12 +356,17 @@ def play(script: Script, name: str) -> list[Record]:
     The trace ends where the channel is closed.
     """
     implementation = load(name)
+    with passing_for_the_systems(implementation, _Socket.send):
+        return _play(script, name, implementation)
+
+
+def _play(script: Script, name: str, implementation: Implementation) -> list[Record]:
     records: list[Record] = []
     options = script.options
     channel = _channel_class(name, options["shadowed"], options["getter"])(script, records)
     channel.use_encoding = options["encodes"]
     if script.several:  # that is, where the standard library does not play
-        channel._fc_state.keeps_bounds = False  # hold output for a socket that is none
+        channel._fc_state.is_stream = True  # hold output for a socket that is none
     channel.ac_in_buffer_size = options["in_size"]
     channel.ac_out_buffer_size = options["out_size"]
     steps = list(script.steps)

@@ -69,8 +69,6 @@ cdef object _Socket = _socket_module.socket
 cdef unsigned int _socket_version = 0
 cdef bint _socket_is_plain = False
 
-cdef int _STREAM = _socket_module.SOCK_STREAM
-
 
 cdef bint _find_fd_in_sockets() except -1:
     """Whether the descriptor of a socket is where it is thought to be."""
@@ -94,8 +92,9 @@ cdef bint _fd_is_in_sockets = _find_fd_in_sockets()
 # and to shrink what could have been long; what is long takes it along.
 cdef PyObject *_room = NULL
 
-# The channels that hold output at this moment, each once.
-cdef list _holding = []
+# The channels that hold output at this moment, by their states; whether any ever did.
+cdef dict _holding = {}
+cdef bint _endings_are_watched = False
 
 
 cdef bint _is_plain_socket(sock) except -1:
@@ -119,7 +118,7 @@ cdef inline bint _has_stock(channel, str name) except -1:
 
 cdef _socket_to_use(channel, State state):
     """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
-    if state is None or state.held is not None or state.socket is ABSENT:
+    if state is None or state.held or state.socket is ABSENT:
         return channel.socket
     return state.socket if _fits(channel, state) else channel.socket
 
@@ -191,7 +190,7 @@ def begin(channel):
 def get_socket(channel):
     """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
     cdef State state = own_state(channel)
-    if state.held is not None:
+    if state.held:
         flush(channel)
     return there(channel, "socket", state.socket) if state.socket is ABSENT else state.socket
 
@@ -199,7 +198,7 @@ def get_socket(channel):
 def get_fifo(channel):
     """The queue of *channel*; what it holds is sent first, for a program may want to see it."""
     cdef State state = own_state(channel)
-    if state.held is not None:
+    if state.held:
         flush(channel)
     touch(channel)
     there(channel, "producer_fifo", state.fifo)
@@ -210,11 +209,10 @@ def get_fifo(channel):
 def set_socket(channel, sock):
     """Give *channel* another socket; what it holds goes out by the one it has."""
     cdef State state = own_state(channel)
-    if state.held is not None:
+    if state.held:
         flush(channel)
     state.socket = sock
-    is_real = issubclass(type(sock), _Socket)  # mocks say that they are instances
-    state.keeps_bounds = not is_real or _type_of(sock) != _STREAM
+    state.is_stream = is_plain_stream(sock)
 
 
 # Input.
@@ -248,7 +246,7 @@ cpdef handle_write_event(self):
     if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
         _channel_py.handle_write_event(self)
     elif _has_shape(self, state) and state.shape.stock_writing:
-        _send_once(self, state)
+        _send_once(self, state, False)
     else:
         self.handle_write()
 
@@ -314,24 +312,20 @@ cpdef handle_read(self):
     else:
         self.ac_in_buffer = self.ac_in_buffer + data
     cdef unsigned long outer_thread = state.thread
-    cdef Py_ssize_t outer_limit = state.limit
     cdef bint outer_more = state.more
     state.depth += 1
     state.thread = PyThread_get_thread_ident()
-    state.limit = -1
     try:
         _know(self, state)
         cut(self, state)
     finally:
         state.depth -= 1
+        state.thread = outer_thread
+        state.more = outer_more
         try:
-            if state.listed:
-                _unlist(state)
-                flush(self)
+            if state.held:
+                _send_once(self, state, True)
         finally:
-            state.thread = outer_thread
-            state.limit = outer_limit
-            state.more = outer_more
             _know(None, None)
 
 
@@ -353,7 +347,7 @@ cpdef writable(self):
     cdef State state = _state_of(self)
     if state is None or not _fits(self, state) or state.fifo is ABSENT:
         return writable_plainly(self)
-    if state.held is not None:
+    if state.held:
         flush(self)
     if state.fifo:
         # Not queue(), which would cut off what was sent of the first entry, for every event.
@@ -389,9 +383,9 @@ cpdef send(self, data):
             error = fastchat_error()
             if error == 0 and sock.gettimeout() == 0:
                 return 0
+    if error:
+        return _not_sent(self, error)
     try:
-        if error:
-            raise OSError(error, _strerror(error))
         return sock.send(data)
     except OSError as failure:
         if failure.errno == EWOULDBLOCK:
@@ -402,69 +396,105 @@ cpdef send(self, data):
         raise
 
 
+cdef int _not_sent(channel, int error) except -1:
+    """Do what is to be done where a system call failed to send by *error*; returns 0."""
+    failure = OSError(error, _strerror(error))
+    if not means_gone(failure):
+        raise failure
+    hang_up(channel)
+    return 0
+
+
 cpdef push(self, data):
     """Queue *data* and send what can be sent at once.
 
     Raises TypeError unless *data* is bytes, bytearray or memoryview.
     """
     cdef State state = _state_of(self)
-    cdef bint delivers
-    cdef Py_ssize_t limit, size
-    if state is None or type(data) is not bytes or state.sending:
-        push_plainly(self, data)
+    cdef Py_ssize_t size, limit
+    if state is None or type(data) is not bytes or not _fits(self, state):
+        push_plainly(self, data, enqueue)
         return
-    delivers = state.depth > 0 and state.thread == PyThread_get_thread_ident()
-    limit = _limit_of(self, state)
-    if delivers and limit:  # else what is held goes the way that was open when it was pushed
-        state.limit = limit
     size = PyBytes_GET_SIZE(data)
-    if not 0 < size <= limit:
-        push_plainly(self, data)
-    elif state.fifo is not None and state.fifo:
-        if delivers and state.more and type(state.fifo[0]) is bytes and _coalesces(self, state):
+    if (
+        (state.more or state.held)
+        and state.depth > 0
+        and state.thread == PyThread_get_thread_ident()
+    ):
+        limit = _limit_of(self, state)
+        if 0 < size <= limit:
             _hold(self, state, data, size, limit)
-        else:
-            push_plainly(self, data)
-    elif delivers and state.more and _coalesces(self, state):
-        _hold(self, state, data, size, limit)
-    elif state.held is None:
-        state.sending = True
-        try:
-            _send_out(self, state, data)
-        finally:
-            state.sending = False
-    else:
-        _hold(self, state, data, size, limit)
+            if not state.more:
+                flush(self)
+            return
+    if state.held:
         flush(self)
+    if (
+        size
+        and not state.sending
+        and not state.fifo
+        and size <= _out_size(self, state)
+        and _is_plain_socket(state.socket)
+        and _has_stock_initiate_send(self, state)
+        and _has_stock_send(self, state)
+        and _is_connected(self, state)
+    ):
+        _send_at_once(self, state, <bytes> data)
+    else:
+        push_plainly(self, data, enqueue)
 
 
 cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) except -1:
-    """Keep *data* until there is more to send it with."""
-    if state.held is None:
-        state.held = [data]
-        state.held_size = size
-        if state.depth > 0 and not state.listed:
-            state.listed = True
-            _holding.append(channel)
-        return 0
-    if state.held_size + size > limit:
+    """Queue *data*, and let it wait for more to be sent with."""
+    if state.held and state.held_size + size > limit:
         flush(channel)
-        return _hold(channel, state, data, size, limit)
-    state.held.append(data)
+    _put(state, data)
+    if not state.held:
+        state.held = True
+        state.held_size = 0
+        _holding[state] = channel
+        if not _endings_are_watched:
+            _watch_endings()
     state.held_size += size
     return 0
 
 
+cdef int _watch_endings() except -1:
+    """Send what is held before the process ends, or waits for another."""
+    global _endings_are_watched
+    _endings.watch(flush_everything)
+    _endings_are_watched = True
+    return 0
+
+
 cdef Py_ssize_t _limit_of(channel, State state) except -1:
-    """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
+    """How many bytes *channel* may hold; 0 where each push is to be sent at once."""
     if (
-        not _has_stock_initiate_send(channel, state)
-        or (state.fifo is not None and not isinstance(state.fifo, deque))
-        or state.keeps_bounds
-        or not _fits(channel, state)
+        (state.sending and state.sender == PyThread_get_thread_ident())
+        or not _joins(channel, state)
+        or not _has_stock_initiate_send(channel, state)
+        or not _has_stock_push(channel, state)
     ):
         return 0
+    fifo = state.fifo
+    if fifo is not None and not state.held:
+        if not isinstance(fifo, deque) or (fifo and type(fifo[0]) is not bytes):
+            return 0
     return min(_out_size(channel, state), LARGEST)
+
+
+cdef inline bint _joins(channel, State state) except -1:
+    """Whether what *channel* sends may leave together, for nobody can tell."""
+    return (
+        state.is_stream
+        and MAY_COALESCE
+        and _has_stock_send(channel, state)
+        and (
+            _is_plain_socket(state.socket)
+            or getattr(type(state.socket), "send", None) is raw_send
+        )
+        and _coalesces(channel, state)
+    )
 
 
 cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
@@ -473,10 +503,73 @@ cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
     return _has_stock(channel, "initiate_send")
 
 
+cdef inline bint _has_stock_send(channel, State state) except -1:
+    if _has_shape(channel, state) and state.shape.stock_send:
+        return True
+    return _has_stock(channel, "send")
+
+
+cdef inline bint _has_stock_push(channel, State state) except -1:
+    if _has_shape(channel, state) and state.shape.stock_push:
+        return True
+    return _has_stock(channel, "push")
+
+
 cdef inline bint _coalesces(channel, State state) except -1:
     if _has_shape(channel, state) and state.shape.coalesces:
         return True
     return bool(channel.ac_out_coalesce)
+
+
+cdef int _put(State state, entry) except -1:
+    """Put *entry* at the end of the queue in *state*; no other thread can come between."""
+    if state.fifo is None:
+        state.fifo = deque()
+    state.fifo.append(entry)
+    return 0
+
+
+cpdef enqueue(channel, entry):
+    """Put *entry* at the end of the queue of *channel*; what it holds is sent first."""
+    cdef State state = _state_of(channel)
+    if state is None or state.fifo is ABSENT or not _fits(channel, state):
+        channel.producer_fifo.append(entry)
+    else:
+        if state.held:
+            flush(channel)
+        _put(state, entry)
+    touch(channel)
+
+
+cdef int _send_at_once(channel, State state, bytes data) except -1:
+    """Send *data*, before which nothing is queued, by a plain socket; what is left is queued."""
+    sock = state.socket
+    cdef int fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+    cdef int error = 0
+    cdef Py_ssize_t count = -1
+    if fd >= 0:
+        count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        if count == PyBytes_GET_SIZE(data):
+            return 0
+        error = 0 if count >= 0 else fastchat_error()
+    _put(state, data)
+    if count > 0:
+        state.offset = count
+        if state.exposed:
+            state.queue()  # what a program may see, and change, has nothing sent in it
+    if error:
+        state.sending = True
+        state.sender = PyThread_get_thread_ident()
+        try:
+            _not_sent(channel, error)
+        except OSError:
+            channel.handle_error()
+        finally:
+            state.sending = False
+    elif fd < 0 or sock.gettimeout() != 0:
+        return _send_once(channel, state, False)  # a blocking socket waits, a closed one complains
+    touch(channel)
+    return 0
 
 
 cpdef handle_write(self):
@@ -489,38 +582,49 @@ cpdef initiate_send(self):
     if state is None:
         send_piece(self)
     else:
-        _send_once(self, state)
+        _send_once(self, state, False)
 
 
-cdef int _send_once(channel, State state) except -1:
-    """``initiate_send``, for a channel with a state; it does not nest."""
+cdef int _send_once(channel, State state, bint is_flush) except -1:
+    """``initiate_send``, for a channel with a *state*; it does not nest.
+
+    *is_flush* says that the stock ``send`` is to be used, because it was when the bytes were
+    pushed.  Only who has made ``sending`` true takes anything from the queue; what another thread
+    pushes meanwhile is sent when that is done.
+    """
     if state.sending:
+        if state.sender != PyThread_get_thread_ident():
+            state.again = True
         return 0
-    state.sending = True
-    try:
-        if state.held is not None and not state.fifo and _fits(channel, state):
-            _send_held(channel, state)
-        else:
-            _send_queued(channel, state)
-    finally:
-        state.sending = False
+    cdef int round
+    for round in range(2):
+        state.again = False
+        state.sending = True
+        state.sender = PyThread_get_thread_ident()
+        try:
+            _send_queued(channel, state, is_flush)
+        finally:
+            state.sending = False
+        if not state.again or state.sending:
+            break
+    if state.fifo:
+        touch(channel)
     return 0
 
 
-cdef int _send_queued(channel, State state) except -1:
+cdef int _send_queued(channel, State state, bint is_flush) except -1:
     """Send from the queue of *channel*."""
+    if state.held:
+        state.held = False
+        _holding.pop(state, None)
     fifo = state.fifo
-    if isinstance(fifo, deque) and _fits(channel, state):
-        if state.held is not None:
-            fifo.extend(state.held)
-            state.held = None
-            state.held_size = 0
+    if (fifo is None or isinstance(fifo, deque)) and _fits(channel, state):
         while True:
             if not fifo or not _is_connected(channel, state):
                 return 0
             head = fifo[0]
             if type(head) is bytes and PyBytes_GET_SIZE(head):
-                return _send_bytes(channel, state, fifo, <bytes> head)
+                return _send_bytes(channel, state, fifo, <bytes> head, is_flush)
             if not head or is_data(head):
                 break
             produced = head.more()
@@ -532,20 +636,23 @@ cdef int _send_queued(channel, State state) except -1:
     return 0
 
 
-cdef int _send_bytes(channel, State state, fifo, bytes entry) except -1:
+cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) except -1:
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
     cdef Py_ssize_t size = _out_size(channel, state), left = PyBytes_GET_SIZE(entry) - state.offset
     if size == 0:
-        send_bytes(channel, state, fifo)
+        send_piece(channel)
         return 0
     state.rest = None
     data = entry
-    if left < size and len(fifo) > 1 and not state.keeps_bounds and _coalesces(channel, state):
-        data = joined(fifo, state.offset, size)
+    if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
+        data = _joined(fifo, entry, state.offset, size)
     elif state.offset or left > size:
         data = entry[state.offset : state.offset + size]
     try:
-        sent = _send_by(channel, state, data)
+        if is_flush or (_has_shape(channel, state) and state.shape.stock_send):
+            sent = send(channel, data)
+        else:
+            sent = channel.send(data)
     except OSError:
         channel.handle_error()
         return 0
@@ -562,14 +669,28 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry) except -1:
         advance(state, sent)
     if state.exposed:
         state.queue()
+    elif not fifo:
+        state.fifo = None  # an idle channel needs no deque, which is most of what it would take
     return 0
 
 
-cdef inline object _send_by(channel, State state, bytes data):
-    """``channel.send(data)``."""
-    if _has_shape(channel, state) and state.shape.stock_send:
-        return send(channel, data)
-    return channel.send(data)
+cdef bytes _joined(fifo, bytes entry, Py_ssize_t offset, Py_ssize_t size):
+    """*entry*, the head of *fifo*, from *offset*, with what follows: bytes, at most *size* of them.
+
+    No code of Python runs here, so no other thread changes the queue meanwhile.
+    """
+    cdef list pieces = [entry[offset:] if offset else entry]
+    cdef Py_ssize_t total = PyBytes_GET_SIZE(entry) - offset
+    following = iter(fifo)
+    next(following)
+    for piece in following:
+        if type(piece) is not bytes or PyBytes_GET_SIZE(piece) == 0:
+            break
+        total += PyBytes_GET_SIZE(piece)
+        if total > size:
+            break
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 cdef inline Py_ssize_t _out_size(channel, State state) except -1:
@@ -579,70 +700,27 @@ cdef inline Py_ssize_t _out_size(channel, State state) except -1:
     return _number(channel.ac_out_buffer_size)
 
 
-cdef int _send_held(channel, State state) except -1:
-    """Send what *channel* holds, where nothing is queued before it."""
-    cdef list held = state.held
-    state.held = None
-    state.held_size = 0
-    return _send_out(channel, state, held[0] if len(held) == 1 else b"".join(held))
-
-
-cdef int _send_out(channel, State state, bytes data) except -1:
-    """Send *data*, with nothing before it; what the kernel does not take is queued."""
-    cdef Py_ssize_t size
-    state.outgoing = data
-    sent = 0
-    try:
-        if _is_connected(channel, state):
-            size = state.limit if state.limit > 0 else channel.ac_out_buffer_size
-            sent = _send_by(
-                channel, state, data if PyBytes_GET_SIZE(data) <= size else data[:size]
-            )
-    except OSError:
-        settle(channel, state, data, 0)
-        channel.handle_error()
-        return 0
-    except BaseException:
-        settle(channel, state, data, 0)
-        raise
-    size = sent or 0
-    if size >= PyBytes_GET_SIZE(data) and state.outgoing is data:
-        state.outgoing = None
-    else:
-        settle(channel, state, data, size)
-    return 0
-
-
 cpdef flush(channel):
-    """Send what *channel* holds; what the kernel does not take is queued."""
+    """Send what *channel* holds; what the kernel does not take stays queued."""
     cdef State state = _state_of(channel)
-    if state is None or state.sending or state.held is None:
-        return
-    # Not channel.initiate_send(): the stock one, as it was when the bytes were pushed.
-    _send_once(channel, state)
-
-
-cdef int _unlist(State state) except -1:
-    """A delivery of the channel with *state* ended: it holds nothing any more."""
-    # Nearly always the last.  By the state, which two objects share where a program gave one of
-    # them the __dict__ of the other.
-    cdef Py_ssize_t at = len(_holding) - 1
-    state.listed = False
-    while at >= 0 and _state_of(_holding[at]) is not state:
-        at -= 1
-    if at >= 0:
-        del _holding[at]
-    return 0
+    if state is not None and state.held:
+        _send_once(channel, state, True)
 
 
 def flush_all():
-    """Send what the channels of this thread hold: before a pass waits, and before a fork."""
+    """Send what the channels of this thread hold: before a pass waits."""
     cdef State state
     if _holding:
-        for channel in reversed(_holding[:]):
+        for channel in reversed(list(_holding.values())):
             state = _state_of(channel)
             if state is not None and state.thread == PyThread_get_thread_ident():
                 flush(channel)
+
+
+def flush_everything():
+    """Send what all channels hold: before the process forks or ends."""
+    for channel in reversed(list(_holding.values())):
+        flush(channel)
 
 
 # The methods are functions of Python (_channel_c.py), as a program may expect of a method: mock and

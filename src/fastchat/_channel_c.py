@@ -20,6 +20,8 @@ set_socket = _scanner.set_socket
 drop_input = _scanner.drop_input
 flush = _scanner.flush
 flush_all = _scanner.flush_all
+flush_everything = _scanner.flush_everything
+enqueue = _scanner.enqueue
 
 
 def handle_read_event(self: Any) -> Any:

@@ -5,17 +5,19 @@ The twin of ``_channel.pxi``: the same names, the same results, the same errors.
 the channel at each call, and input and output go through ``recv``, ``send`` and ``socket``.
 
 Output that a channel pushes while its own input is delivered, and more of it waits, is *held*: it
-leaves with what is pushed for the last of that input, when the delivery ends, when
-``ac_out_buffer_size`` is reached, or when anyone could look; in one ``send``, where each ``push``
-would have made one.  The rules:
+waits in the queue, and leaves with what is pushed for the last of that input, when the delivery
+ends, when ``ac_out_buffer_size`` is reached, when the process ends or starts another, or when
+anyone could look; in one ``send``, where each ``push`` would have made one.  The rules:
 
 * Nothing is held for the last of the input, because a hook may wait for what its peer does about
   the reply; a peer that has sent more is not waiting.
-* Only bytes are held, only for the thread that delivers, only where ``ac_out_coalesce`` is true and
-  ``initiate_send`` the stock one, and never behind a producer, whose ``more()`` is called at once
-  as ever.
+* Only bytes are held, only by the thread that delivers, only where ``ac_out_coalesce`` is true and
+  ``push``, ``initiate_send`` and ``send`` are the stock ones, for a socket whose ``send`` is the
+  system's own, and never behind a producer, whose ``more()`` is called at once as ever.
 * ``initiate_send`` makes one ``send`` of at most ``ac_out_buffer_size`` bytes, and does not nest:
   what a producer pushes from its ``more()`` comes behind what it gives.
+* Any thread may push.  It puts its data at the end of the queue, and one thread at a time takes
+  data from its head: ``_senders`` says which.
 
 A channel whose class hides one of the properties over its state, a class that borrows these
 functions, and anything that is not bytes, take the functions that end in ``_plainly``: they use the
@@ -26,17 +28,18 @@ from __future__ import annotations
 
 from _socket import socket as raw_socket
 from collections import deque
+from collections.abc import Callable
 from errno import EWOULDBLOCK
-from itertools import islice
 from socket import SOCK_STREAM
-from socket import socket as socket_type
 from threading import get_ident
 from types import MethodType
 from typing import Any
 
+from fastchat import _endings
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._scanner_py import EMPTY, NOT_ASKED, cut, cut_one, drive
-from fastchat._state_py import ABSENT, State, StateProperty
+from fastchat._settings import COALESCE
+from fastchat._state_py import ABSENT, State
 from fastchat._touch import touch
 
 # The most that is held, however large ac_out_buffer_size is, in bytes.
@@ -44,9 +47,10 @@ LARGEST = 1 << 20
 
 # The type of a socket, as the number that it is: the attribute makes an enum of it, in 700 ns.
 type_of = raw_socket.type.__get__
+raw_send = raw_socket.send
 
-# The channels that hold output at this moment, each once.
-_holding: list[Any] = []
+# The channels that hold output at this moment, by their states.
+_holding: dict[State, Any] = {}
 
 
 # The state of a channel, and its socket.
@@ -69,7 +73,7 @@ def begin(channel: Any) -> bool:
     state.start = 0
     state.exposed = False
     state.offset = 0
-    state.fifo = None  # a deque takes more memory than all the rest: made when needed
+    state.fifo = deque()
     return True
 
 
@@ -96,9 +100,25 @@ def get_fifo(channel: Any) -> Any:
     touch(channel)  # what gets the queue may put something into it
     fifo = there(channel, "producer_fifo", state.fifo)
     state.exposed = True
-    if fifo is None or state.offset or state.outgoing is not None:
-        return state.queue()
+    if state.offset:
+        _show_what_is_left(state)
     return fifo
+
+
+def _show_what_is_left(state: State) -> None:
+    """Cut off what was sent of the first entry, unless another thread is sending of it now."""
+    me = get_ident()
+    is_mine = False
+    try:
+        if _senders.get(state) != me:
+            is_mine = True
+            if _senders.setdefault(state, me) != me:
+                is_mine = False
+                return
+        state.queue()
+    finally:
+        if is_mine and state in _senders and _senders[state] == me:
+            del _senders[state]
 
 
 def set_socket(channel: Any, sock: Any) -> None:
@@ -107,10 +127,22 @@ def set_socket(channel: Any, sock: Any) -> None:
     if state.held:
         flush(channel)
     state.socket = sock
-    # There are no system calls to spare in what only looks like a socket; and what it is given may
-    # be looked at one by one, as by the tests of smtpd.
-    is_real = issubclass(type(sock), socket_type)  # mocks say that they are instances
-    state.keeps_bounds = not is_real or type_of(sock) != SOCK_STREAM
+    state.is_stream = is_plain_stream(sock)
+
+
+def is_plain_stream(sock: Any) -> bool:
+    """Whether *sock* is a stream of the system's own, of which nobody can tell one send from two.
+
+    What only looks like a socket, as that of gevent, a mock or that of a test, may look at what it
+    is given one by one; TLS makes a record of each.
+    """
+    kind = type(sock)  # not isinstance(): mocks say that they are instances
+    return (
+        issubclass(kind, raw_socket)
+        and kind.send is raw_send
+        and "send" not in getattr(sock, "__dict__", ())
+        and type_of(sock) == SOCK_STREAM
+    )
 
 
 def binds(method: Any, function: Any, channel: Any) -> bool:
@@ -181,7 +213,7 @@ def recv(self: Any, buffer_size: Any) -> Any:
     """
     try:
         state = self._fc_state
-        is_plain = type(self) is state.plain and state.held is None
+        is_plain = type(self) is state.plain and not state.held
     except AttributeError:  # a dispatcher, or whatever borrows this method
         is_plain = False
     # Without the detour over the property, where that has nothing to do.
@@ -231,19 +263,17 @@ def handle_read(self: Any) -> None:
         state.start = 0
     else:
         self.ac_in_buffer = self.ac_in_buffer + data
-    outer = state.thread, state.limit, state.more
-    state.depth += 1
-    state.thread, state.limit = get_ident(), -1
+    me = get_ident()
+    outer, depth = (state.thread, state.more), state.depth
     try:
+        state.depth = depth + 1
+        state.thread = me
         cut(self, state, terminator)
     finally:
-        state.depth -= 1
-        try:
-            if state.listed:
-                _unlist(state)
-                flush(self)
-        finally:
-            state.thread, state.limit, state.more = outer
+        state.depth = depth
+        state.thread, state.more = outer
+        if state.held:
+            _send_once(self, state, True)
 
 
 def handle_read_plainly(channel: Any) -> None:
@@ -304,7 +334,7 @@ def send(self: Any, data: Any) -> Any:
     """
     try:
         state = self._fc_state
-        is_plain = type(self) is state.plain and state.held is None
+        is_plain = type(self) is state.plain and not state.held
     except AttributeError:
         is_plain = False
     # The property sends what is held, for what was pushed before goes first.
@@ -327,95 +357,97 @@ def push(self: Any, data: Any) -> None:
     """
     try:
         state = self._fc_state
-        is_plain = type(data) is bytes and not state.sending and type(state) is State
-    except AttributeError:
+        is_plain = type(data) is bytes and type(self) is state.plain and type(state.fifo) is deque
+    except AttributeError:  # whatever borrows this method
         is_plain = False
     if not is_plain:
-        push_plainly(self, data)
+        push_plainly(self, data, enqueue)
         return
-    limit = _limit_of(self, state)
-    fits = 0 < len(data) <= limit
-    if fits and not state.more and not state.fifo and state.held is None:
-        _send_out(self, state, data, limit)  # as below, at once: the reply to a last line
-        return
-    delivers = state.depth and state.thread == get_ident()
-    if delivers and limit:  # else what is held goes the way that was open when it was pushed
-        state.limit = limit
-    if not fits:
-        push_plainly(self, data)
-    elif delivers and state.more and self.ac_out_coalesce:
-        if state.fifo and type(state.fifo[0]) is not bytes:
-            push_plainly(self, data)
-        else:
+    size = self.ac_out_buffer_size
+    if (state.more or state.held) and state.depth and state.thread == get_ident():
+        limit = _limit_of(self, state, size)
+        if 0 < len(data) <= limit:
             _hold(self, state, data, limit)
-    elif state.fifo:
-        push_plainly(self, data)
-    elif state.held is None:
-        _send_out(self, state, data, limit)
-    else:
-        _hold(self, state, data, limit)
+            if not state.more:
+                flush(self)
+            return
+    if state.held:
         flush(self)
+    if len(data) > size or not binds(self.initiate_send, initiate_send, self):
+        push_plainly(self, data, enqueue)
+    else:
+        state.fifo.append(data)
+        _send_once(self, state, False)
 
 
 def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
-    """Keep *data* until there is more to send it with."""
-    if state.held is None:
-        state.held = [data]
-        state.held_size = len(data)
-        if state.depth > 0 and not state.listed:
-            state.listed = True
-            _holding.append(channel)
-    elif state.held_size + len(data) > limit:
+    """Queue *data*, and let it wait for more to be sent with."""
+    if state.held and state.held_size + len(data) > limit:
         flush(channel)
-        _hold(channel, state, data, limit)
-    else:
-        state.held.append(data)
-        state.held_size += len(data)
+    state.fifo.append(data)
+    if not state.held:
+        state.held = True
+        state.held_size = 0
+        _holding[state] = channel
+        _endings.watch(flush_everything)
+    state.held_size += len(data)
 
 
-def _limit_of(channel: Any, state: State) -> int:
-    """How many bytes *channel* sends without queueing them; 0 where it has to queue everything."""
+def _limit_of(channel: Any, state: State, size: Any) -> int:
+    """How many bytes *channel* may hold; 0 where each push is to be sent at once.
+
+    *size* is its ``ac_out_buffer_size``.
+    """
+    fifo = state.fifo
     if (
-        not binds(channel.initiate_send, initiate_send, channel)
-        or state.keeps_bounds
-        or (state.fifo is not None and not isinstance(state.fifo, deque))
-        or not state.fits(channel)
+        type(size) is not int
+        or not _joins(channel, state)
+        or not binds(channel.initiate_send, initiate_send, channel)
+        or not binds(channel.push, push, channel)
+        or (fifo and type(fifo[0]) is not bytes)
+        or _senders.get(state) == get_ident()
     ):
-        return 0
-    size = channel.ac_out_buffer_size
-    if type(size) is not int or size <= 0:
         return 0
     return size if size < LARGEST else LARGEST
 
 
-def push_plainly(channel: Any, data: Any) -> None:
-    """``push`` that holds nothing."""
+def _joins(channel: Any, state: State) -> bool:
+    """Whether what *channel* sends may leave together, for nobody can tell."""
+    return bool(
+        state.is_stream
+        and COALESCE is not False
+        and channel.ac_out_coalesce
+        and binds(channel.send, send, channel)
+        and type(state.socket).send is raw_send
+    )
+
+
+def push_plainly(channel: Any, data: Any, put: Callable[[Any, Any], None]) -> None:
+    """``push`` that holds nothing; *put* is what ``enqueue`` is in the implementation at work."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(
             f"data argument must be byte-ish ({type(data)!r}): "
             "push() takes bytes, bytearray or memoryview"
         )
     size = channel.ac_out_buffer_size
-    fifo = queue_of(channel)
     if len(data) > size:
         for start in range(0, len(data), size):
-            fifo.append(data[start : start + size])
+            put(channel, data[start : start + size])
     else:
-        fifo.append(data)
+        put(channel, data)
     channel.initiate_send()
 
 
-def queue_of(channel: Any) -> Any:
-    """The queue of *channel*, to put something at its end."""
-    if type(getattr(type(channel), "producer_fifo", None)) is not StateProperty:
-        return channel.producer_fifo
-    state = channel._fc_state
-    if state is None or state.fifo is ABSENT:
-        return channel.producer_fifo  # which says what is missing
-    exposed = state.exposed
-    queue = channel.producer_fifo  # the property sends what is held, and counts as a look
-    state.exposed = exposed
-    return queue
+def enqueue(channel: Any, entry: Any) -> None:
+    """Put *entry* at the end of the queue of *channel*; what it holds is sent first."""
+    state = getattr(channel, "_fc_state", None)
+    if type(state) is not State or state.fifo is ABSENT or not state.fits(channel):
+        channel.producer_fifo.append(entry)  # which says what is missing
+    else:
+        if state.held:
+            flush(channel)
+        state.fifo.append(entry)
+    touch(channel)
 
 
 def handle_write(self: Any) -> None:
@@ -427,80 +459,58 @@ def initiate_send(self: Any) -> None:
     state = getattr(self, "_fc_state", None)
     if type(state) is not State:
         send_piece(self)
-    elif not state.sending:
-        state.sending = True
-        try:
-            if state.held and not state.fifo and state.fits(self):
-                _send_held(self, state)
-            else:
-                send_queued(self, state)
-        finally:
-            state.sending = False
+    else:
+        _send_once(self, state, False)
 
 
-def _send_held(channel: Any, state: State) -> None:
-    """Send what *channel* holds, where nothing is queued before it."""
-    held: Any = state.held
-    state.held = None
-    state.held_size = 0
-    _send_out(channel, state, held[0] if len(held) == 1 else b"".join(held), 0)
+# Which thread takes what is in a queue, by the state of the channel.  Only the thread that is noted
+# here takes anything away; every thread may put something at the end at any time.  The functions of
+# dict that are used make one step that no other thread can divide.
+_senders: dict[State, int] = {}
 
 
-def _send_out(channel: Any, state: State, data: bytes, size: Any) -> None:
-    """Send *data*, with nothing before it; what the kernel does not take is queued.
+def _send_once(channel: Any, state: State, is_flush: bool) -> None:
+    """``initiate_send``, for a channel with a *state*; it does not nest.
 
-    *size* is the most that is sent, 0 where that has to be looked up.
+    *is_flush* says that the stock ``send`` is to be used, because it was when the bytes were
+    pushed.  What another thread pushes while one sends is sent when that is done.
     """
-    state.sending = True
-    state.outgoing = data
-    sent = 0
-    try:
+    me = get_ident()
+    if _senders.get(state) == me:
+        return
+    for _ in range(2):
+        is_mine = True
         try:
-            if channel.connected:
-                size = size or (state.limit if state.limit > 0 else channel.ac_out_buffer_size)
-                sent = channel.send(data if len(data) <= size else data[:size])
-        except OSError:
-            settle(channel, state, data, 0)
-            channel.handle_error()
-            return
-        except BaseException:
-            settle(channel, state, data, 0)
-            raise
-        if sent and sent >= len(data) and state.outgoing is data:
-            state.outgoing = None
-        else:
-            settle(channel, state, data, sent or 0)
-    finally:
-        state.sending = False
+            while _senders.setdefault(state, me) != me:
+                state.again = True
+                if state in _senders:  # and so will see that
+                    is_mine = False
+                    return
+            state.again = False
+            _send_queued(channel, state, is_flush)
+        finally:
+            # Without a call, for after each a signal handler might raise an exception.
+            if is_mine and state in _senders and _senders[state] == me:
+                del _senders[state]
+        if not state.again:
+            break
+    if state.fifo:
+        touch(channel)
 
 
-def settle(channel: Any, state: State, data: bytes, sent: int) -> None:
-    """Queue what is left of *data*, of which *sent* bytes went out."""
-    if state.outgoing is data:
-        state.queue()
-        state.offset = sent
-        if state.exposed:
-            state.queue()  # what a program may see, and change, has nothing sent in it
-    elif sent and state.fifo and state.fifo[0] is data:
-        # Somebody looked at the queue meanwhile, and so it is there.
-        advance(state, sent)
-    touch(channel)
-
-
-def send_queued(channel: Any, state: State) -> None:
+def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
     """Send from the queue of *channel*."""
+    if state.held:
+        state.held = False
+        _holding.pop(state, None)
     fifo = state.fifo
     if isinstance(fifo, deque) and state.fits(channel):
-        if state.held:
-            fifo.extend(state.held)
-            state.held = None
-            state.held_size = 0
         while True:
             if not fifo or not channel.connected:
                 return
             head = fifo[0]
             if type(head) is bytes and head:
-                send_bytes(channel, state, fifo)
+                _send_bytes(channel, state, fifo, head, is_flush)
                 return
             if not head or is_data(head):
                 break
@@ -512,52 +522,55 @@ def send_queued(channel: Any, state: State) -> None:
     send_piece(channel)
 
 
-def is_data(entry: Any) -> bool:
-    """Whether *entry* of a queue is data, which can be sliced, and no producer."""
-    return hasattr(type(entry), "__getitem__") or isinstance(entry, type)
-
-
-def take_produced(queue: Any, produced: Any) -> None:
-    """Put what the producer at the head of *queue* gave before it; nothing is its end."""
-    if produced:
-        queue.appendleft(produced)
-    else:
-        del queue[0]
-
-
-def send_bytes(channel: Any, state: State, fifo: deque[Any]) -> None:
+def _send_bytes(channel: Any, state: State, fifo: deque[Any], entry: bytes, is_flush: bool) -> None:
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
     size = channel.ac_out_buffer_size
-    entry, offset = fifo[0], state.offset
+    offset = state.offset
+    left = len(entry) - offset
     state.rest = None
-    total = len(entry) - offset
-    if total < size and len(fifo) > 1 and channel.ac_out_coalesce and not state.keeps_bounds:
-        data = joined(fifo, offset, size)
-    else:
+    if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
+        data = _joined(fifo, offset, size)
+    elif offset or left > size:
         data = entry[offset : offset + size]
+    else:
+        data = entry
     try:
-        sent = channel.send(data)
+        sent = send(channel, data) if is_flush else channel.send(data)
     except OSError:
         channel.handle_error()
         return
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
     rest, state.rest = state.rest, None
-    is_there = state.fifo is fifo and fifo and (fifo[0] is entry or fifo[0] is rest)
-    if sent and is_there and fifo[0] is not None:
+    if not sent or state.fifo is not fifo or not fifo:
+        return
+    head = fifo[0]
+    if head is entry and sent == left and not state.offset:
+        del fifo[0]
+    elif head is entry or (head is rest and rest is not None):
         advance(state, sent)
-        if state.exposed:
-            state.queue()
+    else:
+        return
+    if state.exposed:
+        state.queue()
 
 
-def joined(fifo: deque[Any], offset: int, size: int) -> bytes:
+# How many entries of a queue are joined at once at most.
+_MANY_ENTRIES = 4096
+
+
+def _joined(fifo: deque[Any], offset: int, size: int) -> bytes:
     """The bytes at the head of *fifo*, without the first *offset*, at most *size* of them."""
-    pieces = [fifo[0][offset:]]
-    total = len(pieces[0])
-    for following in islice(fifo, 1, None):
-        if type(following) is not bytes or not following or total + len(following) > size:
-            break
-        pieces.append(following)
-        total += len(following)
+    # By index, for another thread may put something at the end at any time.
+    pieces = [fifo[index] for index in range(min(len(fifo), _MANY_ENTRIES))]
+    pieces[0] = pieces[0][offset:]
+    if set(map(type, pieces)) != {bytes} or not all(pieces) or sum(map(len, pieces)) > size:
+        total = len(pieces[0])
+        for index in range(1, len(pieces)):
+            following = pieces[index]
+            if type(following) is not bytes or not following or total + len(following) > size:
+                del pieces[index:]
+                break
+            total += len(following)
     return b"".join(pieces)
 
 
@@ -573,6 +586,19 @@ def advance(state: State, sent: int) -> None:
         sent -= left
         offset = 0
     state.offset = offset
+
+
+def take_produced(queue: Any, produced: Any) -> None:
+    """Put what the producer at the head of *queue* gave before it; nothing is its end."""
+    if produced:
+        queue.appendleft(produced)
+    else:
+        del queue[0]
+
+
+def is_data(entry: Any) -> bool:
+    """Whether *entry* of a queue is data, which can be sliced, and no producer."""
+    return hasattr(type(entry), "__getitem__") or isinstance(entry, type)
 
 
 def send_piece(channel: Any) -> None:
@@ -619,32 +645,24 @@ def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
 
 
 def flush(channel: Any) -> None:
-    """Send what *channel* holds; what the kernel does not take is queued."""
+    """Send what *channel* holds; what the kernel does not take stays queued."""
     state = channel._fc_state
-    if state is None or state.sending or state.held is None:
-        return
-    # Not channel.initiate_send(): the stock one, as it was when the bytes were pushed.
-    initiate_send(channel)
-
-
-def _unlist(state: State) -> None:
-    """A delivery of the channel with *state* ended: it holds nothing any more."""
-    # Nearly always the last.  By the state, which two objects share where a program gave one of
-    # them the __dict__ of the other.
-    at = len(_holding) - 1
-    state.listed = False
-    while at >= 0 and getattr(_holding[at], "_fc_state", None) is not state:
-        at -= 1
-    if at >= 0:  # pragma: no branch (absent only where a program emptied the __dict__)
-        del _holding[at]
+    if state is not None and state.held:
+        _send_once(channel, state, True)
 
 
 def flush_all() -> None:
-    """Send what the channels of this thread hold: before a pass waits, and before a fork."""
-    for channel in reversed(_holding[:]):
+    """Send what the channels of this thread hold: before a pass waits."""
+    for channel in reversed(list(_holding.values())):
         state = channel._fc_state
         if state is not None and state.thread == get_ident():
             flush(channel)
+
+
+def flush_everything() -> None:
+    """Send what all channels hold: before the process forks or ends."""
+    for channel in reversed(list(_holding.values())):
+        flush(channel)
 
 
 # The methods of dispatcher, and those that async_chat adds.

@@ -153,7 +153,7 @@ cpdef int ask_chat(channel, tuple stock) except -1:
         or channel.accepting
     ):
         return 0
-    if state.held is not None or state.fifo or not channel.connected:
+    if state.fifo or not channel.connected:
         return READS | WRITES
     return READS
 

@@ -102,7 +102,7 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
         return 0
     if state.fifo is ABSENT or channel.accepting:
         return 0
-    return READ | WRITE if state.held or state.fifo or not channel.connected else READ
+    return READ | WRITE if state.fifo or not channel.connected else READ
 
 
 def enter(watch: Any, channel: Any, fd: int) -> Entry | None:

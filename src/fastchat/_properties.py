@@ -49,7 +49,7 @@ def _set_fifo(channel: Any, fifo: Any) -> None:
     if state.held:
         methods.flush(channel)
     if state.fifo is not ABSENT:
-        state.queue()  # what is held, or being sent, is in the queue that goes
+        state.queue()  # the one that goes shows what is left, too
     touch(channel)
     state.exposed = True
     state.fifo = fifo

@@ -6,8 +6,10 @@ from typing import Any
 
 from fastchat._channel_py import begin as begin
 from fastchat._channel_py import drop_input as drop_input
+from fastchat._channel_py import enqueue as enqueue
 from fastchat._channel_py import flush as flush
 from fastchat._channel_py import flush_all as flush_all
+from fastchat._channel_py import flush_everything as flush_everything
 from fastchat._channel_py import get_fifo as get_fifo
 from fastchat._channel_py import get_socket as get_socket
 from fastchat._channel_py import get_terminator as get_terminator
@@ -18,6 +20,7 @@ from fastchat._channel_py import handle_write_event as handle_write_event
 from fastchat._channel_py import initiate_send as initiate_send
 from fastchat._channel_py import own_state as own_state
 from fastchat._channel_py import push as push
+from fastchat._channel_py import raw_send as raw_send
 from fastchat._channel_py import readable as readable
 from fastchat._channel_py import recv as recv
 from fastchat._channel_py import send as send

@@ -35,6 +35,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastchat import (
     _channel_py,
+    _endings,
     _events_py,
     _hangups,
     _pollers,
@@ -46,16 +47,14 @@ from fastchat._channel_py import (
     advance,
     handle_read_plainly,
     is_data,
-    joined,
+    is_plain_stream,
     push_plainly,
-    send_bytes,
+    raw_send,
     send_piece,
-    settle,
     take_produced,
     there,
     writable_plainly,
 )
-from fastchat._channel_py import type_of as _type_of
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._pollers import READ as _READ
 from fastchat._pollers import WRITE as _WRITE
@@ -66,6 +65,7 @@ from fastchat._scanner_py import (
     cut_plainly,
 )
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
+from fastchat._settings import COALESCE as _COALESCE
 from fastchat._state_py import ABSENT, has_properties
 from fastchat._touch import touch
 
@@ -75,6 +75,7 @@ COMPANIONS = {
     module.__name__: module
     for module in (
         _channel_py,
+        _endings,
         _events_py,
         _hangups,
         _pollers,
@@ -95,6 +96,7 @@ cdef enum:
     LARGEST = 1 << 20  # the most that is received in one go without asking the socket's method
 
 cdef int READS = _READ, WRITES = _WRITE, EWOULDBLOCK = _EWOULDBLOCK
+cdef bint MAY_COALESCE = _COALESCE is not False
 
 
 include "_state.pxi"

@@ -131,6 +131,7 @@ cdef class _Shape:
     cdef bint stock_get_terminator
     cdef bint stock_initiate_send
     cdef bint stock_send
+    cdef bint stock_push
     # Whether the state of a channel is used.
     cdef bint fits
     cdef bint coalesces
@@ -166,6 +167,7 @@ cdef class _Shape:
         self.stock_get_terminator = self._is_stock(kind, "get_terminator")
         self.stock_initiate_send = self._is_stock(kind, "initiate_send")
         self.stock_send = self._is_stock(kind, "send")
+        self.stock_push = self._is_stock(kind, "push")
         self.stock_writing = (
             self.stock_initiate_send
             and self._is_stock(kind, "writable")

@@ -21,17 +21,16 @@ cdef class State:
     cdef public Py_ssize_t offset
     cdef public object rest
     cdef public bint exposed
-    cdef public list held
+    cdef public bint held
     cdef public Py_ssize_t held_size
-    cdef public object outgoing
-    cdef public Py_ssize_t limit
     cdef public int depth
     cdef public unsigned long thread
     cdef public bint sending
-    cdef public bint listed
+    cdef public unsigned long sender
+    cdef public bint again
     cdef public bint more
     cdef public bint told
-    cdef public bint keeps_bounds
+    cdef public bint is_stream
     cdef _Shape shape  # what is known of its class
     cdef public object plain
     cdef object _kind
@@ -62,12 +61,9 @@ cdef class State:
         fifo = self.fifo
         if fifo is None or fifo is ABSENT:
             fifo = self.fifo = deque()
-        if self.offset:
+        if self.offset and not (self.sending and self.sender != PyThread_get_thread_ident()):
             fifo[0] = self.rest = fifo[0][self.offset:]
             self.offset = 0
-        if self.outgoing is not None:
-            fifo.insert(0, self.outgoing)  # not appendleft(): a program may have made it a list
-            self.outgoing = None
         return fifo
 
 

@@ -8,13 +8,12 @@ The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are pro
 (``_properties.py``).  Rules that all who touch a state keep:
 
 * Input is ``buffer[start:]``.  Whoever changes what is behind ``start`` assigns another object.
-* Output is what is left of ``outgoing``, then ``fifo`` without its first ``offset`` bytes, then
-  ``held``.  Only ``queue()`` shows it to a program, as one deque, when nothing is held.
+* Output is ``fifo`` without its first ``offset`` bytes.  Only ``queue()`` shows it to a program, as
+  one deque.  Any thread may put something at its end; only one that sends takes something away.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 # The properties over a state, which a class may hide behind attributes of its own.
@@ -50,20 +49,17 @@ class State:
         "start",  # how much of it was delivered
         "closes",  # how often the channel was closed
         "socket",
-        "fifo",  # the queue of output; None where it is empty and nobody needed it yet
+        "fifo",  # the queue of output; None where it is empty and nobody needed it (compiled only)
         "offset",  # how much of the first entry of fifo was sent
         "rest",  # what queue() made of the first entry, or None
         "exposed",  # whether a program has had its hands on fifo
-        "held",  # list of bytes that were pushed and not sent yet, behind the fifo; None for none
-        "held_size",
-        "outgoing",  # what send() was given of those, or None
-        "limit",  # the most bytes that may be held; 0 where none may; -1 where it is not known
+        "held",  # whether the last of the queue was pushed without a send
+        "held_size",  # how many bytes of it
         "depth",  # how many deliveries of the channel's input are going on
         "more",  # whether input waits behind what the hook at work was given
         "thread",  # which thread makes the innermost
-        "sending",  # whether initiate_send() or the like is at work; then nothing is held
-        "listed",  # whether the channel is among those that hold output
-        "keeps_bounds",  # whether each send() counts: a socket of messages, or no real one
+        "again",  # whether another thread has pushed while one was sending
+        "is_stream",  # whether nobody can tell one send() of the socket from two
         "told",  # whether handle_close() was called, as _hangups.was_told() has it
         "plain",  # the class of the channel, if it fits; only the Python twin asks
         "_kind",  # the class for which the next one was found out
@@ -79,17 +75,14 @@ class State:
         self.offset = 0
         self.rest: bytes | None = None
         self.exposed = False
-        self.held: list[bytes] | None = None
+        self.held = False
         self.held_size = 0
-        self.outgoing: bytes | None = None
-        self.limit = 0
         self.depth = 0
         self.more = False
         self.thread = 0
-        self.sending = False
-        self.listed = False
+        self.again = False
         self.told = False
-        self.keeps_bounds = False
+        self.is_stream = False
         self.plain: Any = None
         self._kind: Any = None
         self._fits = False
@@ -108,12 +101,7 @@ class State:
     def queue(self) -> Any:
         """All output that waits, as the deque that programs know; whoever asks has flushed."""
         fifo = self.fifo
-        if fifo is None or fifo is ABSENT:
-            fifo = self.fifo = deque()
         if self.offset:
             fifo[0] = self.rest = fifo[0][self.offset :]
             self.offset = 0
-        if self.outgoing is not None:
-            fifo.insert(0, self.outgoing)  # not appendleft(): a program may have made it a list
-            self.outgoing = None
         return fifo

@@ -768,4 +768,4 @@ def _forget_the_parents() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
-    os.register_at_fork(before=methods.flush_all, after_in_child=_forget_the_parents)
+    os.register_at_fork(before=methods.flush_everything, after_in_child=_forget_the_parents)

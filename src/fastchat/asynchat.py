@@ -27,7 +27,6 @@ from fastchat import _properties, asyncore
 from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
 from fastchat._channel_py import is_data as _is_data
-from fastchat._channel_py import queue_of as _queue_of
 from fastchat._channel_py import take_produced as _take_produced
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._settings import COALESCE as _COALESCE
@@ -136,14 +135,14 @@ class async_chat(asyncore.dispatcher):
 
     def push_with_producer(self, producer):
         """Queue *producer*: its ``more()`` gives bytes or another producer, nothing at its end."""
-        _queue_of(self).append(producer)
+        _methods.enqueue(self, producer)
         self.initiate_send()
 
     writable = _methods.writable
 
     def close_when_done(self):
         """Close the channel when everything that is queued now has been sent."""
-        _queue_of(self).append(None)
+        _methods.enqueue(self, None)
 
     initiate_send = _methods.initiate_send
 
