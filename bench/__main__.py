@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import report, targets, terminal
+from bench import compare, report, targets, terminal
 from bench.compiled import NoCompiler
 from bench.results import Results, Scan
 from bench.scan import run as scanning
@@ -90,6 +90,12 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("scan", parents=[run], help="finding terminators and cutting, in memory")
     commands.add_parser("serve", parents=[run, serve], help="servers over real sockets")
     commands.add_parser("all", parents=[run, serve], help="both")
+    beside = commands.add_parser("compare", help="this installation beside another one")
+    beside.add_argument("python", help="the interpreter of an environment with the other one")
+    beside.add_argument("--engine", action="append", choices=compare.NAMES)
+    beside.add_argument("--workload", action="append", choices=WORKLOADS)
+    beside.add_argument("--rounds", type=positive, default=7)
+    beside.add_argument("--seconds", type=seconds, default=0.3)
     show = commands.add_parser("show", help="print the tables of kept results")
     show.add_argument("file", type=Path)
     write = commands.add_parser("report", help="write kept results into docs/performance.md")
@@ -163,6 +169,23 @@ def measure(options: argparse.Namespace) -> int:
     return status
 
 
+def beside_another(options: argparse.Namespace) -> int:
+    """Compare two installations, and print what there is."""
+    engines = options.engine or ["fastchat", "fastchat-python"]
+    made = serving.Plan(
+        engines, options.workload or list(WORKLOADS), options.rounds, options.seconds
+    )
+    compared = compare.Compared(options.python)
+    where = terminal.console()
+    try:
+        terminal.take(where, list(compare.steps(compared, made, quiet_only=True)))
+    except (Failure, NoCompiler) as failure:
+        terminal.complain(str(failure))
+        return 1
+    terminal.show(where, compared.table())
+    return 0
+
+
 def keep(results: Results, directory: Path) -> list[Path]:
     """Write *results* and, where there is something to draw, a picture; returns the paths."""
     kept = [results.write(directory)]
@@ -180,6 +203,8 @@ def main(words: list[str]) -> int:
     if options.command == "report":
         report.rewrite(options.document, options.file)
         return 0
+    if options.command == "compare":
+        return beside_another(options)
     if options.command == "show":
         where = terminal.console()
         results = Results.read(options.file)

@@ -19,7 +19,7 @@ from bench.serve.workloads import WORKLOADS, plural
 OURS = "fastchat"
 
 # Who cannot be behind or ahead: fastchat itself, and what only shows what is possible.
-NO_RIVALS = (OURS, "fastchat-python", "hooks", "c")
+NO_RIVALS = (OURS, "fastchat-unheld", "fastchat-python", "hooks", "c")
 
 # What every engine is compared with: the peer to beat, what it replaces, and what is possible.
 BASELINES = {"uvloop-protocol": "uvloop", "stdlib": "stdlib", "c": "C"}

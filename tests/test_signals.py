@@ -13,6 +13,7 @@ import errno
 import gc
 import os
 import select
+import socket
 import threading
 import time
 from collections import UserDict
@@ -30,6 +31,7 @@ from tests.channels import (
     both_pollers,
     fail_with,
     forget,
+    has_nothing,
     inside,
     posix_only,
     watch_a_dict,
@@ -121,6 +123,7 @@ def test_what_a_handler_raises_leaves_the_wait_of_each_poller(
 ) -> None:
     monkeypatch.setattr(inside(own)["_pollers"], "available", lambda: (kind,))
     chat = own.chat()
+    own.loop()
     with pytest.raises(type(raised)) as caught, alarms(fail_with(raised), SOON):
         own.asyncore.loop(PATIENCE, map=own.map)
     assert caught.value is raised
@@ -285,17 +288,29 @@ def test_a_handler_that_changes_nothing_ends_no_pass(own: Stage) -> None:
     assert chat.events == [b"line", "found"]
 
 
-@pytest.mark.parametrize("left", ["a thread that is late", "one that was earlier"])
-def test_what_changes_between_asking_and_waiting_ends_the_wait(own: Stage, left: str) -> None:
-    chat = own.chat()
+@pytest.mark.parametrize("change", ["close", "push", "join"])
+def test_what_changes_between_asking_and_waiting_ends_the_wait(
+    own: Stage, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, _ = own.chat(), own.chat()
+    chat.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     own.loop()
     watch = watch_of(own)
-    watch.passes += 1
-    if left == "one that was earlier":
-        watch.last_leave = watch.passes
-    else:
-        watch.touched[chat._fileno] = None
-    assert watch._wait(PATIENCE * 1000, False) is None
+    wait = watch._wait
+
+    def late(*args: Any) -> Any:
+        if change == "close":
+            chat.close()
+        elif change == "push":
+            chat.push(bytes(1 << 20))
+        else:
+            own.chat()
+        return wait(*args)
+
+    monkeypatch.setattr(watch, "_wait", late)
+    begun = time.monotonic()
+    own.loop(1, timeout=PATIENCE)
+    assert took(begun) < 0.5
 
 
 # The descriptor by which a wait is ended.
@@ -342,14 +357,8 @@ def _no_descriptor_left(self: Any) -> None:
     raise OSError(errno.EMFILE, "no descriptor left")
 
 
-@pytest.fixture(params=["eventfd", "pipe"])
-def waker(
-    request: pytest.FixtureRequest, own: Stage, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Any]:
-    if request.param == "pipe":
-        monkeypatch.delattr(os, "eventfd", raising=False)
-    elif not hasattr(os, "eventfd"):
-        pytest.skip("the system has no eventfd()")
+@pytest.fixture
+def waker(own: Stage) -> Iterator[Any]:
     made = inside(own)["Waker"]()
     yield made
     made.close()
@@ -387,10 +396,40 @@ def test_a_waker_gives_its_descriptors_back_when_it_is_forgotten(own: Stage) -> 
         os.fstat(number)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_waker_leaves_alone_what_has_its_number_now(own: Stage, which: int) -> None:
+    # A daemon closes all descriptors that it did not open, and opens others.
+    made = inside(own)["Waker"]()
+    mine, peer = own.pair()
+    os.dup2(mine.fileno(), made._ends[which])
+    peer.sendall(b"x")
+    assert not made.set()
+    made.clear()
+    numbers = made._ends
+    made.close()
+    assert has_nothing(peer)
+    assert os.read(numbers[which], 10) == b"x"
+    os.close(numbers[which])
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_waker_that_a_program_has_closed_is_made_anew(own: Stage, reused: bool) -> None:
+    own.chat()
+    for _ in range(2):
+        chat = own.chat()
+        from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE))
+        assert chat not in own.map.values()
+        waker = vars(watch_of(own))["waker"]
+        for number in waker._ends:
+            os.close(number)
+        if reused:
+            for _ in waker._ends:
+                own.pair()
+
+
 def test_a_system_without_pipes_that_can_be_waited_for_has_no_waker(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "eventfd", raising=False)
     monkeypatch.setattr(os, "name", "nt")
     with pytest.raises(OSError, match="not implemented"):
         inside(own)["Waker"]()

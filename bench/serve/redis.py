@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import shutil
 import socket
-import sys
 import time
 
 from bench.results import Sample
@@ -36,7 +35,7 @@ def absence() -> str | None:
 def start(engine: Engine, cpu: int) -> Server:
     """The example server on *engine*."""
     through = ["-m", "fastchat", "run"] if "fastchat" in engine.needs else []
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", *through, str(PROGRAM)]
+    command = [engine.python, "-W", "ignore::DeprecationWarning", *through, str(PROGRAM)]
     return Server(command, cpu, engine.environment)
 
 

@@ -13,7 +13,6 @@ Rules this file keeps:
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def start(engine: Engine, service: str, cpu: int, helpers: Helpers) -> Server:
     if not engine.module:
         return Server([helpers.limit, service], cpu)
     words = ["-W", "ignore::DeprecationWarning", "-m", "bench.serve.server", engine.name, service]
-    return Server([sys.executable, *words], cpu, engine.environment)
+    return Server([engine.python, *words], cpu, engine.environment)
 
 
 def apply_load(

@@ -118,7 +118,7 @@ cdef inline bint _has_stock(channel, str name) except -1:
 
 cdef _socket_to_use(channel, State state):
     """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
-    if state is None or state.held or state.socket is ABSENT:
+    if state is None or state.held is not None or state.socket is ABSENT:
         return channel.socket
     return state.socket if _fits(channel, state) else channel.socket
 
@@ -190,7 +190,7 @@ def begin(channel):
 def get_socket(channel):
     """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
     cdef State state = own_state(channel)
-    if state.held:
+    if state.held is not None:
         flush(channel)
     return there(channel, "socket", state.socket) if state.socket is ABSENT else state.socket
 
@@ -198,7 +198,7 @@ def get_socket(channel):
 def get_fifo(channel):
     """The queue of *channel*; what it holds is sent first, for a program may want to see it."""
     cdef State state = own_state(channel)
-    if state.held:
+    if state.held is not None:
         flush(channel)
     touch(channel)
     there(channel, "producer_fifo", state.fifo)
@@ -209,7 +209,7 @@ def get_fifo(channel):
 def set_socket(channel, sock):
     """Give *channel* another socket; what it holds goes out by the one it has."""
     cdef State state = own_state(channel)
-    if state.held:
+    if state.held is not None:
         flush(channel)
     state.socket = sock
     state.is_stream = is_plain_stream(sock)
@@ -323,8 +323,8 @@ cpdef handle_read(self):
         state.thread = outer_thread
         state.more = outer_more
         try:
-            if state.held:
-                _send_once(self, state, True)
+            if state.held is not None:
+                _flush(self, state)
         finally:
             _know(None, None)
 
@@ -347,8 +347,8 @@ cpdef writable(self):
     cdef State state = _state_of(self)
     if state is None or not _fits(self, state) or state.fifo is ABSENT:
         return writable_plainly(self)
-    if state.held:
-        flush(self)
+    if state.held is not None:
+        _flush(self, state)
     if state.fifo:
         # Not queue(), which would cut off what was sent of the first entry, for every event.
         return state.fifo if state.exposed else True
@@ -417,7 +417,7 @@ cpdef push(self, data):
         return
     size = PyBytes_GET_SIZE(data)
     if (
-        (state.more or state.held)
+        (state.more or state.held is not None)
         and state.depth > 0
         and state.thread == PyThread_get_thread_ident()
     ):
@@ -425,10 +425,10 @@ cpdef push(self, data):
         if 0 < size <= limit:
             _hold(self, state, data, size, limit)
             if not state.more:
-                flush(self)
+                _flush(self, state)
             return
-    if state.held:
-        flush(self)
+    if state.held is not None:
+        _flush(self, state)
     if (
         size
         and not state.sending
@@ -439,23 +439,24 @@ cpdef push(self, data):
         and _has_stock_send(self, state)
         and _is_connected(self, state)
     ):
-        _send_at_once(self, state, <bytes> data)
+        _send_at_once(self, state, <bytes> data, None)
     else:
         push_plainly(self, data, enqueue)
 
 
 cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) except -1:
-    """Queue *data*, and let it wait for more to be sent with."""
-    if state.held and state.held_size + size > limit:
-        flush(channel)
-    _put(state, data)
-    if not state.held:
-        state.held = True
-        state.held_size = 0
-        _holding[state] = channel
-        if not _endings_are_watched:
-            _watch_endings()
-    state.held_size += size
+    """Let *data* wait for more to be sent with."""
+    if state.held is not None:
+        if state.held_size + size <= limit:
+            state.held.append(data)
+            state.held_size += size
+            return 0
+        _flush(channel, state)
+    state.held = [data]
+    state.held_size = size
+    _holding[state] = channel
+    if not _endings_are_watched:
+        _watch_endings()
     return 0
 
 
@@ -477,7 +478,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
     ):
         return 0
     fifo = state.fifo
-    if fifo is not None and not state.held:
+    if fifo is not None:
         if not isinstance(fifo, deque) or (fifo and type(fifo[0]) is not bytes):
             return 0
     return min(_out_size(channel, state), LARGEST)
@@ -521,12 +522,22 @@ cdef inline bint _coalesces(channel, State state) except -1:
     return bool(channel.ac_out_coalesce)
 
 
-cdef int _put(State state, entry) except -1:
-    """Put *entry* at the end of the queue in *state*; no other thread can come between."""
+cdef list _take_held(State state):
+    """What is held, as a list of what was pushed, or None; from now on it is not held."""
+    held, state.held = state.held, None
+    if held is not None:
+        _holding.pop(state, None)
+    return held
+
+
+cdef object _queue_with_held(State state):
+    """The queue in *state*, with what was held at its end; no other thread can come between."""
+    cdef list held = _take_held(state)
     if state.fifo is None:
-        state.fifo = deque()
-    state.fifo.append(entry)
-    return 0
+        state.fifo = deque(() if held is None else held)
+    elif held is not None:
+        state.fifo.extend(held)
+    return state.fifo
 
 
 cpdef enqueue(channel, entry):
@@ -535,14 +546,17 @@ cpdef enqueue(channel, entry):
     if state is None or state.fifo is ABSENT or not _fits(channel, state):
         channel.producer_fifo.append(entry)
     else:
-        if state.held:
-            flush(channel)
-        _put(state, entry)
+        if state.held is not None:
+            _flush(channel, state)
+        _queue_with_held(state).append(entry)
     touch(channel)
 
 
-cdef int _send_at_once(channel, State state, bytes data) except -1:
-    """Send *data*, before which nothing is queued, by a plain socket; what is left is queued."""
+cdef int _send_at_once(channel, State state, bytes data, list pieces) except -1:
+    """Send *data*, before which nothing is queued, by a plain socket; what is left is queued.
+
+    *pieces* is what *data* was joined from, or None.
+    """
     sock = state.socket
     cdef int fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
     cdef int error = 0
@@ -552,11 +566,15 @@ cdef int _send_at_once(channel, State state, bytes data) except -1:
         if count == PyBytes_GET_SIZE(data):
             return 0
         error = 0 if count >= 0 else fastchat_error()
-    _put(state, data)
-    if count > 0:
-        state.offset = count
-        if state.exposed:
-            state.queue()  # what a program may see, and change, has nothing sent in it
+    if state.fifo is None:
+        state.fifo = deque()
+    if pieces is None:
+        state.fifo.append(data)
+    else:
+        state.fifo.extend(pieces)
+    _advance(state, state.fifo, count)
+    if state.exposed:
+        state.queue()  # what a program may see, and change, has nothing sent in it
     if error:
         state.sending = True
         state.sender = PyThread_get_thread_ident()
@@ -613,11 +631,8 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
 
 
 cdef int _send_queued(channel, State state, bint is_flush) except -1:
-    """Send from the queue of *channel*."""
-    if state.held:
-        state.held = False
-        _holding.pop(state, None)
-    fifo = state.fifo
+    """Send from the queue of *channel*, and what it holds."""
+    fifo = state.fifo if state.held is None else _queue_with_held(state)
     if (fifo is None or isinstance(fifo, deque)) and _fits(channel, state):
         while True:
             if not fifo or not _is_connected(channel, state):
@@ -639,13 +654,14 @@ cdef int _send_queued(channel, State state, bint is_flush) except -1:
 cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) except -1:
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
     cdef Py_ssize_t size = _out_size(channel, state), left = PyBytes_GET_SIZE(entry) - state.offset
+    cdef Py_ssize_t count = 1
     if size == 0:
         send_piece(channel)
         return 0
     state.rest = None
     data = entry
     if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
-        data = _joined(fifo, entry, state.offset, size)
+        data = _joined(fifo, entry, state.offset, size, &count)
     elif state.offset or left > size:
         data = entry[state.offset : state.offset + size]
     try:
@@ -663,10 +679,11 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     head = fifo[0]
     if head is not entry and (head is not rest or head is None):
         return 0
-    if head is entry and state.offset == 0 and sent == left:
-        del fifo[0]
+    if head is entry and len(fifo) == count and sent >= (left if count == 1 else len(data)):
+        fifo.clear()
+        state.offset = 0
     else:
-        advance(state, sent)
+        _advance(state, fifo, sent)
     if state.exposed:
         state.queue()
     elif not fifo:
@@ -674,10 +691,27 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     return 0
 
 
-cdef bytes _joined(fifo, bytes entry, Py_ssize_t offset, Py_ssize_t size):
+cdef int _advance(State state, fifo, Py_ssize_t sent) except -1:
+    """Take *sent* bytes off the head of *fifo*, all of whose entries there are bytes."""
+    cdef Py_ssize_t left
+    while sent > 0 and fifo:
+        left = len(fifo[0]) - state.offset
+        if sent < left:
+            state.offset += sent
+            return 0
+        fifo.popleft()
+        sent -= left
+        state.offset = 0
+    return 0
+
+
+cdef bytes _joined(
+    fifo, bytes entry, Py_ssize_t offset, Py_ssize_t size, Py_ssize_t *count
+):
     """*entry*, the head of *fifo*, from *offset*, with what follows: bytes, at most *size* of them.
 
-    No code of Python runs here, so no other thread changes the queue meanwhile.
+    How many entries that are goes to *count*.  No code of Python runs here, so no other thread
+    changes the queue meanwhile.
     """
     cdef list pieces = [entry[offset:] if offset else entry]
     cdef Py_ssize_t total = PyBytes_GET_SIZE(entry) - offset
@@ -690,6 +724,7 @@ cdef bytes _joined(fifo, bytes entry, Py_ssize_t offset, Py_ssize_t size):
         if total > size:
             break
         pieces.append(piece)
+    count[0] = len(pieces)
     return b"".join(pieces)
 
 
@@ -700,11 +735,28 @@ cdef inline Py_ssize_t _out_size(channel, State state) except -1:
     return _number(channel.ac_out_buffer_size)
 
 
+cdef int _flush(channel, State state) except -1:
+    """Send what *channel* holds; what the kernel does not take is queued."""
+    cdef list held
+    if (
+        not state.sending
+        and not state.fifo
+        and _is_plain_socket(state.socket)
+        and _is_connected(channel, state)
+    ):
+        held = _take_held(state)
+        if held is not None:
+            # By the stock send, whatever is in its place now: so it was when this was pushed.
+            _send_at_once(channel, state, held[0] if len(held) == 1 else b"".join(held), held)
+        return 0
+    return _send_once(channel, state, True)
+
+
 cpdef flush(channel):
     """Send what *channel* holds; what the kernel does not take stays queued."""
     cdef State state = _state_of(channel)
-    if state is not None and state.held:
-        _send_once(channel, state, True)
+    if state is not None and state.held is not None:
+        _flush(channel, state)
 
 
 def flush_all():

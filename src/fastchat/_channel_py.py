@@ -357,58 +357,74 @@ def push(self: Any, data: Any) -> None:
     """
     try:
         state = self._fc_state
-        is_plain = type(data) is bytes and type(self) is state.plain and type(state.fifo) is deque
+        fifo = state.fifo
+        is_plain = type(data) is bytes and type(self) is state.plain and type(fifo) is deque
     except AttributeError:  # whatever borrows this method
         is_plain = False
     if not is_plain:
         push_plainly(self, data, enqueue)
         return
     size = self.ac_out_buffer_size
+    length = len(data)
     if (state.more or state.held) and state.depth and state.thread == get_ident():
-        limit = _limit_of(self, state, size)
-        if 0 < len(data) <= limit:
-            _hold(self, state, data, limit)
-            if not state.more:
-                flush(self)
-            return
+        try:
+            # Looked at for each push, because a hook may change any of it.
+            out, start = self.send, self.initiate_send
+            may_hold = (
+                out.__func__ is send
+                and out.__self__ is self
+                and start.__func__ is initiate_send
+                and start.__self__ is self
+                and type(self).push is push
+                and self.ac_out_coalesce
+                and 0 < length <= size
+            )
+        except AttributeError:  # they are no methods
+            may_hold = False
+        if may_hold:
+            if state.held:
+                total = state.held_size + length
+                if total > size or total > LARGEST:
+                    _send_once(self, state, True)
+            if state.held or _begin_to_hold(self, state, length, size):
+                fifo.append(data)
+                state.held_size += length
+                if not state.more:
+                    _send_once(self, state, True)
+                return
     if state.held:
-        flush(self)
-    if len(data) > size or not binds(self.initiate_send, initiate_send, self):
-        push_plainly(self, data, enqueue)
+        _send_once(self, state, True)
+    if length <= size:
+        fifo.append(data)
+        self.initiate_send()
+        if fifo:
+            touch(self)
     else:
-        state.fifo.append(data)
-        _send_once(self, state, False)
+        push_plainly(self, data, enqueue)
 
 
-def _hold(channel: Any, state: State, data: bytes, limit: int) -> None:
-    """Queue *data*, and let it wait for more to be sent with."""
-    if state.held and state.held_size + len(data) > limit:
-        flush(channel)
-    state.fifo.append(data)
-    if not state.held:
-        state.held = True
-        state.held_size = 0
-        _holding[state] = channel
-        _endings.watch(flush_everything)
-    state.held_size += len(data)
+def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
+    """Let output of *channel* be held from now on; returns False where that may not be.
 
-
-def _limit_of(channel: Any, state: State, size: Any) -> int:
-    """How many bytes *channel* may hold; 0 where each push is to be sent at once.
-
-    *size* is its ``ac_out_buffer_size``.
+    *length* is that of the first of it, *size* is ``ac_out_buffer_size``.  What may change with
+    each push is looked at in ``push``.
     """
     fifo = state.fifo
     if (
-        type(size) is not int
-        or not _joins(channel, state)
-        or not binds(channel.initiate_send, initiate_send, channel)
-        or not binds(channel.push, push, channel)
+        COALESCE is False
+        or type(size) is not int
+        or length > LARGEST
+        or not state.is_stream
+        or type(state.socket).send is not raw_send
         or (fifo and type(fifo[0]) is not bytes)
         or _senders.get(state) == get_ident()
     ):
-        return 0
-    return size if size < LARGEST else LARGEST
+        return False
+    state.held = True
+    state.held_size = 0
+    _holding[state] = channel
+    _endings.watch(flush_everything)
+    return True
 
 
 def _joins(channel: Any, state: State) -> bool:
@@ -469,88 +485,103 @@ def initiate_send(self: Any) -> None:
 _senders: dict[State, int] = {}
 
 
-def _send_once(channel: Any, state: State, is_flush: bool) -> None:
+def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True) -> None:
     """``initiate_send``, for a channel with a *state*; it does not nest.
 
     *is_flush* says that the stock ``send`` is to be used, because it was when the bytes were
-    pushed.  What another thread pushes while one sends is sent when that is done.
+    pushed.  What another thread pushes while one sends is sent when that is done; *is_first* is
+    false when that is what is being sent.
     """
     me = get_ident()
     if _senders.get(state) == me:
         return
-    for _ in range(2):
-        is_mine = True
-        try:
-            while _senders.setdefault(state, me) != me:
-                state.again = True
-                if state in _senders:  # and so will see that
-                    is_mine = False
-                    return
-            state.again = False
-            _send_queued(channel, state, is_flush)
-        finally:
-            # Without a call, for after each a signal handler might raise an exception.
-            if is_mine and state in _senders and _senders[state] == me:
-                del _senders[state]
-        if not state.again:
-            break
+    is_mine = True
+    try:
+        while _senders.setdefault(state, me) != me:
+            state.again = True
+            if state in _senders:  # and so will see that
+                is_mine = False
+                return
+        state.again = False
+        _send_queued(channel, state, is_flush)
+    finally:
+        # Without a call, for after each a signal handler might raise an exception.
+        if is_mine and state in _senders and _senders[state] == me:
+            del _senders[state]
     if state.fifo:
-        touch(channel)
+        if state.again and is_first:
+            _send_once(channel, state, is_flush, False)
+        else:
+            touch(channel)
 
 
 def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
-    """Send from the queue of *channel*."""
+    """Send from the queue of *channel*: small bytes together, what is large in parts."""
     if state.held:
         state.held = False
         _holding.pop(state, None)
     fifo = state.fifo
-    if isinstance(fifo, deque) and state.fits(channel):
-        while True:
-            if not fifo or not channel.connected:
-                return
-            head = fifo[0]
-            if type(head) is bytes and head:
-                _send_bytes(channel, state, fifo, head, is_flush)
-                return
-            if not head or is_data(head):
-                break
-            produced = head.more()
-            if state.fifo is not fifo:  # more() has put another one in its place
-                take_produced(channel.producer_fifo, produced)
-                break
-            take_produced(fifo, produced)
-    send_piece(channel)
-
-
-def _send_bytes(channel: Any, state: State, fifo: deque[Any], entry: bytes, is_flush: bool) -> None:
-    """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
+    if not (type(channel) is state.plain or state.fits(channel)) or not isinstance(fifo, deque):
+        send_piece(channel)
+        return
+    while True:
+        if not fifo or not channel.connected:
+            return
+        head = fifo[0]
+        if type(head) is bytes and head:
+            break
+        if not head or is_data(head):
+            send_piece(channel)
+            return
+        produced = head.more()
+        if state.fifo is not fifo:  # more() has put another one in its place
+            take_produced(channel.producer_fifo, produced)
+            send_piece(channel)
+            return
+        take_produced(fifo, produced)
     size = channel.ac_out_buffer_size
     offset = state.offset
-    left = len(entry) - offset
-    state.rest = None
+    left = len(head) - offset
+    data, count = head, 1
     if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
-        data = _joined(fifo, offset, size)
+        data, count = _joined(fifo, offset, size)
+        left = len(data)
     elif offset or left > size:
-        data = entry[offset : offset + size]
-    else:
-        data = entry
+        data = head[offset : offset + size]
+    state.rest = None
     try:
         sent = send(channel, data) if is_flush else channel.send(data)
     except OSError:
         channel.handle_error()
         return
-    # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
-    rest, state.rest = state.rest, None
     if not sent or state.fifo is not fifo or not fifo:
         return
-    head = fifo[0]
-    if head is entry and sent == left and not state.offset:
-        del fifo[0]
-    elif head is entry or (head is rest and rest is not None):
-        advance(state, sent)
+    if sent == left and count == 1 and fifo[0] is head:
+        fifo.popleft()
+        state.offset = 0
     else:
-        return
-    if state.exposed:
+        _take_sent(state, fifo, head, count if sent == left else 0, sent)
+
+
+def _take_sent(state: State, fifo: deque[Any], head: bytes, count: int, sent: int) -> None:
+    """Take *sent* bytes, which began with *head*, off *fifo*: *count* entries, if that is known."""
+    # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
+    first, rest = fifo[0], state.rest
+    if first is head and count:
+        state.offset = 0
+        popleft = fifo.popleft
+        for _ in range(count):
+            popleft()
+    elif first is head or (first is rest and rest is not None):
+        while sent and fifo:
+            left = len(fifo[0]) - state.offset
+            if sent < left:
+                state.offset += sent
+                break
+            fifo.popleft()
+            sent -= left
+            state.offset = 0
+    if state.exposed and state.offset:
         state.queue()
 
 
@@ -558,11 +589,18 @@ def _send_bytes(channel: Any, state: State, fifo: deque[Any], entry: bytes, is_f
 _MANY_ENTRIES = 4096
 
 
-def _joined(fifo: deque[Any], offset: int, size: int) -> bytes:
-    """The bytes at the head of *fifo*, without the first *offset*, at most *size* of them."""
-    # By index, for another thread may put something at the end at any time.
-    pieces = [fifo[index] for index in range(min(len(fifo), _MANY_ENTRIES))]
-    pieces[0] = pieces[0][offset:]
+def _joined(fifo: deque[Any], offset: int, size: int) -> tuple[bytes, int]:
+    """The bytes at the head of *fifo*, without the first *offset*, and how many entries they are.
+
+    At most *size* bytes, all of whole entries.
+    """
+    # A copy, for another thread may put something at the end at any time.
+    if len(fifo) <= _MANY_ENTRIES:
+        pieces = list(fifo.copy())
+    else:
+        pieces = [fifo[index] for index in range(_MANY_ENTRIES)]
+    if offset:
+        pieces[0] = pieces[0][offset:]
     if set(map(type, pieces)) != {bytes} or not all(pieces) or sum(map(len, pieces)) > size:
         total = len(pieces[0])
         for index in range(1, len(pieces)):
@@ -571,21 +609,7 @@ def _joined(fifo: deque[Any], offset: int, size: int) -> bytes:
                 del pieces[index:]
                 break
             total += len(following)
-    return b"".join(pieces)
-
-
-def advance(state: State, sent: int) -> None:
-    """Take *sent* bytes off the head of the queue, all of whose entries there are bytes."""
-    fifo, offset = state.fifo, state.offset
-    while sent and fifo:
-        left = len(fifo[0]) - offset
-        if sent < left:
-            offset += sent
-            break
-        del fifo[0]
-        sent -= left
-        offset = 0
-    state.offset = offset
+    return b"".join(pieces), len(pieces)
 
 
 def take_produced(queue: Any, produced: Any) -> None:
@@ -653,6 +677,8 @@ def flush(channel: Any) -> None:
 
 def flush_all() -> None:
     """Send what the channels of this thread hold: before a pass waits."""
+    if not _holding:
+        return
     for channel in reversed(list(_holding.values())):
         state = channel._fc_state
         if state is not None and state.thread == get_ident():

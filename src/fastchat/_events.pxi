@@ -153,7 +153,7 @@ cpdef int ask_chat(channel, tuple stock) except -1:
         or channel.accepting
     ):
         return 0
-    if state.fifo or not channel.connected:
+    if state.held is not None or state.fifo or not channel.connected:
         return READS | WRITES
     return READS
 
@@ -203,8 +203,7 @@ def forget(watch, fd):
         if watch.asked:
             watch.asked.pop(fd, None)
         watch.last_leave = watch.passes
-        if watch.is_waiting:
-            watch.wake()
+        watch.stir()
     cdef Flags registered = watch.registered
     if not registered[fd]:
         return
@@ -239,10 +238,8 @@ def serve(watch, int milliseconds, bint is_poll2):
     poller = watch.poller
     cdef int epoll = _epoll_of(watch)
     if epoll >= 0:
-        try:
-            count = _wait(epoll, happened, watch.begin_to_wait(milliseconds))
-        finally:
-            watch.is_waiting = False
+        count = _wait(epoll, happened, milliseconds)
+        watch.is_waiting = False
         if count == 0:
             return None
         now = _Pass(watch, number, is_poll2)
@@ -252,10 +249,8 @@ def serve(watch, int milliseconds, bint is_poll2):
         for i in range(count):
             now.take(happened[i].data.fd, happened[i].events)
     else:
-        try:
-            events = poller.wait(watch.begin_to_wait(milliseconds))
-        finally:
-            watch.is_waiting = False
+        events = poller.wait(milliseconds)
+        watch.is_waiting = False
         if not events:
             return None
         count = len(events)

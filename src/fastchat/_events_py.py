@@ -138,10 +138,8 @@ def serve(watch: Any, milliseconds: int, is_poll2: bool) -> list[tuple[Any, int,
     all).
     """
     number = watch.passes
-    try:
-        happened = watch.poller.wait(watch.begin_to_wait(milliseconds))
-    finally:
-        watch.is_waiting = False
+    happened = watch.poller.wait(milliseconds)
+    watch.is_waiting = False
     if not happened:
         return None
     watch.events += len(happened)

@@ -44,7 +44,6 @@ from fastchat import (
     _touch,
 )
 from fastchat._channel_py import (
-    advance,
     handle_read_plainly,
     is_data,
     is_plain_stream,

@@ -21,7 +21,7 @@ cdef class State:
     cdef public Py_ssize_t offset
     cdef public object rest
     cdef public bint exposed
-    cdef public bint held
+    cdef public list held
     cdef public Py_ssize_t held_size
     cdef public int depth
     cdef public unsigned long thread

@@ -30,5 +30,5 @@ def touch(channel: Any) -> None:
         return  # it left the map
     if fd not in watch.asked:
         watch.touch(fd)
-    elif watch.is_waiting:
-        watch.wake()  # it is asked on every pass; let the next one be soon
+    else:
+        watch.stir()  # it is asked on every pass; let the next one be soon

@@ -28,7 +28,6 @@ import math
 import os
 import select
 import stat
-import sys
 import weakref
 from typing import Any
 
@@ -95,8 +94,10 @@ class Watch:
         # Numbers that were closed before we could take them out of the set: a file that lives on
         # under another number may still have events for the next who gets one of these.
         self.suspects: set[int] = set()
-        # Whether the loop is waiting at this moment, and what ends that.
+        # Whether the loop waits at this moment, and what ends that; and whether something has
+        # changed since the pass began, so that it must not wait.
         self.is_waiting = False
+        self.is_stirred = False
         self.waker: Waker | None = None
         # Of the checks: who is next, how many events none was made for yet, and how many channels
         # were not checked since the last event.
@@ -147,21 +148,26 @@ class Watch:
             touched[fd] = None
             if touched is self.touched:
                 break
-        if self.is_waiting:
-            self.wake()
+        self.stir()
 
-    def wake(self) -> None:
-        """End the wait of the loop; something has happened of which the poller knows nothing."""
-        waker = self.waker
-        if waker is None:
-            try:
-                waker = Waker()
-                self.poller.register(waker.fileno(), READ)
-            except OSError as failure:
-                if not is_ours(failure):
-                    raise
-                return  # no descriptor left: it is noticed when the wait ends
-            self.waker = waker
+    def stir(self) -> None:
+        """Something has changed of which the poller knows nothing: let the loop not wait."""
+        self.is_stirred = True
+        if self.is_waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        """End the wait of the loop."""
+        if self.waker is not None and self.waker.set():
+            return
+        try:
+            waker = Waker()
+            self.poller.register(waker.fileno(), READ)
+        except OSError as failure:
+            if not is_ours(failure):
+                raise
+            return  # no descriptor left: it is noticed when the wait ends
+        self.waker = waker
         waker.set()
 
     def _drop_the_waker(self) -> None:
@@ -186,8 +192,7 @@ class Watch:
         if self.asked:
             self.asked.pop(fd, None)
         self.last_leave = self.passes
-        if self.is_waiting:
-            self.wake()
+        self.stir()
 
     def _find_changes(self) -> None:
         """``note`` and ``forget`` what happened to a map that tells nobody."""
@@ -455,11 +460,9 @@ class Watch:
         self.is_endless = is_endless and self.is_told
         methods.flush_all()
         self.passes += 1
+        self.is_stirred = False
         if is_poll2 != self.is_poll2:
-            self.is_poll2 = is_poll2
-            self.touched |= dict.fromkeys(self.entries)
-            for entry in list(self.asked.values()):
-                entry.said = -1  # the two do not wait for the same
+            self._change_to(is_poll2)
         if not self.is_told:
             self._find_changes()
         fine = True
@@ -486,6 +489,13 @@ class Watch:
         if slow:
             self._hand_out(slow, is_poll2)
 
+    def _change_to(self, is_poll2: bool) -> None:
+        """Ask all anew, because ``poll`` and ``poll2`` do not wait for the same."""
+        self.is_poll2 = is_poll2
+        self.touched |= dict.fromkeys(self.entries)
+        for entry in list(self.asked.values()):
+            entry.said = -1
+
     def _serve(self, milliseconds: int, is_poll2: bool) -> list[Any] | None:
         """Wait, hand out the plain input, and return what else there is; None after a time-out."""
         while self.unchecked > 0 and not 0 <= milliseconds <= QUIET:
@@ -509,15 +519,16 @@ class Watch:
         """``serve``, also where a program closed the poller with all that it did not know."""
         slow: list[Any] | None = None
         try:
+            # In this order: what another thread changes now either shows here, or ends the wait.
+            self.is_waiting = True
+            if self.is_stirred:
+                milliseconds = 0
             slow = events.serve(self, milliseconds, is_poll2)
         except PollerLost:
             self.needs_new_set = True
+        finally:
+            self.is_waiting = False
         return slow
-
-    def begin_to_wait(self, milliseconds: int) -> int:
-        """From now on changes end the wait; returns *milliseconds*, or 0 if there were some."""
-        self.is_waiting = True
-        return 0 if self.touched or self.last_leave == self.passes else milliseconds
 
     def take_stranger(self, fd: int, number: int) -> None:
         """There is an event for *fd*, which is no channel's, in pass *number*."""
@@ -588,53 +599,68 @@ def _milliseconds(timeout: Any, is_poll2: bool) -> int:
 
 
 class Waker:
-    """A descriptor that becomes readable when ``set`` is called, from any thread or handler.
+    """A pipe that becomes readable when ``set`` is called, from any thread or handler.
 
-    Raises OSError where there is no descriptor left, or no way to have one (Windows).
+    A program may close the descriptors with all that it did not open, and their numbers may be
+    another file's then: so each is looked at before it is used.  Raises OSError where there is no
+    descriptor left, or no pipe that can be waited for (Windows).
     """
 
     _ends: tuple[int, ...] = ()
 
     def __init__(self) -> None:
-        if hasattr(os, "eventfd"):
-            self._ends = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),)
-        elif os.name == "posix":
-            self._ends = os.pipe()
-            for end in self._ends:
-                os.set_blocking(end, False)
-        else:
+        if os.name != "posix":
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self._ends = os.pipe()
+        self._file = _file_of(self._ends[0])
+        for end in self._ends:
+            os.set_blocking(end, False)
 
     def fileno(self) -> int:
         """What to wait for."""
         return self._ends[0]
 
-    def set(self) -> None:
-        """Make it readable."""
+    def set(self) -> bool:
+        """Make it readable; returns False where a program has closed it."""
+        if not all(_file_of(end) == self._file for end in self._ends):
+            return False
         try:
-            os.write(self._ends[-1], _ONE)
+            os.write(self._ends[1], b"!")
         except BlockingIOError:
             pass  # it is readable, and nobody has looked for long
+        return True
 
     def clear(self) -> None:
         """Make it readable no more."""
-        try:
-            os.read(self._ends[0], _WAKES)
-        except BlockingIOError:
-            pass
+        if _file_of(self._ends[0]) == self._file:
+            try:
+                os.read(self._ends[0], _WAKES)
+            except BlockingIOError:
+                pass
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptors back."""
         ends, self._ends = self._ends, ()
         for end in ends:
-            os.close(end)
+            if _file_of(end) == self._file:
+                os.close(end)
 
     __del__ = close
 
 
-# What eventfd counts up by; and how much a pipe gives in one go, more than it has room for.
-_ONE = (1).to_bytes(8, sys.byteorder)
+# How much is read at once, more than a pipe has room for.
 _WAKES = 1 << 20
+
+
+def _file_of(fd: int) -> tuple[int, int] | None:
+    """Which file has the number *fd* now, or None."""
+    try:
+        status = os.fstat(fd)
+    except OSError as failure:
+        if not is_ours(failure):
+            raise
+        return None
+    return status.st_dev, status.st_ino
 
 
 class ChannelMap(dict[int, Any]):
