@@ -15,12 +15,15 @@ from typing import Any
 from fastchat._channel_py import type_of
 
 _Socket: Any = _module.socket
-_accept: Any = _Socket.accept
-_init: Any = _Socket.__init__
 _family_of: Any = _raw.family.__get__
-
-# Not where something like gevent was there before us.
-_is_standard = getattr(_accept, "__globals__", None) is vars(_module)
+_accept: Any = None
+_init: Any = None
+_is_standard = False
+# Anything may be there by now: a class of gevent's, a function, a mock.
+if isinstance(_Socket, type) and issubclass(_Socket, _raw):
+    _accept = _Socket.accept
+    _init = _Socket.__init__
+    _is_standard = getattr(_accept, "__globals__", None) is vars(_module)
 
 
 def accept(sock: Any) -> Any:
