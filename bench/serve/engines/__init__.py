@@ -72,8 +72,8 @@ class Engine:
 def _fastchat(
     name: str, label: str, implementation: str, *needs: str, coalesce: str = "1"
 ) -> Engine:
-    # Held output is on for programs that import fastchat.asynchat, and off for those that are run on
-    # it unawares; those measured here are the same, and so are told.
+    # Held output is on for programs that import fastchat.asynchat, and off for those that are run
+    # on it unawares; those measured here are the same, and so are told.
     environment = {"FASTCHAT_IMPLEMENTATION": implementation, "FASTCHAT_COALESCE": coalesce}
     return Engine(name, label, "async_chat", needs=("fastchat", *needs), environment=environment)
 
