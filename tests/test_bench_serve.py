@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -29,7 +29,7 @@ from bench import compiled, report, tables, targets
 from bench.results import Comparison, Figure, Results, Sample, Scan, paired
 from bench.scan import contenders
 from bench.scan import run as scanning
-from bench.serve import redis
+from bench.serve import engines, redis
 from bench.serve import run as serving
 from bench.serve.engines import ENGINES, HAS_STDLIB, Engine
 from bench.serve.process import Failure, Server, Unfinished, choose_cpus
@@ -252,10 +252,16 @@ def test_cpu_time_is_that_of_getrusage(cpu: int) -> None:
 # Who is missing.
 
 
+def _no_distribution(name: str) -> NoReturn:
+    raise engines.metadata.PackageNotFoundError(name)
+
+
 def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Engine("missing", "Somebody's server", "protocol", needs=("nosuch.module",))
     monkeypatch.setitem(ENGINES, "missing", missing)
     monkeypatch.setitem(ENGINES, "pyasynchat", replace(missing, name="pyasynchat", needs=()))
+    # It is installed wherever the suite compares with it.
+    monkeypatch.setattr(engines.metadata, "distribution", _no_distribution)
     run = serving.Run(serving.Plan(["missing", "pyasynchat", "c"], ["ping-pong"], 1, 0))
     assert [engine for _, _, engine in run.steps()] == ["c"]
     assert run.results.absent["missing"] == "nosuch.module is not installed"
