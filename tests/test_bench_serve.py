@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +30,7 @@ from bench import compiled, report, tables, targets
 from bench.results import Comparison, Figure, Results, Sample, Scan, paired
 from bench.scan import contenders
 from bench.scan import run as scanning
-from bench.serve import engines, redis
+from bench.serve import redis
 from bench.serve import run as serving
 from bench.serve.engines import ENGINES, HAS_STDLIB, Engine
 from bench.serve.process import Failure, Server, Unfinished, choose_cpus
@@ -253,7 +254,7 @@ def test_cpu_time_is_that_of_getrusage(cpu: int) -> None:
 
 
 def _no_distribution(name: str) -> NoReturn:
-    raise engines.metadata.PackageNotFoundError(name)
+    raise metadata.PackageNotFoundError(name)
 
 
 def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +262,7 @@ def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "missing", missing)
     monkeypatch.setitem(ENGINES, "pyasynchat", replace(missing, name="pyasynchat", needs=()))
     # It is installed wherever the suite compares with it.
-    monkeypatch.setattr(engines.metadata, "distribution", _no_distribution)
+    monkeypatch.setattr(metadata, "distribution", _no_distribution)
     run = serving.Run(serving.Plan(["missing", "pyasynchat", "c"], ["ping-pong"], 1, 0))
     assert [engine for _, _, engine in run.steps()] == ["c"]
     assert run.results.absent["missing"] == "nosuch.module is not installed"

@@ -20,7 +20,8 @@ _accept: Any = None
 _init: Any = None
 _is_standard = False
 # Anything may be there by now: a class of gevent's, a function, a mock.
-if isinstance(_Socket, type) and issubclass(_Socket, _raw):
+_is_socket = isinstance(_Socket, type) and issubclass(_Socket, _raw)
+if _is_socket:
     _accept = _Socket.accept
     _init = _Socket.__init__
     _is_standard = getattr(_accept, "__globals__", None) is vars(_module)
