@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -24,8 +26,10 @@ from fastchat import _backend
 PACKAGE = Path(fastchat.__file__).parent
 ON_CPYTHON = sys.implementation.name == "cpython"
 
+HAS_GIL = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
 # What auto means where the extension is installed.
-AUTOMATIC = "cython" if ON_CPYTHON else "python"
+AUTOMATIC = "cython" if ON_CPYTHON and HAS_GIL else "python"
 
 ASK = """
 import fastchat
@@ -149,6 +153,140 @@ def test_extension_that_needs_what_is_missing(value: str | None, without: Path) 
 
 
 # ---------------------------------------------------------------------------------------------
+# In subinterpreters, and without the GIL.
+# ---------------------------------------------------------------------------------------------
+
+INTERPRETERS = next(
+    (name for name in ("_interpreters", "_xxsubinterpreters") if importlib.util.find_spec(name)),
+    None,
+)
+
+# How to make a subinterpreter: those of 3.11 share the GIL, later ones may have their own.
+MAKERS = {"default": "()", "isolated": "('isolated',)", "legacy": "('legacy',)"}
+
+# A chat of a subinterpreter echoes a line; the file says which implementation did, or what failed.
+SERVE = """
+import socket
+try:
+    import fastchat
+    from fastchat import asynchat, asyncore
+    class Chat(asynchat.async_chat):
+        def collect_incoming_data(self, data): self.data = data
+        def found_terminator(self): self.push(self.data)
+    near, far = socket.socketpair()
+    chat = Chat(near)
+    chat.set_terminator(b"\\n")
+    far.sendall(b"hello\\n")
+    far.settimeout(30)
+    asyncore.loop(count=1, timeout=30)
+    assert far.recv(100) == b"hello"
+    chat.close()
+    far.close()
+    said = fastchat.implementation
+except BaseException as failure:
+    said = repr(failure)
+with open(PATH, "w") as file:
+    file.write(said)
+"""
+
+# Prints what that file says, and what the main interpreter got.
+IN_EACH = """
+import importlib, os, sys, tempfile
+name, how, first, serve = sys.argv[1:]
+interpreters = importlib.import_module(name)
+if first == "main":
+    import fastchat
+with tempfile.TemporaryDirectory() as directory:
+    path = os.path.join(directory, "said")
+    try:
+        made = interpreters.create(*eval(how))
+    except Exception:
+        sys.exit("there is no such kind")
+    interpreters.run_string(made, f"PATH = {path!r}\\n{serve}")
+    with open(path) as file:
+        print(file.read())
+    interpreters.destroy(made)
+import fastchat
+print(fastchat.implementation)
+"""
+
+
+def ask_each(how: str, first: str, value: str | None) -> list[str]:
+    """What a subinterpreter that is made so gets, and what the main interpreter does.
+
+    The main one imports fastchat before it or after it.
+    """
+    assert INTERPRETERS is not None
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    environment.pop(_backend.VARIABLE, None)
+    if value is not None:
+        environment[_backend.VARIABLE] = value
+    done = subprocess.run(
+        [sys.executable, "-c", IN_EACH, INTERPRETERS, MAKERS[how], first, SERVE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.stderr == "there is no such kind\n":
+        pytest.skip(f"this Python makes no subinterpreters of the kind {how}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+in_interpreters = pytest.mark.skipif(
+    INTERPRETERS is None, reason="this Python has no subinterpreters"
+)
+
+
+@in_interpreters
+@pytest.mark.parametrize("first", ["main", "other"])
+@pytest.mark.parametrize("how", MAKERS)
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_a_subinterpreter_serves(how: str, first: str, compiled: str) -> None:
+    assert ask_each(how, first, None) == ["python", AUTOMATIC]
+
+
+@in_interpreters
+@pytest.mark.parametrize("first", ["main", "other"])
+@pytest.mark.parametrize("value", ["python"])
+def test_a_subinterpreter_serves_without_the_extension(first: str, value: str) -> None:
+    assert ask_each("default", first, value) == [value, value]
+
+
+@in_interpreters
+def test_compiled_where_the_main_interpreter_has_it() -> None:
+    assert ask_each("default", "main", "cython")[1] == "cython"
+
+
+@in_interpreters
+@pytest.mark.parametrize("first", ["main", "other"])
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_compiled_in_a_subinterpreter(first: str, compiled: str) -> None:
+    told, main = ask_each("default", first, compiled)
+    assert told.startswith("ImportError(")
+    assert "works in the main interpreter only" in told
+    assert main == compiled
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL"
+)
+def test_without_the_gil_it_stays_off() -> None:
+    code = "import sys, fastchat; print(fastchat.implementation, sys._is_gil_enabled())"
+    environment = {name: os.environ[name] for name in os.environ if name != _backend.VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "gil=0", "-c", code],
+        env=environment | {"PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert done.stdout == "python False\n"
+
+
+# ---------------------------------------------------------------------------------------------
 # In this process.
 # ---------------------------------------------------------------------------------------------
 
@@ -175,6 +313,7 @@ def test_choose(choice: str) -> None:
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_auto(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.implementation, "name", "cpython")
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
     assert _backend.choose("auto")[1] == compiled
 
 
@@ -185,6 +324,48 @@ def test_choose_elsewhere_than_on_cpython(compiled: str, monkeypatch: pytest.Mon
     assert _backend.choose("python")[1] == "python"
     # Whoever asks for it gets it.
     assert _backend.choose(compiled)[1] == compiled
+
+
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_choose_without_the_gil(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert _backend.choose("auto")[1] == "python"
+    # Whoever asks for it gets it.
+    assert _backend.choose(compiled)[1] == compiled
+
+
+def only_these(monkeypatch: pytest.MonkeyPatch, **running: str) -> None:
+    """Let these be the modules that know interpreters, each with the one it says is running."""
+    found = importlib.import_module
+
+    def import_module(name: str) -> object:
+        if "interpreters" not in name:
+            return found(name)
+        if name not in running:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return SimpleNamespace(get_current=lambda: running[name], get_main=lambda: "main")
+
+    monkeypatch.setattr(sys.implementation, "name", "cpython")
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=import_module))
+
+
+@pytest.mark.parametrize("module", ["_interpreters", "_xxsubinterpreters"])
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_choose_by_interpreter(module: str, compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_these(monkeypatch, **{module: "main"})
+    assert _backend.choose("auto")[1] == compiled
+    only_these(monkeypatch, **{module: "another"})
+    assert _backend.choose("auto")[1] == "python"
+    assert _backend.choose("python")[1] == "python"
+    with pytest.raises(ImportError, match="works in the main interpreter only"):
+        _backend.choose(compiled)
+
+
+@pytest.mark.parametrize("compiled", ["cython"])
+def test_choose_where_nobody_knows(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_these(monkeypatch)
+    assert _backend.choose("auto")[1] == compiled
 
 
 @pytest.mark.parametrize("choice", ["", "Auto", "pypy"])
