@@ -9,6 +9,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+# The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
+TEST_GROUP ?= test
 # "yes" and not the default: here a build that fails must be seen.
 FASTCHAT_BUILD_EXTENSION ?= yes
 export FASTCHAT_BUILD_EXTENSION
@@ -23,7 +25,7 @@ installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)
 sources := $(wildcard src/fastchat/*.py src/fastchat/*.p[yx][ix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
-.PHONY: help demo test lint coverage asan traces linear bench bench-quick sdist-wheel clean
+.PHONY: help demo test test-all-pythons lint coverage asan traces linear bench bench-quick sdist-wheel clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -33,8 +35,11 @@ demo: $(installed) ## build the package and see it work
 	$(VENV_PYTHON) tools/demo.py
 
 # By file, because some files build the package once for all their tests.
-test: $(installed) $(VENV)/.group-test ## run the whole suite
+test: $(installed) $(VENV)/.group-$(TEST_GROUP) ## run the whole suite
 	$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+
+test-all-pythons: ## run it on CPython 3.11 to 3.15, PyPy and without a GIL; makes what is missing
+	tools/all-pythons
 
 lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and types
 	$(VENV_PYTHON) -m ruff check .
