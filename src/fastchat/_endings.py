@@ -40,8 +40,9 @@ EVENTS = frozenset(
     }
 )
 
-# Functions of os that raise no audit event: on CPython, and those in addition elsewhere.
-_SILENT = ("_exit", "abort")
+# Functions of os that raise no audit event: those that end the process at once, and elsewhere than
+# on CPython some more.
+_ENDS = ("_exit", "abort")
 _SILENT_ELSEWHERE = (
     "execv",
     "execve",
@@ -68,7 +69,7 @@ def watch(flush: Callable[[], None]) -> None:
 def _set_up() -> None:
     sys.addaudithook(_on_event)
     atexit.register(_flush)
-    names = _SILENT if sys.implementation.name == "cpython" else _SILENT + _SILENT_ELSEWHERE
+    names = _ENDS if sys.implementation.name == "cpython" else _ENDS + _SILENT_ELSEWHERE
     for name in names:
         if hasattr(os, name):  # pragma: no branch (Windows has not all of them)
             setattr(os, name, _flushing_first(getattr(os, name)))
@@ -89,7 +90,10 @@ def _flushing_first(function: Callable[..., Any]) -> Callable[..., Any]:
     def flush_first(*args: Any, **keywords: Any) -> Any:
         try:
             _flush()
-        finally:
-            return function(*args, **keywords)  # noqa: B012 (it ends the process, whatever happens)
+        except BaseException:
+            # As from an audit hook, unless nobody is left to hear of it.
+            if function.__name__ not in _ENDS:
+                raise
+        return function(*args, **keywords)
 
     return flush_first

@@ -1,0 +1,263 @@
+"""Threads that push while the loop sends, as bots and programs for devices have them.
+
+What docs/compat.md promises: a ``push`` from any thread raises nothing, and the bytes of each
+thread arrive whole, once, and in the order of its pushes.  Threads are switched between as often as
+the interpreter can, and the kernel takes little at a time, so that pushes meet a send in its midst.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.channels import PATIENCE, Stage, both_pollers, fail_with, has_nothing
+from tests.coalescing import do_nothing, exceptions_of, serve
+
+THREADS = 4
+PUSHES = 200
+
+
+@pytest.fixture(autouse=True)
+def often() -> Iterator[None]:
+    """Let the interpreter switch threads as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+class Once:
+    """A producer of one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def more(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+
+# How a thread gives a chat a message, each with the size that it is filled up to.
+WAYS: dict[str, tuple[int, Callable[[Any, bytes], None]]] = {
+    "bytes": (20, lambda chat, data: chat.push(data)),
+    "large": (5000, lambda chat, data: chat.push(data)),
+    "bytearray": (20, lambda chat, data: chat.push(bytearray(data))),
+    "memoryview": (20, lambda chat, data: chat.push(memoryview(data))),
+    "producer": (20, lambda chat, data: chat.push_with_producer(Once(data))),
+    "queue": (20, lambda chat, data: chat.producer_fifo.append(data)),
+}
+
+
+def message(name: object, number: int, size: int) -> bytes:
+    return f"{name}:{number}".encode().ljust(size - 1, b".") + b";"
+
+
+def sent_by_each(data: bytes) -> dict[str, list[int]]:
+    """The numbers of the messages in *data*, in order, by who sent them; nothing else is in it."""
+    found: dict[str, list[int]] = {}
+    for part in data.split(b";")[:-1]:
+        matched = re.fullmatch(rb"(\w+):(\d+)\.*", part)
+        assert matched is not None, part[:100]
+        found.setdefault(matched[1].decode(), []).append(int(matched[2]))
+    assert data.endswith(b";")
+    return found
+
+
+def in_threads(
+    stage: Stage, work: Callable[[int], None]
+) -> tuple[list[threading.Thread], list[Any]]:
+    """Threads that do *work*, each with its number, and what they raise."""
+    raised: list[BaseException] = []
+    together = threading.Barrier(THREADS + 1)
+
+    def run(number: int) -> None:
+        try:
+            together.wait(PATIENCE)
+            work(number)
+        except BaseException as problem:
+            raised.append(problem)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+        stage.at_the_end(thread.join, PATIENCE)
+    together.wait(PATIENCE)
+    return threads, raised
+
+
+def take_all(
+    stage: Stage, chat: Any, size: int, use_poll: bool, each_pass: Callable[[], None] = do_nothing
+) -> bytes:
+    """What the peer of *chat* receives until it has *size* bytes; makes passes until then."""
+    chat.peer.setblocking(False)
+    data = bytearray()
+    until = time.monotonic() + 2 * PATIENCE
+    while len(data) < size and time.monotonic() < until:
+        stage.loop(1, use_poll, 0.01)
+        each_pass()
+        try:
+            data += chat.peer.recv(65536)
+        except BlockingIOError:
+            pass
+    return bytes(data)
+
+
+def small_room(chat: Any) -> None:
+    """Let the kernel take little at a time."""
+    chat.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+
+@both_pollers
+@pytest.mark.parametrize("is_plain_map", [False, True], ids=["channel_map", "dict"])
+@pytest.mark.parametrize("way", WAYS)
+def test_all_of_each_thread_arrives_in_order(
+    own: Stage, way: str, is_plain_map: bool, use_poll: bool
+) -> None:
+    if is_plain_map:
+        own.map = {}
+    size, give = WAYS[way]
+    chat = serve(own, lambda chat, line: chat.push(line + b";"))
+    small_room(chat)
+    echoed = [0]
+
+    def work(number: int) -> None:
+        for count in range(PUSHES):
+            give(chat, message(f"thread{number}", count, size))
+
+    def ask() -> None:
+        # The chat answers meanwhile, two lines at a time, so that it holds output.
+        if echoed[0] < 100:
+            for _ in range(2):
+                chat.peer.send(message("loop", echoed[0], 20)[:-1] + b"\n")
+                echoed[0] += 1
+
+    threads, raised = in_threads(own, work)
+    data = take_all(own, chat, THREADS * PUSHES * size + 100 * 20, use_poll, ask)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (raised, exceptions_of(chat)) == ([], [])
+    expected = {f"thread{number}": list(range(PUSHES)) for number in range(THREADS)}
+    assert sent_by_each(data) == expected | {"loop": list(range(100))}
+    own.until(lambda: not chat.producer_fifo)  # a producer is asked once more
+    assert has_nothing(chat.peer)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({}, id="stock"),
+        pytest.param({"ac_out_coalesce": False}, id="each push sent"),
+        pytest.param(
+            {"send": lambda chat, data: chat._send(data[:7]), "_send": None}, id="own send"
+        ),
+        pytest.param(
+            {"initiate_send": lambda chat: chat._initiate(), "_initiate": None}, id="own initiate"
+        ),
+        pytest.param({"producer_fifo": None}, id="hidden queue"),
+    ],
+)
+def test_all_arrives_whatever_the_program_overrides(own: Stage, members: dict[str, Any]) -> None:
+    base = own.asynchat.async_chat
+    members = {
+        name: {"_send": base.send, "_initiate": base.initiate_send}.get(name, member)
+        for name, member in members.items()
+    }
+    chat = serve(own, do_nothing, **members)
+    if "producer_fifo" in members:
+        chat.producer_fifo = deque()
+    small_room(chat)
+
+    def work(number: int) -> None:
+        for count in range(PUSHES):
+            chat.push(message(f"thread{number}", count, 20))
+
+    threads, raised = in_threads(own, work)
+    data = take_all(own, chat, THREADS * PUSHES * 20, False)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (raised, exceptions_of(chat)) == ([], [])
+    expected = {f"thread{number}": list(range(PUSHES)) for number in range(THREADS)}
+    assert sent_by_each(data) == expected
+
+
+@both_pollers
+def test_the_loop_sends_what_a_thread_leaves_while_it_waits(own: Stage, use_poll: bool) -> None:
+    chat = serve(own, do_nothing)
+    small_room(chat)
+    size = 1_000_000
+
+    def work(number: int) -> None:
+        if number == 0:
+            chat.push(b"x" * size)  # more than the kernel takes
+
+    threads, raised = in_threads(own, work)
+    got = 0
+    chat.peer.setblocking(False)
+    until = time.monotonic() + PATIENCE
+    while got < size and time.monotonic() < until:
+        # So long that a loop which does not notice what a thread pushed runs into the bound.
+        own.loop(1, use_poll, PATIENCE if got else 0.01)
+        while not has_nothing(chat.peer):
+            got += len(chat.peer.recv(65536))
+    threads[0].join(PATIENCE)
+    assert (got, raised) == (size, [])
+
+
+def test_close_when_done_of_a_thread_comes_behind_what_it_pushed(own: Stage) -> None:
+    chat = serve(own, do_nothing)
+    small_room(chat)
+
+    def work(number: int) -> None:
+        if number == 0:
+            for count in range(PUSHES):
+                chat.push(message("thread0", count, 20))
+            chat.close_when_done()
+
+    threads, raised = in_threads(own, work)
+    data = take_all(own, chat, PUSHES * 20, False)
+    threads[0].join(PATIENCE)
+    own.until(lambda: chat not in own.map.values())
+    assert sent_by_each(data) == {"thread0": list(range(PUSHES))}
+    assert (raised, chat.peer.recv(1)) == ([], b"")
+
+
+def test_a_chat_that_the_loop_closes_lets_threads_push_on(own: Stage) -> None:
+    chat = serve(own, lambda chat, line: chat.close())
+    small_room(chat)
+    closed = threading.Event()
+
+    def work(number: int) -> None:
+        for count in range(PUSHES):
+            chat.push(message(f"thread{number}", count, 20))
+        assert closed.wait(PATIENCE)
+        chat.push(b"after")
+
+    threads, raised = in_threads(own, work)
+    chat.peer.sendall(b"close\n")
+    own.until(lambda: chat not in own.map.values())
+    closed.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    # What the standard library raises there too: the socket is closed.
+    assert {type(problem) for problem in raised} <= {OSError}
+    assert all(kind is OSError for kind in exceptions_of(chat))
+
+
+def test_a_push_that_fails_lets_the_next_one_send(own: Stage) -> None:
+    chat = serve(own, do_nothing)
+    failing = fail_with(RuntimeError("no"))
+    chat.send = failing
+    with pytest.raises(RuntimeError, match="no"):
+        chat.push(b"one;")
+    del chat.send
+    chat.push(b"two;")
+    own.until(lambda: not chat.producer_fifo)
+    assert chat.peer.recv(100) == b"one;two;"
