@@ -42,6 +42,9 @@ both_pollers = pytest.mark.parametrize(
 
 needs_poll = pytest.mark.skipif(not hasattr(select, "poll"), reason="the system has no poll()")
 needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the system has no epoll")
+counts_references = pytest.mark.skipif(
+    not hasattr(sys, "getrefcount"), reason="an interpreter that frees objects when it likes"
+)
 posix_only = pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX systems")
 
 # What ends a program, and so leaves every loop; see ``Stage.ending``.
@@ -257,6 +260,14 @@ class Stage:
 def _close_the_socket_of(channel: Any) -> None:
     if getattr(channel, "socket", None) is not None:
         channel.socket.close()
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """A process forks here that may have threads of the test runner's, of which Python warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def inside(stage: Stage) -> dict[str, Any]:

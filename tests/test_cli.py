@@ -70,6 +70,10 @@ class Outcome(NamedTuple):
     errors: str
 
 
+# Its frames; where it is not frozen, with lines of its source, and marks below some.
+RUNPY = re.compile(r'^  File "(<frozen runpy>|.*/runpy\.py)".*\n(    .*\n)*', re.MULTILINE)
+
+
 def python(*arguments: str, cwd: Path, stdin: str = "", **environment: str) -> Outcome:
     """What comes of ``python`` and some arguments."""
     done = subprocess.run(
@@ -81,7 +85,7 @@ def python(*arguments: str, cwd: Path, stdin: str = "", **environment: str) -> O
         text=True,
         timeout=60,
     )
-    errors = re.sub(r'^  File "<frozen runpy>".*\n', "", done.stderr, flags=re.MULTILINE)
+    errors = RUNPY.sub("", done.stderr)
     return Outcome(done.returncode, done.stdout, re.sub(r"0x[0-9a-f]+", "0x...", errors))
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, has_nothing, posix_only, received
+from tests.channels import PATIENCE, Stage, forking, has_nothing, posix_only, received
 from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 # Somebody looks while it is held.
@@ -40,7 +40,8 @@ def look_recv(room: Room) -> None:
 
 
 def look_fork(room: Room) -> None:
-    child = os.fork()
+    with forking():
+        child = os.fork()
     if not child:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0

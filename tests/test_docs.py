@@ -547,12 +547,22 @@ TEXTS: dict[str, tuple[Callable[[Implementation], None], tuple[Any, ...], tuple[
 }
 
 
+# Other interpreters have their own.
+WORDS_OF_CPYTHON = {
+    "argument should be integer or bytes-like object, not 'list'",
+    "encoding without a string argument",
+    "can't concat str to bytes",
+}
+
+
 @pytest.mark.parametrize("case", TEXTS)
 def test_texts(implementation: Implementation, case: str) -> None:
     act, before, now = TEXTS[case]
     with pytest.raises((TypeError, ValueError)) as caught:
         act(implementation)
-    assert caught.value.args == (before if implementation.is_stdlib else now)
+    expected = before if implementation.is_stdlib else now
+    if sys.implementation.name == "cpython" or expected[0] not in WORDS_OF_CPYTHON:
+        assert caught.value.args == expected
 
 
 def test_import_warning(implementation: Implementation) -> None:

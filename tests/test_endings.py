@@ -24,7 +24,7 @@ import pytest
 
 import fastchat
 from fastchat import _endings
-from tests.channels import PATIENCE, Stage, fail_with, has_nothing, posix_only, received
+from tests.channels import PATIENCE, Stage, fail_with, forking, has_nothing, posix_only, received
 from tests.coalescing import do_nothing, exceptions_of, serve
 from tests.implementations import FASTCHAT
 
@@ -54,6 +54,11 @@ def spawn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def spawn_and_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    with forking():
+        os.spawnv(os.P_WAIT, sys.executable, NOTHING_TO_DO)
+
+
 def kill_group(monkeypatch: pytest.MonkeyPatch) -> None:
     os.killpg(os.getpgrp(), 0)  # which only asks whether there is one
 
@@ -65,7 +70,7 @@ WAITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], bool]] = {
     "posix_spawn": (spawn, True),
     "kill": (lambda _: os.kill(os.getpid(), 0), True),
     "killpg": (kill_group, True),
-    "spawn": (lambda _: os.spawnv(os.P_WAIT, sys.executable, NOTHING_TO_DO), True),
+    "spawn": (spawn_and_wait, True),
     "connect": (connect, True),
     "getaddrinfo": (lambda _: socket.getaddrinfo("127.0.0.1", 80), True),
     "gethostbyname": (lambda _: socket.gethostbyname("127.0.0.1"), True),

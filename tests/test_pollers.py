@@ -15,6 +15,7 @@ import errno
 import os
 import select
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -536,6 +537,8 @@ def test_select_waits_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @posix_only
 def test_a_signal_does_not_end_a_wait(poller: _pollers.Poller, stack: ExitStack) -> None:
+    if poller.name == "poll" and sys.implementation.name == "pypy":
+        pytest.skip("PyPy's poll() without a time-out returns when a signal was handled")
     mine, peer = pair(stack)
     signals = 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import Clock, FakeSocket, Stage, failure
+from tests.channels import Clock, FakeSocket, Stage, counts_references, failure
 from tests.implementations import Implementation
 
 
@@ -39,6 +39,7 @@ def test_a_proxy_whose_channel_closes_itself_does_not_end_the_pass(stage: Stage)
     assert (alive, map) == ([], {})
 
 
+@counts_references
 def test_a_proxy_that_dies_during_the_pass_costs_nobody_anything(own: Stage) -> None:
     map: dict[int, Any] = {}
     alive: list[Any] = []
@@ -248,6 +249,7 @@ def test_a_predicate_that_fails_every_time_does_not_spin(own: Stage, clock: Cloc
     assert clock.slept == [30]
 
 
+@counts_references
 def test_a_dropped_channel_is_freed_at_once(own: Stage) -> None:
     class Failing(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
         def handle_read(self) -> None:
@@ -285,6 +287,7 @@ def test_a_replaced_find_prefix_at_end_is_not_asked(implementation: Implementati
     assert channel.ac_in_buffer == b"\r"
 
 
+@counts_references
 def test_a_weak_map_keeps_its_channels_for_a_pass(stage: Stage) -> None:
     map: Any = weakref.WeakValueDictionary()
     alive: list[Any] = []

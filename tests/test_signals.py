@@ -10,14 +10,17 @@ time; a test that would hang fails when ``PATIENCE`` is over.
 from __future__ import annotations
 
 import errno
+import functools
 import gc
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections import UserDict
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -116,6 +119,53 @@ def test_what_a_handler_raises_leaves_the_loop(
     assert stage.feed(chat, b"line\n") == [b"line", "found"]
 
 
+class At:
+    """Does *act* once, before the line with number *count* of fastchat's own that is run."""
+
+    def __init__(self, act: Callable[[], None], count: int) -> None:
+        self.act = act
+        self.left = count
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
+        if os.path.basename(os.path.dirname(frame.f_code.co_filename)) != "fastchat":
+            return None
+        self.left -= event == "line"
+        if self.left == 0 and event == "line":
+            self.left = -1
+            sys.settrace(None)
+            self.act()
+        return self
+
+
+@both_pollers
+@all_maps
+def test_a_handler_that_closes_all_ends_a_pass_at_any_moment(
+    own: Stage, choose_map: Callable[[Stage], None], use_poll: bool
+) -> None:
+    count = 0
+    while True:
+        count += 1
+        choose_map(own)
+        chats = [own.chat() for _ in range(3)]
+        for chat in chats:
+            chat.peer.send(b"x")  # or a pass in which nobody closes anything would wait
+        at = At(functools.partial(own.asyncore.close_all, own.map), count)
+        begun = time.monotonic()
+        trace = sys.gettrace()
+        sys.settrace(at)
+        try:
+            own.asyncore.loop(PATIENCE, use_poll, own.map, 1)
+        finally:
+            sys.settrace(trace)
+        assert took(begun) < 0.5, f"it waited, closed before line {count}"
+        own.asyncore.close_all(own.map)
+        for chat in chats:
+            chat.peer.close()
+        if at.left > 0:
+            break
+    assert count > 50
+
+
 @pytest.mark.parametrize("kind", _pollers.available(), ids=lambda kind: kind.name)
 @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: str(raised) or type(raised).__name__)
 def test_what_a_handler_raises_leaves_the_wait_of_each_poller(
@@ -158,13 +208,33 @@ def close_one(stage: Stage, chat: Any) -> None:
     chat.close()
 
 
-def from_a_handler(change: Callable[[], None], wait: Callable[[], None]) -> None:
-    with alarms(lambda *args: change(), SOON):
+def at_any_time() -> bool:
+    return True
+
+
+def from_a_handler(
+    change: Callable[[], None], wait: Callable[[], None], when: Callable[[], bool] = at_any_time
+) -> None:
+    left = [change]
+
+    def handler(*args: object) -> None:
+        if left and when():
+            left.pop()()
+
+    with alarms(handler, SOON, SOON):
         wait()
 
 
-def from_a_thread(change: Callable[[], None], wait: Callable[[], None]) -> None:
-    timer = threading.Timer(SOON, change)
+def from_a_thread(
+    change: Callable[[], None], wait: Callable[[], None], when: Callable[[], bool] = at_any_time
+) -> None:
+    def run() -> None:
+        until = time.monotonic() + PATIENCE
+        while not when() and time.monotonic() < until:
+            pass
+        change()
+
+    timer = threading.Timer(SOON, run)
     timer.start()
     wait()
     timer.join()
@@ -221,8 +291,11 @@ def test_closing_all_ends_the_loop_with_each_poller(
 @both_pollers
 def test_closing_one_ends_the_pass(own: Stage, by: Any, use_poll: bool) -> None:
     chat, other = own.chat(), own.chat()
+    own.loop()
     begun = time.monotonic()
-    by(chat.close, lambda: own.loop(1, use_poll, PATIENCE))
+    # A pass that begins later waits for the other one.
+    watch = watch_of(own)
+    by(chat.close, lambda: own.loop(1, use_poll, PATIENCE), lambda: watch.is_waiting)
     assert list(own.map.values()) == [other]
     assert took(begun) < 0.5
 
@@ -261,7 +334,7 @@ def test_what_is_pushed_leaves_at_once_though_the_kernel_takes_little(
             got.extend(chat.peer.recv(1 << 16))
         chat.peer.close()
 
-    reads = threading.Thread(target=read)
+    reads = threading.Thread(target=read, daemon=True)
 
     def change() -> None:
         chat.push(data)
@@ -269,7 +342,7 @@ def test_what_is_pushed_leaves_at_once_though_the_kernel_takes_little(
 
     begun = time.monotonic()
     by(change, lambda: own.asyncore.loop(PATIENCE, use_poll, own.map))
-    reads.join()
+    reads.join(PATIENCE)
     assert bytes(got) == data
     assert took(begun) < 0.5
 

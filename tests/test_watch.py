@@ -33,6 +33,7 @@ from tests.channels import (
     both_pollers,
     fail_with,
     failure,
+    forking,
     inside,
     needs_epoll,
     needs_poll,
@@ -838,7 +839,8 @@ def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
     for_parent, for_child = reader(own), reader(own)
     own.loop(use_poll=use_poll)
     ours, theirs = os.pipe()
-    pid = os.fork()
+    with forking():
+        pid = os.fork()
     if pid == 0:
         try:
             for_parent.close()

@@ -416,10 +416,14 @@ def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
         or length > LARGEST
         or not state.is_stream
         or type(state.socket).send is not raw_send
-        or (fifo and type(fifo[0]) is not bytes)
         or _senders.get(state) == get_ident()
     ):
         return False
+    try:
+        if fifo and type(fifo[0]) is not bytes:
+            return False
+    except IndexError:  # another thread has sent it meanwhile
+        pass
     state.held = True
     state.held_size = 0
     _holding[state] = channel
@@ -594,11 +598,17 @@ def _joined(fifo: deque[Any], offset: int, size: int) -> tuple[bytes, int]:
 
     At most *size* bytes, all of whole entries.
     """
-    # A copy, for another thread may put something at the end at any time.
-    if len(fifo) <= _MANY_ENTRIES:
-        pieces = list(fifo.copy())
-    else:
-        pieces = [fifo[index] for index in range(_MANY_ENTRIES)]
+    count = min(len(fifo), _MANY_ENTRIES)
+    pieces: list[Any] = []
+    if count < _MANY_ENTRIES:
+        # A copy, for another thread may put something at the end at any time; without a GIL, while
+        # it is made, too.
+        try:
+            pieces.extend(fifo.copy())
+        except RuntimeError:
+            pieces.clear()
+    if not pieces:
+        pieces.extend([fifo[index] for index in range(count)])
     if offset:
         pieces[0] = pieces[0][offset:]
     if set(map(type, pieces)) != {bytes} or not all(pieces) or sum(map(len, pieces)) > size:

@@ -483,7 +483,7 @@ class Watch:
         elif self.core["_resting"]:
             timeout = self.core["_until_rest_ends"](timeout)
         if not self.registered.count and not is_poll2:
-            self.core["time"].sleep(timeout)
+            self.core["time"].sleep(timeout if self.map else 0)
             return
         slow = self._serve(_milliseconds(timeout, is_poll2), is_poll2)
         if slow:
@@ -521,7 +521,8 @@ class Watch:
         try:
             # In this order: what another thread changes now either shows here, or ends the wait.
             self.is_waiting = True
-            if self.is_stirred:
+            # The map is empty where a signal handler has closed all that this pass found.
+            if self.is_stirred or not self.map:
                 milliseconds = 0
             slow = events.serve(self, milliseconds, is_poll2)
         except PollerLost:

@@ -457,7 +457,7 @@ def _select_once(timeout, map):
     """``poll`` for a map of which nothing is kept."""
     asked, timeout = _ask(map, timeout)
     if not asked:
-        time.sleep(timeout)
+        time.sleep(timeout if map else 0)
         return
     try:
         readable, writable, urgent = select.select(
@@ -532,6 +532,8 @@ def _poll_once(timeout, map):
         except ValueError:  # a negative descriptor: the socket was closed
             _bury(channel, map, fd)
             timeout = 0
+    if not map:  # a signal handler has closed all that was asked
+        timeout = 0
     for fd, flags in pollster.poll(None if timeout is None else int(timeout * 1000)):
         _hand_out_flags(asked[fd], map, fd, flags)
 

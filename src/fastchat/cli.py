@@ -75,6 +75,7 @@ def run(words: Sequence[str]) -> None:
         program.__annotations__ = {}
     # Before the program is looked for: to find a module may import the packages around it.
     fastchat.install(replace=True, coalesce=coalesce)
+    without_program = sys.path[:1]
     try:
         if by_module:
             code = _prepare_module(program, words[1])
@@ -82,7 +83,8 @@ def run(words: Sequence[str]) -> None:
         else:
             code = _prepare_path(program, words[0])
             sys.argv[:] = words
-        _say_what_is_not_used()
+        if not sys.flags.safe_path or sys.path[:1] != without_program:
+            _say_what_is_not_used()
         # For good, not only until the program's last line: its threads and its atexit functions
         # may look for __main__ later than that.
         sys.modules["__main__"] = program
@@ -203,8 +205,8 @@ def _behind_us(trace: TracebackType | None) -> TracebackType | None:
     """
     rest = None
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if file == __file__ or (rest is trace and file.startswith("<frozen ")):
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module == __name__ or (rest is trace and module.partition(".")[0] == "importlib"):
             rest = trace.tb_next
         trace = trace.tb_next
     return rest
