@@ -859,6 +859,38 @@ def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
     assert (for_parent.got, for_child.got) == ([b"to the parent"], [])
 
 
+@needs_epoll
+@pytest.mark.parametrize("gone", [["epoll"], ["epoll", "poll"]], ids=" and ".join)
+def test_a_child_may_be_forked_after_a_patch_took_pollers_away(
+    own: Stage, gone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = reader(own)
+    own.loop()
+    for name in gone:
+        monkeypatch.delattr(select, name)
+    watch_of(own).leave_the_set()  # as the child does, before anything else
+    assert type(watch_of(own).poller).__name__ == ("Select" if "poll" in gone else "Poll")
+    channel.peer.sendall(b"x")
+    own.loop(timeout=PATIENCE)
+    assert channel.got == [b"x"]
+
+
+@needs_poll
+def test_a_patch_may_take_away_the_poller_that_is_in_use(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pollers = inside(own)["_pollers"]
+    monkeypatch.setattr(pollers, "available", lambda: (pollers.Poll,))
+    channel = reader(own)
+    own.loop()
+    assert type(watch_of(own).poller) is pollers.Poll
+    monkeypatch.delattr(select, "poll")
+    channel.peer.sendall(b"x")
+    own.loop(timeout=PATIENCE)
+    assert channel.got == [b"x"]
+    assert watch_of(own) is None
+
+
 @posix_only
 @both_pollers
 @pytest.mark.parametrize("how", ["socket", "channel"])

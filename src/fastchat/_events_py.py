@@ -5,12 +5,11 @@ The twin of ``_events.pxi``: the same names, the same results, the same errors.
 
 from __future__ import annotations
 
-import select
 from typing import Any
 
 from fastchat._channel_py import binds
 from fastchat._hangups import forget_hang_up
-from fastchat._pollers import READ, WRITE, Poll, Select
+from fastchat._pollers import READ, WRITE, without_a_set
 from fastchat._state_py import ABSENT, State
 
 
@@ -68,7 +67,7 @@ class Flags:
 
 def is_readable(fd: int) -> bool:
     """Whether there is input on *fd* at this moment; false where it is closed."""
-    one = Poll() if hasattr(select, "poll") else Select()
+    one = without_a_set()
     one.register(fd, READ)
     return one.wait(0) == [(fd, READ)]
 

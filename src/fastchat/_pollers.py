@@ -317,7 +317,8 @@ class Poll:
         return events
 
     def close(self) -> None:
-        self._poll = _system.poll()
+        if hasattr(_system, "poll"):  # eventlet takes it away
+            self._poll = _system.poll()
 
 
 class Select:
@@ -396,6 +397,11 @@ def available() -> tuple[type[Poller], ...]:
         if not isinstance(getattr(_system, name, _system.select), types.BuiltinFunctionType):
             return ()
     return tuple(kind for kind in KINDS if hasattr(_system, kind.name))
+
+
+def without_a_set() -> Poller:
+    """A new poller that takes no descriptor of its own, of the best kind that there is now."""
+    return Poll() if hasattr(_system, Poll.name) else Select()
 
 
 def as_select(

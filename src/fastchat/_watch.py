@@ -118,15 +118,19 @@ class Watch:
         self.needs_new_set = True
 
     def _replace_poller(self, kind: Any) -> None:
-        """Take a poller of *kind* that knows nothing yet, or poll(), which needs no descriptor."""
+        """Take a poller of *kind* that knows nothing yet, or one that needs no descriptor.
+
+        The latter also where something like gevent has taken *kind* away since it was chosen; until
+        the next pass, which keeps no registrations then.
+        """
         self._give_back_the_poller()
         self._drop_the_waker()
         try:
-            self.poller = kind()
+            self.poller = kind() if hasattr(select, kind.name) else _pollers.without_a_set()
         except OSError as failure:
             if not is_ours(failure):
                 raise
-            self.poller = _pollers.Poll()
+            self.poller = _pollers.without_a_set()
         self.registered = events.Flags()
         self.suspects.clear()
         self.needs_new_set = False
