@@ -638,3 +638,33 @@ def test_a_failing_handler_is_told_to_handle_error_and_the_others_go_on(
     stage.loop(use_poll=use_poll, timeout=PATIENCE)
     assert failing.events[2:] == ["read", "error"]
     assert working.events[2:] == ["read"]
+
+
+@both_pollers
+def test_a_way_to_wait_may_tell_of_what_it_was_not_asked(
+    stage: Stage, use_poll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, peer = duck(stage)
+    peer.sendall(b"x")
+    unknown = 999_999
+    if use_poll:
+        poll = select.poll
+
+        class Poll:
+            def __init__(self) -> None:
+                self._poll = poll()
+                self.register = self._poll.register
+
+            def poll(self, *timeout: Any) -> Any:
+                return [(unknown, select.POLLIN), *self._poll.poll(*timeout)]
+
+        monkeypatch.setattr(select, "poll", Poll)
+    else:
+        wait = select.select
+
+        def wait_for_more(*args: Any) -> Any:
+            return tuple([unknown, *ready] for ready in wait(*args))
+
+        monkeypatch.setattr(select, "select", wait_for_more)
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert channel.events == ["readable", "writable", "read"]

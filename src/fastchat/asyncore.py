@@ -494,6 +494,10 @@ def _select_by_poll(asked, timeout):
 
 def _hand_out_sets(asked, readable, writable, urgent, map):
     """Hand out what ``select`` found, to those who were *asked*: input first, urgent data last."""
+    # That of eventlet may return what another call of it waited for.
+    readable, writable, urgent = (
+        [fd for fd in fds if fd in asked] for fds in (readable, writable, urgent)
+    )
     for fd in readable:
         _deliver(read, asked[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
@@ -535,7 +539,8 @@ def _poll_once(timeout, map):
     if not map:  # a signal handler has closed all that was asked
         timeout = 0
     for fd, flags in pollster.poll(None if timeout is None else int(timeout * 1000)):
-        _hand_out_flags(asked[fd], map, fd, flags)
+        if fd in asked:
+            _hand_out_flags(asked[fd], map, fd, flags)
 
 
 def _hand_out_flags(answer, map, fd, flags):
