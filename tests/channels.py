@@ -148,8 +148,8 @@ class Stage:
     # Sockets.
 
     def keep(self, thing: Any) -> Any:
-        """*thing*, to be closed when the test ends."""
-        self.at_the_end(thing.close)
+        """*thing*, to be closed when the test ends, and not before because nobody has it."""
+        self.at_the_end(_close, thing.close, thing)
         return thing
 
     def new_socket(self, *args: Any) -> socket.socket:
@@ -255,6 +255,10 @@ class Stage:
             self.loop(timeout=PATIENCE)
         events: list[Any] = channel.events
         return events
+
+
+def _close(close: Callable[[], object], thing: Any) -> None:
+    close()
 
 
 def _close_the_socket_of(channel: Any) -> None:

@@ -12,26 +12,19 @@ import socket as _module
 from _socket import socket as _raw
 from typing import Any
 
-from fastchat._channel_py import type_of
+from fastchat._channel_py import standard_class, type_of
 
-_Socket: Any = _module.socket
+_Socket: Any = standard_class()
 _family_of: Any = _raw.family.__get__
-_accept: Any = None
-_init: Any = None
-_is_standard = False
-# Anything may be there by now: a class of gevent's, a function, a mock.
-_is_socket = isinstance(_Socket, type) and issubclass(_Socket, _raw)
-if _is_socket:
-    _accept = _Socket.accept
-    _init = _Socket.__init__
-    _is_standard = getattr(_accept, "__globals__", None) is vars(_module)
+# What it had at the import, to see that it has it still; a socket of None there is none.
+_accept: Any = getattr(_Socket, "accept", None)
+_init: Any = getattr(_Socket, "__init__", None)
 
 
 def accept(sock: Any) -> Any:
     """What ``sock.accept()`` returns; raises what it raises."""
     if (
-        not _is_standard
-        or type(sock) is not _Socket
+        type(sock) is not _Socket
         or _module.socket is not _Socket
         or _Socket.accept is not _accept
         or _Socket.__init__ is not _init

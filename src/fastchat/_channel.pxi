@@ -63,9 +63,9 @@ cdef extern from "Python.h":
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
 
-# The class of sockets, and the version it had when its methods were last found to be its own: a
-# class gets another version when anybody assigns to it.
-cdef object _Socket = _socket_module.socket
+# The class of sockets, None where something else has its place, and the version it had when its
+# methods were last found to be its own: a class gets another version when anybody assigns to it.
+cdef object _Socket = standard_class()
 cdef unsigned int _socket_version = 0
 cdef bint _socket_is_plain = False
 
@@ -105,7 +105,7 @@ cdef bint _is_plain_socket(sock) except -1:
     if fastchat_version_of(_Socket) != _socket_version or _socket_version == 0:
         _socket_is_plain = FASTCHAT_DIRECT and all([
             getattr(_Socket, name) is getattr(_socket_core.socket, name)
-            for name in ("recv", "send", "fileno")
+            for name in ("recv", "send", "fileno", "gettimeout", "__getattribute__")
         ])
         _socket_version = fastchat_version_of(_Socket)
     return _socket_is_plain
@@ -490,10 +490,7 @@ cdef inline bint _joins(channel, State state) except -1:
         state.is_stream
         and MAY_COALESCE
         and _has_stock_send(channel, state)
-        and (
-            _is_plain_socket(state.socket)
-            or getattr(type(state.socket), "send", None) is raw_send
-        )
+        and (_is_plain_socket(state.socket) or has_raw_send(state.socket))
         and _coalesces(channel, state)
     )
 

@@ -26,6 +26,7 @@ public attributes only.
 
 from __future__ import annotations
 
+import socket as _socket_module
 from _socket import socket as raw_socket
 from collections import deque
 from collections.abc import Callable
@@ -139,10 +140,34 @@ def is_plain_stream(sock: Any) -> bool:
     kind = type(sock)  # not isinstance(): mocks say that they are instances
     return (
         issubclass(kind, raw_socket)
-        and kind.send is raw_send
-        and "send" not in getattr(sock, "__dict__", ())
+        and kind.__getattribute__ is raw_socket.__getattribute__
+        and has_raw_send(sock)
         and type_of(sock) == SOCK_STREAM
     )
+
+
+def has_raw_send(sock: Any) -> bool:
+    """Whether the ``send`` of *sock*, whatever that is, is the system's own."""
+    kind: Any = type(sock)
+    return getattr(kind, "send", None) is raw_send and "send" not in getattr(sock, "__dict__", ())
+
+
+def standard_class() -> Any:
+    """``socket.socket``, where that is the class which its module has defined; else None.
+
+    By the time of the import a class of gevent's may be there, one of the program's, a function, or
+    a mock.  Nothing is assumed of what these have, or of what their objects are.
+    """
+    found = _socket_module.socket
+    is_standard = (
+        type(found) is type
+        and found.__bases__ == (raw_socket,)
+        and all(
+            getattr(getattr(found, name), "__globals__", None) is vars(_socket_module)
+            for name in ("__init__", "accept")
+        )
+    )
+    return found if is_standard else None
 
 
 def binds(method: Any, function: Any, channel: Any) -> bool:
@@ -415,7 +440,7 @@ def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
         or type(size) is not int
         or length > LARGEST
         or not state.is_stream
-        or type(state.socket).send is not raw_send
+        or not has_raw_send(state.socket)
         or _senders.get(state) == get_ident()
     ):
         return False
@@ -438,7 +463,7 @@ def _joins(channel: Any, state: State) -> bool:
         and COALESCE is not False
         and channel.ac_out_coalesce
         and binds(channel.send, send, channel)
-        and type(state.socket).send is raw_send
+        and has_raw_send(state.socket)
     )
 
 

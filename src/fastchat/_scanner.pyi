@@ -20,7 +20,6 @@ from fastchat._channel_py import handle_write_event as handle_write_event
 from fastchat._channel_py import initiate_send as initiate_send
 from fastchat._channel_py import own_state as own_state
 from fastchat._channel_py import push as push
-from fastchat._channel_py import raw_send as raw_send
 from fastchat._channel_py import readable as readable
 from fastchat._channel_py import recv as recv
 from fastchat._channel_py import send as send

@@ -19,7 +19,6 @@ Rules this file keeps:
 """
 
 import _socket as _socket_core
-import socket as _socket_module
 from array import array as _array
 from collections import deque
 from errno import EWOULDBLOCK as _EWOULDBLOCK
@@ -45,11 +44,12 @@ from fastchat import (
 )
 from fastchat._channel_py import (
     handle_read_plainly,
+    has_raw_send,
     is_data,
     is_plain_stream,
     push_plainly,
-    raw_send,
     send_piece,
+    standard_class,
     take_produced,
     there,
     writable_plainly,
