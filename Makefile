@@ -25,7 +25,8 @@ installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)
 sources := $(wildcard src/fastchat/*.py src/fastchat/*.p[yx][ix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
-.PHONY: help demo test test-all-pythons lint coverage asan traces linear bench bench-quick sdist-wheel clean
+.PHONY: help demo test test-all-pythons test-gevent test-eventlet lint coverage asan traces linear \
+    bench bench-quick sdist-wheel clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -40,6 +41,13 @@ test: $(installed) $(VENV)/.group-$(TEST_GROUP) ## run the whole suite
 
 test-all-pythons: ## run it on CPython 3.11 to 3.15, PyPy and without a GIL; makes what is missing
 	tools/all-pythons
+
+# In one process each, because what they patch is what workers would work with.
+test-gevent: ## run it where gevent has patched, before the import of fastchat and after
+test-eventlet: ## run it where eventlet has
+test-gevent test-eventlet: $(installed) $(VENV)/.group-test
+	$(VENV_PYTHON) -m pytest -p tests.patched --patched $(@:test-%=%)-before $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest -p tests.patched --patched $(@:test-%=%)-after $(PYTEST_ARGS)
 
 lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and types
 	$(VENV_PYTHON) -m ruff check .
