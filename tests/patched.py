@@ -90,12 +90,7 @@ UNFIT = (
     Kind(
         "output is held for sockets of the standard class only",
         "",
-        (
-            "tests/test_coalescing_held.py",
-            "tests/test_coalescing_looks.py",
-            "tests/test_coalescing_off.py",
-            "tests/test_coalescing_queue.py",
-        ),
+        ("tests/test_coalescing_",),
     ),
     Kind(
         "nothing is kept between passes where another way to wait is in the place of the system's",
