@@ -90,7 +90,7 @@ UNFIT = (
     Kind(
         "output is held for sockets of the standard class only",
         "",
-        ("tests/test_coalescing_",),
+        ("tests/test_coalescing_", "tests/test_endings.py"),
     ),
     Kind(
         "nothing is kept between passes where another way to wait is in the place of the system's",
@@ -160,6 +160,11 @@ UNFIT = (
             "tests/test_files.py::test_a_wrapper_that_nobody_closed",
             "tests/test_files.py::test_closing_a_wrapper_",
         ),
+    ),
+    Kind(
+        "threads that wait for each other without a hub that knows of it",
+        "",
+        ("tests/test_threads.py",),
     ),
     Kind(
         "what a signal handler raises is raised in the hub, and handled there",
