@@ -1,7 +1,10 @@
 """Bytes on their way out: what ``dispatcher_with_send`` queues.
 
-The rule: the work is linear in the bytes, however small the pieces that are appended and however
-little is taken at a time.
+Rules this file keeps:
+
+* The work is linear in the bytes, however small the pieces that are appended and however little is
+  taken at a time.
+* An exception of a signal handler, which may leave behind any call, leaves the bytes in order.
 """
 
 from __future__ import annotations
@@ -27,9 +30,10 @@ class Output:
         """Add *data*, anything bytes-like, behind the rest; raises TypeError where it is not."""
         if type(data) is not bytes:
             data = b"" + data  # a copy, for it may be changed later
-        if len(data):
+        size = len(data)
+        if size:
+            self._size += size
             self._pieces.append(data)
-            self._size += len(data)
 
     def head(self, size: int) -> bytes:
         """The first *size* bytes, or all where there are fewer."""
@@ -38,23 +42,37 @@ class Output:
             return b""
         if len(pieces[0]) - self._offset < size and len(pieces) > 1:
             # Each byte is copied here once: what is gathered is as long as what is sent.
-            gathered = [pieces.popleft()[self._offset :]]
-            length = len(gathered[0])
-            while pieces and length < size:
-                gathered.append(pieces.popleft())
-                length += len(gathered[-1])
-            pieces.appendleft(b"".join(gathered))
+            gathered: list[bytes] = []
+            length = -self._offset
+            try:
+                while pieces and length < size:
+                    piece = pieces[0]
+                    del pieces[0]
+                    gathered.append(piece)
+                    length += len(piece)
+                joined = b"".join([piece[self._offset :] for piece in gathered[:1]] + gathered[1:])
+            except BaseException:
+                pieces.extendleft(reversed(gathered))
+                raise
             self._offset = 0
-        return pieces[0][self._offset : self._offset + size]
+            pieces.appendleft(joined)
+        # None is left where a handler has made a pass, which sent it.
+        return pieces[0][self._offset : self._offset + size] if pieces else b""
 
     def drop(self, count: int) -> None:
         """Forget the first *count* bytes, at most those that ``head`` returned."""
+        pieces = self._pieces
+        head = pieces[0] if pieces else b""
+        size = len(head)
         count = min(count, self._size)
-        self._offset += count
+        # From here on nothing is called until all is done.
+        if not pieces or pieces[0] is not head:
+            return  # a handler has made a pass, which has sent it
         self._size -= count
-        if self._pieces and self._offset >= len(self._pieces[0]):
-            self._pieces.popleft()
+        self._offset += count
+        if self._offset >= size:
             self._offset = 0
+            del pieces[0]
 
     def joined(self) -> bytes:
         """All of it as one object."""
