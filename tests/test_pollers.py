@@ -26,7 +26,16 @@ import pytest
 
 from fastchat import _pollers
 from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE
-from tests.channels import PATIENCE, alarms, failure, fresh, needs_epoll, needs_poll, posix_only
+from tests.channels import (
+    PATIENCE,
+    alarms,
+    as_the_system,
+    failure,
+    fresh,
+    needs_epoll,
+    needs_poll,
+    posix_only,
+)
 
 LONG = PATIENCE * 1000  # in milliseconds
 
@@ -480,9 +489,10 @@ class Recorder:
     def fileno(self) -> int:
         return -1
 
+    @as_the_system
     def register(self, fd: int, flags: int) -> None:
         if fd == 0:
-            raise failure(errno.EPERM)
+            raise OSError(errno.EPERM, "no file that can be waited for")
 
     def unregister(self, fd: int) -> None:
         pass
@@ -758,6 +768,8 @@ def kqueue(monkeypatch: pytest.MonkeyPatch) -> FakeKqueue:
     """The stand-in that the next ``Kqueue`` gets."""
     if os.name != "posix":
         pytest.skip("sockets are no descriptors there")
+    for name in ("control", "_change"):
+        monkeypatch.setattr(FakeKqueue, name, as_the_system(vars(FakeKqueue)[name]))
     fake = FakeKqueue()
     parts = {
         "kqueue": lambda: fake,

@@ -61,8 +61,10 @@ class Flags:
             return
         if fd >= len(self._bytes):
             self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
+        change = bool(flags) - bool(had)
+        # Nothing is called here: behind a call an exception of a signal handler may leave.
         self._bytes[fd] = flags
-        self.count += bool(flags) - bool(had)
+        self.count += change
 
 
 def is_readable(fd: int) -> bool:
@@ -218,9 +220,10 @@ def _hand_out(
 def registration_of(channel: Any) -> int:
     """How often *channel* joined or left a map, as far as it counts that."""
     try:
-        count: int = getattr(channel, "_fc_registration", 0)
+        # No getattr(): behind a call a signal handler may run, whose exception would be lost here.
+        count: int = channel._fc_registration
         return count
-    except Exception:  # a weak proxy of what is gone, or something that fails at everything
+    except Exception:  # it does not count, is a weak proxy of what is gone, or fails at everything
         return 0
 
 

@@ -154,8 +154,10 @@ class Epoll:
     def register(self, fd: int, flags: int) -> None:
         try:
             self._set.register(fd, flags)
-        except PermissionError:  # what epoll says of a file that cannot be waited for
-            self.always[fd] = flags
+        except PermissionError as failure:
+            if not is_ours(failure):
+                raise
+            self.always[fd] = flags  # it is a file that cannot be waited for
         else:
             if self.always:
                 self.always.pop(fd, None)  # a file that had the number before
@@ -165,7 +167,9 @@ class Epoll:
         was_always = self.always.pop(fd, None) is not None
         try:
             self._set.modify(fd, flags)
-        except PermissionError:
+        except PermissionError as failure:
+            if not is_ours(failure):
+                raise
             if not was_always:
                 raise _not_registered(fd) from None
             self.always[fd] = flags
@@ -175,7 +179,9 @@ class Epoll:
             return True
         try:
             self._set.unregister(fd)
-        except (OSError, ValueError):  # ValueError: a negative number
+        except (OSError, ValueError) as failure:  # ValueError: a negative number
+            if not is_ours(failure):
+                raise
             return False
         return True
 
@@ -254,7 +260,9 @@ class Kqueue:
         for flag in self._filters:
             try:
                 self._change(fd, self._registered.get(fd, 0) & flag, _system.KQ_EV_DELETE)
-            except OSError:
+            except OSError as failure:
+                if not is_ours(failure):
+                    raise
                 known = False
         self._registered.pop(fd, None)
         return known
@@ -308,7 +316,9 @@ class Poll:
     def unregister(self, fd: int) -> bool:
         try:
             self._poll.unregister(fd)
-        except (KeyError, ValueError):  # ValueError: a negative number
+        except (KeyError, ValueError) as failure:  # ValueError: a negative number
+            if not is_ours(failure):
+                raise
             return False
         return True
 
@@ -360,7 +370,7 @@ class Select:
         """As with the others; raises what select() does where no descriptor is closed."""
         interests = (READ, WRITE, URGENT)  # in the order of select's arguments
         if not self._lists:
-            registered = self._registered.items()
+            registered = list(self._registered.items())
             self._lists = tuple([fd for fd, flags in registered if flags & i] for i in interests)
         waited_for = self._lists  # a signal handler may unregister some, and close them
         try:
@@ -368,7 +378,7 @@ class Select:
         except (OSError, ValueError) as failure:
             if not is_refusal(failure, _system.select):
                 raise
-            closed = [(fd, INVALID) for fd in self._registered if refusal_of(fd)]
+            closed = [(fd, INVALID) for fd in list(self._registered) if refusal_of(fd)]
             if not closed and self._registered.keys() >= {fd for fds in waited_for for fd in fds}:
                 raise
             return closed
@@ -420,8 +430,10 @@ def as_select(
 
 
 def _readable_or_writable(always: dict[int, int]) -> list[tuple[int, int]]:
-    # Nothing is ever urgent about a file.
-    return [(fd, flags & (READ | WRITE)) for fd, flags in always.items() if flags & (READ | WRITE)]
+    if not always:
+        return []
+    wanted = READ | WRITE  # nothing is ever urgent about a file
+    return [(fd, flags & wanted) for fd, flags in list(always.items()) if flags & wanted]
 
 
 def _seconds(milliseconds: int) -> float | None:

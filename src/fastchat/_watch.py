@@ -76,6 +76,7 @@ class Watch:
     def __init__(self, map: dict[int, Any], core: dict[str, Any], kind: Any) -> None:
         self.map = map
         self.core = core
+        self.kind = kind
         self.poller = kind()
         self.is_told = isinstance(map, ChannelMap)
         # By descriptor: who is waited for, what the poller waits for, who is asked on every pass.
@@ -109,31 +110,34 @@ class Watch:
     def close(self) -> None:
         """Give the poller back; nothing else may be called after that."""
         _all.discard(self)
-        self._give_back_the_poller()
+        self._give_back(self.poller)
         self._drop_the_waker()
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
-        self._replace_poller(type(self.poller))
-        self.needs_new_set = True
+        self._replace_poller(self.kind)
 
     def _replace_poller(self, kind: Any) -> None:
         """Take a poller of *kind* that knows nothing yet, or one that needs no descriptor.
 
         The latter also where something like gevent has taken *kind* away since it was chosen; until
-        the next pass, which keeps no registrations then.
+        the next pass, which keeps no registrations then.  Where an exception interrupts this, the
+        next pass does it again.
         """
-        self._give_back_the_poller()
+        self.needs_new_set = True
+        self.kind = kind
+        poller, self.poller = self.poller, _pollers.without_a_set()
+        self.registered = events.Flags()
+        self.suspects.clear()
+        self._give_back(poller)
         self._drop_the_waker()
         try:
-            self.poller = kind() if hasattr(select, kind.name) else _pollers.without_a_set()
+            if hasattr(select, kind.name):
+                self.poller = kind()
         except OSError as failure:
             if not is_ours(failure):
                 raise
-            self.poller = _pollers.without_a_set()
-        self.registered = events.Flags()
-        self.suspects.clear()
-        self.needs_new_set = False
+        self.kind = type(self.poller)
 
     # Joining and leaving the map.
 
@@ -192,9 +196,9 @@ class Watch:
 
     def leave(self, fd: int) -> None:
         """What was waited for on *fd* is over."""
-        del self.entries[fd]
         if self.asked:
             self.asked.pop(fd, None)
+        self.entries.pop(fd, None)
         self.last_leave = self.passes
         self.stir()
 
@@ -206,7 +210,7 @@ class Watch:
             if entry is None or entry.channel is not channel:
                 self.note(fd)
         if len(self.entries) + len(self.touched) > len(members):
-            for fd in [fd for fd in self.entries if fd not in self.map]:
+            for fd in [fd for fd in list(self.entries) if fd not in self.map]:
                 self.forget(fd)
 
     # The poller.
@@ -228,18 +232,27 @@ class Watch:
                 self.poller.modify(fd, flags)
             else:
                 self.poller.register(fd, flags)
-        except FileNotFoundError:  # the number belongs to another file than it did
+        except FileNotFoundError as failure:  # the number belongs to another file than it did
+            if not is_ours(failure):
+                raise
             self.needs_new_set = True
             self.poller.register(fd, flags)
-        except FileExistsError:  # somebody gave the number to a file that was there before
+        except FileExistsError as failure:
+            if not is_ours(failure):
+                raise
+            # Somebody gave the number to a file that was there before.
             self.poller.modify(fd, flags)
         self.registered[fd] = flags
 
     def unregister(self, fd: int) -> None:
         """Let the poller wait for *fd* no more."""
         self.registered[fd] = 0
-        if not self.poller.unregister(fd):
-            self.suspects.add(fd)
+        was_there = False
+        try:
+            was_there = self.poller.unregister(fd)
+        finally:
+            if not was_there:
+                self.suspects.add(fd)
 
     def _wait_for(self, entry: Any, flags: int) -> bool:
         """Wait for *flags* of *entry*; returns False where its descriptor is closed."""
@@ -256,7 +269,7 @@ class Watch:
                 errno.EINVAL,
             )
             if is_closed and self._is_open(fd):  # then it is the set that somebody closed
-                self._make_new_set(type(self.poller))
+                self._make_new_set(self.kind)
                 return True
             if not is_closed:
                 # No memory, or too many watches for the kernel: it takes no more, poll() does.
@@ -274,21 +287,21 @@ class Watch:
             if not is_ours(failure):
                 raise
             return False
-        return fd != getattr(self.poller, "fileno", int)() or not self._owns_its_number()
+        return fd != getattr(self.poller, "fileno", int)() or not self._owns_its_number(self.poller)
 
-    def _give_back_the_poller(self) -> None:
-        if self._owns_its_number():
-            self.poller.close()
+    def _give_back(self, poller: Any) -> None:
+        if self._owns_its_number(poller):
+            poller.close()
         else:
-            _lost.append(self.poller)  # to let it go would close what has its number now
+            _lost.append(poller)  # to let it go would close what has its number now
 
-    def _owns_its_number(self) -> bool:
-        """Whether the poller was not closed by a program, with all that it did not know."""
-        if not isinstance(self.poller, _pollers.Epoll):
+    def _owns_its_number(self, poller: Any) -> bool:
+        """Whether *poller* was not closed by a program, with all that it did not know."""
+        if not isinstance(poller, _pollers.Epoll):
             return True
         try:
             # A set of epoll is of none of the kinds of file.
-            return stat.S_IFMT(os.fstat(self.poller.fileno()).st_mode) == 0
+            return stat.S_IFMT(os.fstat(poller.fileno()).st_mode) == 0
         except OSError as failure:
             if not is_ours(failure):
                 raise
@@ -308,6 +321,7 @@ class Watch:
         for entry in list(self.entries.values()):
             if self._is_current(entry) and entry.flags:
                 self._wait_for(entry, entry.flags)
+        self.needs_new_set = False
 
     # Asking.
 
@@ -372,7 +386,10 @@ class Watch:
             if entry.tracked:
                 return self._wait_for(entry, entry.flags)
             return self._ask_anew(entry)
-        return not entry.tracked or self._ask_anew(entry)
+        # Who is in neither place joined, and then an exception left the loop.
+        if entry.tracked or fd not in self.asked:
+            return self._ask_anew(entry)
+        return True
 
     def _ask_all_asked(self) -> bool:
         """Ask who is asked on every pass; returns False where one of them failed, and left."""
@@ -422,17 +439,18 @@ class Watch:
         if known and self.poller.is_kernel_set:
             try:
                 self.poller.modify(fd, known)
-            except FileNotFoundError:
-                self.registered[fd] = 0  # asking registers it again
-                self.needs_new_set = True
             except (OSError, ValueError) as failure:
                 if not is_ours(failure):
                     raise
-                if self._is_open(fd):
+                if isinstance(failure, FileNotFoundError):
+                    self.registered[fd] = 0  # asking registers it again
+                    self.needs_new_set = True
+                elif self._is_open(fd):
                     self.needs_new_set = True
                     return True
-                self._bury(entry)
-                return False
+                else:
+                    self._bury(entry)
+                    return False
         entry.said = -1
         if entry.tracked or self.core["_is_tracked"](entry.channel):
             return self._ask_anew(entry)
@@ -481,7 +499,7 @@ class Watch:
             fine &= self._check_some(self.events // EVENTS_PER_CHECK)
             self.events %= EVENTS_PER_CHECK
         if self.needs_new_set:
-            self._make_new_set(type(self.poller))
+            self._make_new_set(self.kind)
         if not fine:
             timeout = 0
         elif self.core["_resting"]:
@@ -631,8 +649,10 @@ class Waker:
             return False
         try:
             os.write(self._ends[1], b"!")
-        except BlockingIOError:
-            pass  # it is readable, and nobody has looked for long
+        except BlockingIOError as failure:
+            if not is_ours(failure):
+                raise
+            # It is readable, and nobody has looked for long.
         return True
 
     def clear(self) -> None:
@@ -640,8 +660,9 @@ class Waker:
         if _file_of(self._ends[0]) == self._file:
             try:
                 os.read(self._ends[0], _WAKES)
-            except BlockingIOError:
-                pass
+            except BlockingIOError as failure:
+                if not is_ours(failure):
+                    raise
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -681,40 +702,52 @@ class ChannelMap(dict[int, Any]):
         self._watch: Watch | None = None
         super().__init__(*args, **channels)
 
+    # Each change is noted twice, before it is made, too: between the two an exception of a signal
+    # handler may leave.  Then the next pass finds out what has become of it.
+
     def __setitem__(self, fd: int, channel: Any) -> None:
-        dict.__setitem__(self, fd, channel)
         watch = self._watch
+        if watch is not None:
+            watch.touched[fd] = None
+        dict.__setitem__(self, fd, channel)
         if watch is not None:
             watch.note(fd)
 
     def __delitem__(self, fd: int) -> None:
-        dict.__delitem__(self, fd)
         watch = self._watch
+        if watch is not None and fd in self:
+            watch.touched[fd] = None
+        dict.__delitem__(self, fd)
         if watch is not None:
             watch.forget(fd)
 
     def pop(self, key: int, /, *default: Any) -> Any:
         """As dict's."""
+        watch = self._watch
         was_there = key in self
+        if watch is not None and was_there:
+            watch.touched[key] = None
         channel = super().pop(key, *default)
-        if was_there and self._watch is not None:
-            self._watch.forget(key)
+        if watch is not None and was_there:
+            watch.forget(key)
         return channel
 
     def popitem(self) -> tuple[int, Any]:
         """As dict's."""
-        item = super().popitem()
-        if self._watch is not None:
-            self._watch.forget(item[0])
-        return item
+        for fd in reversed(self):
+            return fd, self.pop(fd)
+        return super().popitem()  # which raises
 
     def clear(self) -> None:
         """As dict's."""
-        members = list(self)
+        watch = self._watch
+        members = dict.fromkeys(self)
+        if watch is not None:
+            watch.touched.update(members)
         super().clear()
-        if self._watch is not None:
+        if watch is not None:
             for fd in members:
-                self._watch.forget(fd)
+                watch.forget(fd)
 
     def setdefault(self, key: int, default: Any = None, /) -> Any:
         """As dict's."""

@@ -323,7 +323,9 @@ def _holds(map, fd, entry):
         return False
     try:
         return getattr(channel, "_fc_registration", 0) == registration
-    except ReferenceError:
+    except ReferenceError as failure:
+        if not _is_ours(failure):
+            raise
         return False  # a weak proxy of what is gone; the next pass asks it, and drops it
 
 
@@ -581,7 +583,11 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
                 count -= 1
     finally:
         if is_outermost or not map:
-            _release(map)
+            try:
+                _release(map)
+            except BaseException:  # of a signal handler, and perhaps before anything was done
+                _release(map)
+                raise
 
 
 _STOCK_PASSES = (poll, poll2)
@@ -710,7 +716,10 @@ class dispatcher:
         if map is None:
             map = self._map
         if fd in map and (map[fd] is self or not _belongs_to_another(map[fd], self)):
-            del map[fd]
+            if type(map) is _ChannelMap:
+                map.pop(fd, None)  # a signal handler may close it at this moment, too
+            else:
+                del map[fd]
             if type(map) is dict and id(map) in _watches:
                 _watches[id(map)].forget(fd)
         self._fileno = None
