@@ -67,6 +67,7 @@ asan: $(installed) $(VENV)/.group-test ## search all small inputs under the addr
 traces: $(installed) $(VENV)/.group-test ## compare implementations and loops over random scripts
 	$(VENV_PYTHON) -m tests.traces --count 100000
 	$(VENV_PYTHON) -m tests.loops --count 20000
+	$(VENV_PYTHON) -m tests.interrupted --count 1000
 
 linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py

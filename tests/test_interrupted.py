@@ -1,0 +1,485 @@
+"""Signal handlers that run in the middle of a pass: what they raise, and what they change.
+
+A scene of many channels is interrupted at a random part of all points; see interrupted.py, whose
+command takes more of them.  Below that are places at which something was wrong once, each in a
+scene so small that all its points are taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastchat import _output, _pollers
+from tests import interrupted
+from tests.channels import Stage, fail_with, has_nothing, inside, posix_only, watch_a_dict, watch_of
+
+pytestmark = [
+    posix_only,
+    pytest.mark.skipif(sys.implementation.name != "cpython", reason="points are CPython's"),
+]
+
+# How many points of each variant are tried: the rest is for the command.
+SAMPLE = 50
+
+
+@pytest.mark.parametrize(
+    ("implementation", "variant"),
+    [
+        pytest.param(variant.implementation, variant, id=str(variant))
+        for variant in interrupted.VARIANTS
+    ],
+)
+def test_the_scene_survives_an_interruption_anywhere(
+    implementation: str, variant: interrupted.Variant
+) -> None:
+    seed = random.randrange(2**32)
+    draw = random.Random(seed)
+    golden, points = interrupted.points_of(variant)
+    for at in interrupted.sample(points, SAMPLE, draw):
+        fault = interrupted.fault_of(variant, golden, at, draw.choice(interrupted.ACTIONS))
+        assert fault is None, f"seed {seed}: {fault}"
+    assert not interrupted.leaks(), f"seed {seed}"
+
+
+class Interruption(KeyboardInterrupt):
+    """What the handler raises: it leaves the loop."""
+
+
+def at_each_point(
+    stage: Stage,
+    scene: Callable[[], tuple[Callable[[], Any], Callable[[], None]]],
+    then: Callable[[], None] | None = None,
+) -> None:
+    """Interrupt the first of what *scene* makes at each of its points, and call the second then.
+
+    The handler calls *then*, or raises.
+    """
+    directory = os.path.dirname(stage.asyncore.__file__)
+    # The first fills caches, the second finds out which points there are.
+    for _ in range(2):
+        act, check = scene()
+        points = interrupted.Points(directory)
+        with points:
+            act()
+        check()
+    assert points.passed
+    came: list[int] = []
+
+    def handler(*args: Any) -> None:
+        came.append(1)
+        if then is None:
+            raise Interruption
+        then()
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        for at in points.passed:
+            came.clear()
+            act, check = scene()
+            try:
+                with interrupted.Points(directory, at):
+                    act()
+            except Interruption:
+                assert then is None
+            else:
+                assert then is not None or not came, f"nothing left {at}"
+            try:
+                check()
+            except AssertionError as failure:
+                raise AssertionError(f"interrupted at {at}") from failure
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def lines_of(stage: Stage, **members: Any) -> Any:
+    """A chat that answers lines, of a class of its own that each line changes."""
+
+    def answer(chat: Any) -> None:
+        type(chat).total += 1
+        chat.push(b"<" + chat.events[-2] + b">")
+
+    return stage.chat(found_terminator=answer, total=0, **members)
+
+
+def is_served(stage: Stage, chat: Any, line: bytes = b"probe") -> bool:
+    """Whether *chat* answers *line*."""
+    chat.peer.sendall(line + b"\n")
+    stage.loop(3)
+    return not has_nothing(chat.peer) and bool(chat.peer.recv(100).endswith(b"<" + line + b">"))
+
+
+def begin(stage: Stage, chat: Any) -> Any:
+    """Make a channel of *chat*, which is none yet, and return its peer; nothing keeps it."""
+    mine, peer = stage.pair()
+    chat.__init__(mine, stage.map)
+    chat.set_terminator(b"\n")
+    return peer
+
+
+def check_heirs(stage: Stage, at_work: list[Any], waiting: list[Any]) -> None:
+    """Let others take the addresses of the channel *at_work* and its state, and see what they send.
+
+    *waiting* are objects of its class that are no channels yet.
+    """
+    kind: Any = type(waiting[0])
+    address = id(at_work[0])
+    at_work.pop().close()
+    heirs: list[Any] = []
+    while len(heirs) < 100 and (not heirs or id(heirs[-1]) != address):
+        heirs.append(kind.__new__(kind))
+    chats = [*waiting, heirs[-1]]
+    peers = [begin(stage, chat) for chat in chats]
+    for number, chat in enumerate(chats):
+        chat.push(b"<%d>" % number)
+    stage.loop(2)
+    for number, peer in enumerate(peers):
+        assert not has_nothing(peer)
+        assert peer.recv(100) == b"<%d>" % number
+        peer.close()
+    stage.asyncore.close_all(stage.map)
+
+
+def test_no_peer_gets_what_was_sent_to_another(own: Stage) -> None:
+    # What is remembered of the channel at work must not be there for the one at its address.
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        first = lines_of(own)
+        kind: Any = type(first)
+        first.close()
+        first.peer.close()
+        at_work = [kind.__new__(kind)]
+        peer = begin(own, at_work[0])
+        own.loop()
+        peer.sendall(b"line\n")
+        kind.total += 1  # so that the class is looked at once more
+        waiting = [kind.__new__(kind) for _ in range(5)]
+
+        def check() -> None:
+            check_heirs(own, at_work, waiting)
+            peer.close()
+
+        return own.loop, check
+
+    at_each_point(own, scene)
+
+
+def test_a_class_that_raises_where_it_is_compared_leaves_nothing_behind(own: Stage) -> None:
+    raises: list[int] = []
+
+    class Meta(type):
+        __hash__ = type.__hash__
+
+        def __eq__(cls, other: object) -> bool:
+            if raises:
+                raises.clear()
+                raise Interruption
+            return cls is other
+
+    base = own.asynchat.async_chat
+    members = {"collect_incoming_data": lambda *args: None, "found_terminator": lambda *args: None}
+    kind: Any = Meta("Chat", (base,), members)
+    other: Any = type("Other", (base,), members)
+    at_work, others = [kind.__new__(kind)], [other.__new__(other)]
+    peers = [begin(own, chat) for chat in at_work + others]
+    for peer in peers:
+        peer.sendall(b"line\n")
+        own.loop(2)
+    kind.anything = 1
+    peers[0].sendall(b"line\n")
+    waiting = [kind.__new__(kind) for _ in range(10)]
+    raises.append(1)
+    try:
+        own.loop()
+    except Interruption:
+        pass  # nothing has to compare it at all
+    raises.clear()
+    own.map.pop(others[0]._fileno)
+    check_heirs(own, at_work, waiting)
+    others[0].close()
+
+
+@pytest.mark.parametrize("is_dict", [False, True], ids=["kept", "dict"])
+def test_who_joins_is_served_if_it_is_in_the_map(own: Stage, is_dict: bool) -> None:
+    if is_dict:
+        watch_a_dict(own)
+
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        lines_of(own)
+        own.loop()
+        last = lines_of(own)
+        own.map.pop(last._fileno)
+        own.loop()
+
+        def check() -> None:
+            own.loop()
+            for chat in own.map.values():
+                assert is_served(own, chat)
+            own.asyncore.close_all(own.map)
+
+        return last.add_channel, check
+
+    at_each_point(own, scene)
+
+
+def test_who_is_asked_on_every_pass_is_served_though_its_entry_was_interrupted(own: Stage) -> None:
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        chat = lines_of(own, writable=lambda chat: own.asynchat.async_chat.writable(chat))
+
+        def check() -> None:
+            assert is_served(own, chat)
+            own.asyncore.close_all(own.map)
+
+        return own.loop, check
+
+    at_each_point(own, scene)
+
+
+@pytest.mark.parametrize("is_dict", [False, True], ids=["kept", "dict"])
+def test_who_leaves_is_waited_for_no_more(own: Stage, is_dict: bool) -> None:
+    if is_dict:
+        watch_a_dict(own)
+
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        chats = [lines_of(own), lines_of(own, writable=lambda chat: False)]
+        lines_of(own)  # who stays
+        own.loop(2)
+
+        def act() -> None:
+            for chat in chats:
+                chat.del_channel()
+
+        def check() -> None:
+            own.loop(2)
+            watch = watch_of(own)
+            there = list(own.map)
+            assert sorted(watch.entries) == sorted(there)
+            assert set(watch.asked) <= set(there)
+            own.asyncore.close_all(own.map)
+
+        return act, check
+
+    at_each_point(own, scene)
+
+
+def test_a_new_set_has_all_channels(own: Stage) -> None:
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        chats = [lines_of(own), lines_of(own)]
+        own.loop()
+        watch = watch_of(own)
+        kind = type(watch.poller)
+        watch.needs_new_set = True
+
+        def check() -> None:
+            assert all(is_served(own, chat) for chat in chats)
+            assert type(watch.poller) is kind
+            own.asyncore.close_all(own.map)
+
+        return own.loop, check
+
+    at_each_point(own, scene)
+
+
+def test_a_handler_may_close_what_is_being_closed(own: Stage) -> None:
+    chats: list[Any] = []
+
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        chats[:] = [lines_of(own), lines_of(own)]
+        own.loop()
+
+        def check() -> None:
+            assert chats[0] not in own.map.values()
+            own.loop()
+            own.asyncore.close_all(own.map)
+
+        return chats[0].close, check
+
+    at_each_point(own, scene, lambda: own.asyncore.close_all(own.map))
+
+
+def test_a_handler_may_close_all_while_changes_are_looked_for(own: Stage) -> None:
+    watch_a_dict(own)
+
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        for _ in range(3):
+            lines_of(own)
+        own.loop()
+        own.map.pop(next(iter(own.map)))
+        return own.loop, own.map.clear
+
+    at_each_point(own, scene, lambda: own.asyncore.close_all(own.map))
+
+
+@pytest.mark.parametrize("size", [3, 5, 100])
+def test_output_stays_in_order(own: Stage, size: int) -> None:
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        output = output_of(own)(b"ab")
+        output.append(b"cd")
+        output.append(b"ef")
+
+        def act() -> None:
+            output.head(1)
+            output.drop(1)
+            output.head(size)
+            output.drop(min(size, 5))
+
+        def check() -> None:
+            left = output.joined()
+            assert b"abcdef".endswith(left)
+            assert len(output) == len(left)
+
+        return act, check
+
+    at_each_point(own, scene)
+
+
+def output_of(stage: Stage) -> Any:
+    """The class of what a dispatcher_with_send queues."""
+    return stage.asyncore._Output
+
+
+# The same where each line can be seen to run: what stands in for a call raises as a handler does.
+
+
+class Late(int):
+    """A number whose comparison runs a function, as if that were a handler."""
+
+    run: Callable[[], Any]
+
+    def __gt__(self, other: Any) -> Any:
+        self.run()
+        return int(self) > other
+
+    def __lt__(self, other: Any) -> Any:
+        self.run()
+        return int(self) < other
+
+
+def test_what_was_gathered_to_be_sent_is_put_back() -> None:
+    output = _output.Output(b"ab")
+    for piece in (b"cd", b"ef"):
+        output.append(piece)
+    size = Late(100)
+    count: list[int] = []
+
+    def run() -> None:
+        count.append(1)
+        if len(count) == 3:
+            raise Interruption
+
+    size.run = run
+    with pytest.raises(Interruption):
+        output.head(size)
+    assert output.joined() == b"abcdef"
+
+
+def test_what_a_handler_has_sent_is_not_dropped_twice() -> None:
+    output = _output.Output(b"ab")
+    output.append(b"cd")
+    count = Late(2)
+    count.run = lambda: output.drop(2)
+    output.drop(count)
+    assert (output.joined(), len(output)) == (b"cd", 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("register", PermissionError),
+        ("modify", PermissionError),
+        ("unregister", FileNotFoundError),
+        ("unregister", ValueError),
+    ],
+)
+def test_a_handler_s_exception_leaves_epoll(method: str, kind: type[Exception]) -> None:
+    poller = _pollers.Epoll.__new__(_pollers.Epoll)
+    poller.always = {}
+    poller._set = SimpleNamespace(**{method: fail_with(kind())})
+    with pytest.raises(kind):
+        getattr(poller, method)(*[7, 1][: 1 if method == "unregister" else 2])
+
+
+def test_a_handler_s_exception_leaves_poll() -> None:
+    poller = _pollers.Poll.__new__(_pollers.Poll)
+    poller._poll = SimpleNamespace(unregister=fail_with(KeyError()))
+    with pytest.raises(KeyError):
+        poller.unregister(7)
+
+
+def test_a_handler_s_exception_leaves_kqueue(monkeypatch: pytest.MonkeyPatch) -> None:
+    poller = _pollers.Kqueue.__new__(_pollers.Kqueue)
+    poller.always, poller._registered, poller._filters = {}, {7: 1}, {1: 1}
+    monkeypatch.setattr(_pollers._system, "KQ_EV_DELETE", 2, raising=False)
+    monkeypatch.setattr(_pollers.Kqueue, "_change", fail_with(OSError(errno.EIO, "a handler's")))
+    with pytest.raises(OSError, match="a handler's"):
+        poller.unregister(7)
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, FileExistsError])
+def test_a_handler_s_exception_is_not_taken_for_the_poller_s(
+    own: Stage, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = own.chat()
+    own.loop()
+    watch = watch_of(own)
+    monkeypatch.setattr(watch, "poller", SimpleNamespace(modify=fail_with(kind())))
+    with pytest.raises(kind):
+        watch._register(chat._fileno, 7)
+
+
+def test_a_handler_s_exception_leaves_a_waker(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    waker = own.keep(inside(own)["Waker"]())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail_with(BlockingIOError()))
+        patch.setattr(os, "read", fail_with(BlockingIOError()))
+        for method in (waker.set, waker.clear):
+            with pytest.raises(BlockingIOError):
+                method()
+
+
+def test_a_handler_s_exception_is_not_taken_for_a_proxy_s(own: Stage) -> None:
+    chat = own.chat()
+    type(chat)._fc_registration = property(fail_with(ReferenceError()))
+    with pytest.raises(ReferenceError):
+        own.asyncore._holds(own.map, chat._fileno, (chat, 0, 1))
+    del type(chat)._fc_registration
+
+
+def test_a_dict_is_released_though_that_is_interrupted(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.map = {}
+    chat = own.chat()
+    release = own.asyncore._release
+    calls: list[Any] = []
+
+    def late(map: Any) -> None:
+        calls.append(map)
+        if len(calls) == 1:
+            raise Interruption
+        release(map)
+
+    monkeypatch.setattr(own.asyncore, "_release", late)
+    with pytest.raises(Interruption):
+        own.asyncore.loop(0, map=own.map, count=2)
+    assert watch_of(own) is None
+    assert is_there(own, chat)
+
+
+def is_there(stage: Stage, chat: Any) -> bool:
+    return chat in stage.map.values()
+
+
+def test_an_empty_map_gives_nothing(own: Stage) -> None:
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            own.map.popitem()
+        own.chat().close()
+        own.loop()
