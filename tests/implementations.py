@@ -20,6 +20,12 @@ from typing import Any
 from unittest import mock
 
 FASTCHAT = ("cython", "python")
+# What FASTCHAT_IMPLEMENTATION=auto means where the extension is installed.
+AUTOMATIC = (
+    "cython"
+    if sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
+    else "python"
+)
 STDLIB = ("stdlib",) if sys.version_info < (3, 12) else ()
 
 

@@ -22,14 +22,12 @@ import pytest
 
 import fastchat
 from fastchat import _backend
+from tests.implementations import AUTOMATIC
 
 PACKAGE = Path(fastchat.__file__).parent
-ON_CPYTHON = sys.implementation.name == "cpython"
 
-HAS_GIL = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-
-# What auto means where the extension is installed.
-AUTOMATIC = "cython" if ON_CPYTHON and HAS_GIL else "python"
+# Whether auto looks for the extension.
+LOOKS = AUTOMATIC == "cython"
 
 ASK = """
 import fastchat
@@ -125,7 +123,7 @@ def test_absent_extension_that_is_asked_for(without: Path) -> None:
     assert "FASTCHAT_BUILD_EXTENSION=yes" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.skipif(not ON_CPYTHON, reason="elsewhere auto does not look for the extension")
+@pytest.mark.skipif(not LOOKS, reason="elsewhere auto does not look for the extension")
 @pytest.mark.parametrize("value", [None, "auto"])
 def test_broken_extension(value: str | None, broken: Path) -> None:
     assert_fails(ask(value, broken), "_scanner")
@@ -143,7 +141,7 @@ def test_broken_extension_that_is_not_asked_for(broken: Path) -> None:
 def test_extension_that_needs_what_is_missing(value: str | None, without: Path) -> None:
     # A ModuleNotFoundError, like that of an extension that is absent, but of another module.
     (without / "fastchat" / "_scanner.py").write_text("import fastchat._no_such_module")
-    if value is None and not ON_CPYTHON:
+    if value is None and not LOOKS:
         pytest.skip("elsewhere auto does not look for the extension")
     done = ask(value, without)
     assert done.returncode == 1

@@ -435,7 +435,7 @@ def test_a_handler_s_exception_is_not_taken_for_the_poller_s(
 
 
 def test_a_handler_s_exception_leaves_a_waker(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    waker = own.keep(inside(own)["Waker"]())
+    waker = inside(own)["Waker"]()
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fail_with(BlockingIOError()))
         patch.setattr(os, "read", fail_with(BlockingIOError()))

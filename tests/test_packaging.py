@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.building import ADDED, ROOT, build, copy_project, project_files, run, the_only
+from tests.implementations import AUTOMATIC
 
 pytestmark = pytest.mark.build
 
@@ -208,7 +209,7 @@ def test_compiled_wheel_adds_one_shared_object(compiled: Built) -> None:
 
 @compiled_only
 def test_compiled_wheel_runs(compiled: Built, tmp_path: Path) -> None:
-    assert try_out(compiled.path, tmp_path) == "cython"
+    assert try_out(compiled.path, tmp_path) == AUTOMATIC
 
 
 @compiled_only

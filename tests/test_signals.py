@@ -20,7 +20,7 @@ import threading
 import time
 from collections import UserDict
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -398,8 +398,58 @@ def test_no_descriptor_is_taken_before_it_is_needed_and_none_kept_at_the_end(own
     number = vars(watch)["waker"].fileno()
     own.asyncore._release(own.map)
     assert watch.waker is None
+    gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):
         select.select([number], [], [], 0)
+
+
+def watching(stage: Stage) -> Any:
+    """The watch of a stage with a chat."""
+    stage.chat()
+    stage.loop()
+    return watch_of(stage)
+
+
+def test_a_thread_that_ends_the_wait_may_do_so_while_it_is_dropped(own: Stage) -> None:
+    waker = inside(own)["Waker"]()
+    watch = watching(own)
+    watch.waker = waker
+
+    class Ends(tuple[int, ...]):
+        def __iter__(self) -> Iterator[int]:
+            watch.waker = None  # as the loop does, between two steps of the thread
+            return super().__iter__()
+
+    number = waker._ends[0]
+    waker._ends = Ends(waker._ends)
+    watch.is_waiting = True
+    watch.stir()
+    watch.is_waiting = False
+    assert bool(select.select([number], [], [], 0)[0])
+    assert watch.waker is None
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_a_poller_that_is_gone_is_not_waited_for(
+    own: Stage, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watching(own)
+    gone = SimpleNamespace(register=as_the_system(fail_with(kind())))
+    monkeypatch.setattr(watch, "poller", gone)
+    watch.is_waiting = True
+    watch.stir()
+    watch.is_waiting = False
+    assert (watch.waker, watch.maker) == (None, {})
+
+
+def test_only_one_thread_makes_what_ends_the_wait(own: Stage) -> None:
+    watch = watching(own)
+    watch.maker["thread"] = -1  # another one
+    watch.is_waiting = True
+    watch.stir()
+    watch.is_waiting = False
+    assert (watch.waker, watch.maker) == (None, {"thread": -1})
+    watch.maker.clear()
 
 
 def test_the_same_descriptor_ends_many_waits(own: Stage) -> None:
@@ -431,10 +481,8 @@ def _no_descriptor_left(self: Any) -> None:
 
 
 @pytest.fixture
-def waker(own: Stage) -> Iterator[Any]:
-    made = inside(own)["Waker"]()
-    yield made
-    made.close()
+def waker(own: Stage) -> Any:
+    return inside(own)["Waker"]()
 
 
 def is_set(waker: Any) -> bool:
@@ -479,7 +527,8 @@ def test_a_waker_leaves_alone_what_has_its_number_now(own: Stage, which: int) ->
     assert not made.set()
     made.clear()
     numbers = made._ends
-    made.close()
+    del made
+    gc.collect()
     assert has_nothing(peer)
     assert os.read(numbers[which], 10) == b"x"
     os.close(numbers[which])

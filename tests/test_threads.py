@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -83,6 +84,7 @@ def in_threads(
             together.wait(PATIENCE)
             work(number)
         except BaseException as problem:
+            traceback.print_exc()
             raised.append(problem)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]

@@ -29,6 +29,7 @@ import os
 import select
 import stat
 import weakref
+from threading import get_ident
 from typing import Any
 
 from fastchat import _pollers
@@ -100,6 +101,7 @@ class Watch:
         self.is_waiting = False
         self.is_stirred = False
         self.waker: Waker | None = None
+        self.maker: dict[str, int] = {}  # the thread that makes one
         # Of the checks: who is next, how many events none was made for yet, and how many channels
         # were not checked since the last event.
         self.order: list[int] = []
@@ -111,7 +113,7 @@ class Watch:
         """Give the poller back; nothing else may be called after that."""
         _all.discard(self)
         self._give_back(self.poller)
-        self._drop_the_waker()
+        self.waker = None
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
@@ -130,7 +132,7 @@ class Watch:
         self.registered = events.Flags()
         self.suspects.clear()
         self._give_back(poller)
-        self._drop_the_waker()
+        self.waker = None
         try:
             if hasattr(select, kind.name):
                 self.poller = kind()
@@ -165,23 +167,27 @@ class Watch:
             self._wake()
 
     def _wake(self) -> None:
-        """End the wait of the loop."""
-        if self.waker is not None and self.waker.set():
+        """End the wait of the loop.  Any thread and any signal handler may call this."""
+        waker = self.waker
+        if waker is not None and waker.set():
             return
+        me = get_ident()
         try:
+            # One step, so that only one thread makes one; it is set after what the others changed.
+            if self.maker.setdefault("thread", me) != me:
+                return
             waker = Waker()
             self.poller.register(waker.fileno(), READ)
-        except OSError as failure:
+            self.waker = waker
+            waker.set()
+        except (OSError, ValueError) as failure:
             if not is_ours(failure):
                 raise
-            return  # no descriptor left: it is noticed when the wait ends
-        self.waker = waker
-        waker.set()
-
-    def _drop_the_waker(self) -> None:
-        waker, self.waker = self.waker, None
-        if waker is not None:
-            waker.close()
+            # No descriptor is left, and it is noticed when the wait ends; or the poller was closed,
+            # and nobody waits for it.
+        finally:
+            if "thread" in self.maker and self.maker["thread"] == me:
+                del self.maker["thread"]
 
     def _is_rejoining(self, entry: Any) -> bool:
         """Whether a program put the channel of *entry* where it is already, and nothing more."""
@@ -555,8 +561,9 @@ class Watch:
 
     def take_stranger(self, fd: int, number: int) -> None:
         """There is an event for *fd*, which is no channel's, in pass *number*."""
-        if self.waker is not None and fd == self.waker.fileno():
-            self.waker.clear()
+        waker = self.waker
+        if waker is not None and fd == waker.fileno():
+            waker.clear()
         elif self.last_leave < number:
             # Where none left in this pass, the kernel knows something that we do not.
             self.needs_new_set = True
@@ -664,14 +671,11 @@ class Waker:
                 if not is_ours(failure):
                     raise
 
-    def close(self) -> None:
-        """Give the descriptors back."""
-        ends, self._ends = self._ends, ()
-        for end in ends:
+    def __del__(self) -> None:
+        # Not before nobody uses it: another thread may be in the middle of ``set``.
+        for end in self._ends:
             if _file_of(end) == self._file:
                 os.close(end)
-
-    __del__ = close
 
 
 # How much is read at once, more than a pipe has room for.
