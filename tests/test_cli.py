@@ -644,3 +644,61 @@ def test_the_hook_shows_a_syntax_error_without_frames(
     errors = capsys.readouterr().err
     assert "Traceback" not in errors
     assert errors == "".join(traceback.format_exception_only(caught.type, caught.value))
+
+
+# ---------------------------------------------------------------------------------------------
+# Programs that know nothing of held output.
+# ---------------------------------------------------------------------------------------------
+
+WAITING = """
+    import asynchat, asyncore, os, socket
+
+    near, far = socket.socketpair()
+    far.settimeout(20)
+
+    class Chat(asynchat.async_chat):
+        def collect_incoming_data(self, data):
+            self.line = data
+
+        def found_terminator(self):
+            {hook}
+
+    chat = Chat(near)
+    chat.set_terminator(b"\\n")
+    far.sendall(b"one\\ntwo\\nthree\\n")
+    asyncore.loop(timeout=20, count=1)
+    print(far.recv(100, socket.MSG_DONTWAIT).decode())
+"""
+
+# What a hook does after it has pushed: it waits for the peer to have it, or writes by itself.
+HOOKS = {
+    "waits for what the peer does about the reply": (
+        "self.push(self.line + b';'); assert far.recv(10, socket.MSG_PEEK)[-4:]",
+        "one;two;three;",
+    ),
+    "writes to the descriptor": (
+        "self.push(self.line + b':'); os.write(self._fileno, b'body;')",
+        "one:body;two:body;three:body;",
+    ),
+    "writes to a socket got earlier": (
+        "self.push(self.line + b':'); near.send(b'body;')",
+        "one:body;two:body;three:body;",
+    ),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_program_that_knows_nothing_of_held_output_has_none(hook: str, tmp_path: Path) -> None:
+    code, output = HOOKS[hook]
+    write(tmp_path / "program.py", WAITING.format(hook=code))
+    assert run("program.py", cwd=tmp_path) == Outcome(0, f"{output}\n", "")
+    installing = "import fastchat\nfastchat.install()\n"
+    write(tmp_path / "installs.py", installing + textwrap.dedent(WAITING.format(hook=code)))
+    assert python("installs.py", cwd=tmp_path) == Outcome(0, f"{output}\n", "")
+
+
+def test_it_is_held_where_that_is_asked_for(tmp_path: Path) -> None:
+    code, _ = HOOKS["writes to the descriptor"]
+    write(tmp_path / "program.py", WAITING.format(hook=code))
+    done = run("--coalesce", "program.py", cwd=tmp_path)
+    assert done == Outcome(0, "body;body;one:two:three:body;\n", "")

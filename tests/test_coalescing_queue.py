@@ -247,3 +247,22 @@ def test_a_kernel_that_is_full_loses_nothing(stage: Stage) -> None:
     stage.loop(timeout=PATIENCE)
     assert chat.producer_fifo
     assert drained(stage, chat) == b"".join(line + word for line in lines)
+
+
+@pytest.mark.parametrize("coalesces", [True, False])
+def test_the_queue_is_as_long_as_what_was_pushed(stage: Stage, coalesces: bool) -> None:
+    # Programs that have slow consumers look at it.
+    lengths: list[int] = []
+
+    def hook(chat: Any, line: bytes) -> None:
+        chat.push(line)
+        lengths.append(len(chat.producer_fifo))
+
+    chat = serve(stage, hook, ac_out_coalesce=coalesces)
+    chat.takes.extend([None] * 10_000)
+    lines = [b"%d" % number for number in range(500)]
+    stage.feed(chat, b"\n".join([*lines, b""]))
+    assert lengths == list(range(1, 501))
+    assert list(chat.producer_fifo) == lines
+    chat.takes.clear()
+    assert drained(stage, chat) == b"".join(lines)

@@ -301,3 +301,71 @@ def test_what_is_there_is_what_is_called(
         pytest.skip("a closed channel that stays in the map ends the loop of the standard library")
     seen = Scene(name, kind, when, use_poll).play(implementation)
     assert seen == model(name, kind, when, use_poll)
+
+
+# What the scene does not count: on how many passes another object's predicates are asked.
+
+
+@both_pollers
+@pytest.mark.parametrize("is_kept", [True, False], ids=["channel_map", "dict"])
+def test_predicates_of_another_channel_are_asked_on_every_pass(
+    stage: Stage, is_kept: bool, use_poll: bool
+) -> None:
+    if not is_kept:
+        stage.map = {}
+    x = stage.chat(handle_write=lambda chat: None)
+    y = stage.channel(stage.asynchat.async_chat)
+    stage.loop(use_poll=use_poll)
+    stage.map.pop(y._fileno)
+    x.readable, x.writable = y.readable, y.writable
+    for passes in range(1, 4):
+        stage.loop(use_poll=use_poll)
+        assert x.events.count("write") == 0
+        y.producer_fifo.append(b"something to send")
+        stage.loop(use_poll=use_poll)
+        assert x.events.count("write") == 1, passes
+        y.producer_fifo.clear()
+        x.events.clear()
+
+
+def test_initiate_send_of_another_channel_sends_nothing_of_this_one(stage: Stage) -> None:
+    x, y = stage.chat(), stage.chat()
+    x.initiate_send = y.initiate_send
+    x.push(b"of x")
+    assert has_nothing(x.peer)
+    y.push(b"of y")
+    assert y.peer.recv(10) == b"of y"
+    del x.initiate_send
+    x.initiate_send()
+    assert x.peer.recv(10) == b"of x"
+
+
+# A class that cannot be hashed, for its metaclass says when two are equal.
+
+
+@both_pollers
+@pytest.mark.parametrize("base", ["dispatcher", "async_chat"])
+def test_classes_that_have_no_hash_are_served(stage: Stage, base: str, use_poll: bool) -> None:
+    class Meta(type):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    heard: list[Any] = []
+    bases = {
+        "dispatcher": stage.asyncore.dispatcher,
+        "async_chat": stage.asynchat.async_chat,
+    }
+    members = {
+        "writable": lambda channel: False,
+        "handle_read": lambda channel: heard.append((channel.name, channel.recv(10))),
+    }
+    # Two, of which the first must not be taken for the second.
+    for name in ("first", "second"):
+        mine, peer = stage.pair()
+        kind: Any = Meta(name, (bases[base],), members | {"name": name})
+        stage.at_the_end(kind(mine, stage.map).close)
+        peer.sendall(name.encode())
+    stage.loop(2, use_poll)
+    assert heard == [("first", b"first"), ("second", b"second")]
