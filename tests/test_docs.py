@@ -378,7 +378,8 @@ def wrong_names(text: str) -> list[str]:
         elif code.startswith("fast-"):
             right = code == project()["name"]
         elif code.startswith("FASTCHAT_"):
-            right = code.partition("=")[0] in read("setup.py") + read("src/fastchat/_backend.py")
+            readers = ("setup.py", "src/fastchat/_backend.py", "src/fastchat/_settings.py")
+            right = code.partition("=")[0] in "".join(map(read, readers))
         elif re.fullmatch(r"[\w./-]+(/|\.py|\.pyi|\.pyx|\.md)", code):
             right = any((ROOT / place / code).exists() for place in ("", "src/fastchat"))
         else:
