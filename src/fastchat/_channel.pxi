@@ -212,7 +212,7 @@ def set_socket(channel, sock):
     if state.held is not None:
         flush(channel)
     state.socket = sock
-    state.is_stream = is_plain_stream(sock)
+    state.is_stream = None
 
 
 # Input.
@@ -484,10 +484,17 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
     return min(_out_size(channel, state), LARGEST)
 
 
+cdef inline bint _is_stream(State state) except -1:
+    """Whether nobody can tell one ``send`` of the socket from two; looked at when first needed."""
+    if state.is_stream is None:
+        state.is_stream = is_plain_stream(state.socket)
+    return state.is_stream
+
+
 cdef inline bint _joins(channel, State state) except -1:
     """Whether what *channel* sends may leave together, for nobody can tell."""
     return (
-        state.is_stream
+        _is_stream(state)
         and MAY_COALESCE
         and _has_stock_send(channel, state)
         and (_is_plain_socket(state.socket) or has_raw_send(state.socket))

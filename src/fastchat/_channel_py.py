@@ -128,7 +128,14 @@ def set_socket(channel: Any, sock: Any) -> None:
     if state.held:
         flush(channel)
     state.socket = sock
-    state.is_stream = is_plain_stream(sock)
+    state.is_stream = None
+
+
+def _is_stream(state: State) -> bool:
+    """Whether nobody can tell one ``send`` of the socket from two; looked at when first needed."""
+    if state.is_stream is None:
+        state.is_stream = is_plain_stream(state.socket)
+    return state.is_stream
 
 
 def is_plain_stream(sock: Any) -> bool:
@@ -439,7 +446,7 @@ def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
         COALESCE is False
         or type(size) is not int
         or length > LARGEST
-        or not state.is_stream
+        or not _is_stream(state)
         or not has_raw_send(state.socket)
         or _senders.get(state) == get_ident()
     ):
@@ -459,7 +466,7 @@ def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
 def _joins(channel: Any, state: State) -> bool:
     """Whether what *channel* sends may leave together, for nobody can tell."""
     return bool(
-        state.is_stream
+        _is_stream(state)
         and COALESCE is not False
         and channel.ac_out_coalesce
         and binds(channel.send, send, channel)

@@ -124,7 +124,7 @@ def is_readable(int fd):
     return poll(&one, 1, 0) == 1 and one.revents == READS
 
 
-cdef bint _has_own(channel, str name, function) except -1:
+cpdef bint has_own(channel, str name, function) except -1:
     """Whether *function* is the method *name* of the class of *channel*, and no other hides it."""
     # The class first: what it has may be a property, whose code is not run here.
     return (
@@ -145,10 +145,10 @@ cpdef int ask_chat(channel, tuple stock) except -1:
     if (
         state is None
         or not state.fits(channel)
-        or not _has_own(channel, "readable", stock[0])
-        or not _has_own(channel, "writable", stock[1])
-        or not _has_own(channel, "handle_expt", stock[2])
-        or not _has_own(channel, "handle_expt_event", stock[3])
+        or not has_own(channel, "readable", stock[0])
+        or not has_own(channel, "writable", stock[1])
+        or not has_own(channel, "handle_expt", stock[2])
+        or not has_own(channel, "handle_expt_event", stock[3])
         or state.fifo is ABSENT
         or channel.accepting
     ):

@@ -74,7 +74,7 @@ def is_readable(fd: int) -> bool:
     return one.wait(0) == [(fd, READ)]
 
 
-def _has_own(channel: Any, name: str, function: Any) -> bool:
+def has_own(channel: Any, name: str, function: Any) -> bool:
     """Whether *function* is the method *name* of the class of *channel*, and no other hides it."""
     # The class first: what it has may be a property, whose code is not run here.
     return getattr(type(channel), name, None) is function and binds(
@@ -95,10 +95,10 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     if type(state) is not State or type(channel) is not state.plain:
         return 0
     if not (
-        _has_own(channel, "readable", stock[0])
-        and _has_own(channel, "writable", stock[1])
-        and _has_own(channel, "handle_expt", stock[2])
-        and _has_own(channel, "handle_expt_event", stock[3])
+        has_own(channel, "readable", stock[0])
+        and has_own(channel, "writable", stock[1])
+        and has_own(channel, "handle_expt", stock[2])
+        and has_own(channel, "handle_expt_event", stock[3])
     ):
         return 0
     if state.fifo is ABSENT or channel.accepting:

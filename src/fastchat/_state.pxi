@@ -30,7 +30,7 @@ cdef class State:
     cdef public bint again
     cdef public bint more
     cdef public bint told
-    cdef public bint is_stream
+    cdef public object is_stream  # None where nobody has looked yet
     cdef _Shape shape  # what is known of its class
     cdef public object plain
     cdef object _kind

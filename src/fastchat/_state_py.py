@@ -59,7 +59,7 @@ class State:
         "more",  # whether input waits behind what the hook at work was given
         "thread",  # which thread makes the innermost
         "again",  # whether another thread has pushed while one was sending
-        "is_stream",  # whether nobody can tell one send() of the socket from two
+        "is_stream",  # whether nobody can tell two send() from one; None where nobody has looked
         "told",  # whether handle_close() was called, as _hangups.was_told() has it
         "plain",  # the class of the channel, if it fits; only the Python twin asks
         "_kind",  # the class for which the next one was found out
@@ -82,7 +82,7 @@ class State:
         self.thread = 0
         self.again = False
         self.told = False
-        self.is_stream = False
+        self.is_stream: bool | None = None
         self.plain: Any = None
         self._kind: Any = None
         self._fits = False

@@ -158,7 +158,10 @@ class Watch:
             touched[fd] = None
             if touched is self.touched:
                 break
-        self.stir()
+        # As stir() does; for each connection this is run a few times.
+        self.is_stirred = True
+        if self.is_waiting:
+            self._wake()
 
     def stir(self) -> None:
         """Something has changed of which the poller knows nothing: let the loop not wait."""

@@ -50,8 +50,8 @@ from errno import (  # noqa: F401 (programs take them from here)
 from weakref import ProxyType as _Proxy
 
 from fastchat._accepting import accept as _accept
+from fastchat._backend import events as _events
 from fastchat._backend import methods as _methods
-from fastchat._channel_py import binds as _binds
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
@@ -71,6 +71,8 @@ from fastchat._touch import watches as _watches
 from fastchat._watch import ChannelMap as _ChannelMap
 from fastchat._watch import release as _release
 from fastchat._watch import watch_over as _watch_over
+
+_has_own = _events.has_own
 
 try:
     from fcntl import ioctl as _ioctl
@@ -300,16 +302,11 @@ def _wants_urgent(channel):
     The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
     ready for ever.
     """
-    kind = type(channel)
-    if kind is _Proxy:
+    if type(channel) is _Proxy:
         channel = getattr(channel.handle_expt, "__self__", None)
-        kind = type(channel)
-    # The class first: what it has may be a property, whose code is not run here.
     if not (
-        getattr(kind, "handle_expt", None) is _STOCK_EXPT
-        and getattr(kind, "handle_expt_event", None) is _STOCK_EXPT_EVENT
-        and _binds(channel.handle_expt, _STOCK_EXPT, channel)
-        and _binds(channel.handle_expt_event, _STOCK_EXPT_EVENT, channel)
+        _has_own(channel, "handle_expt", _STOCK_EXPT)
+        and _has_own(channel, "handle_expt_event", _STOCK_EXPT_EVENT)
     ):
         return True
     # Windows reports a refused connection here and nowhere else.
@@ -618,8 +615,8 @@ def _is_tracked(channel):
         knows = writable is _STOCK_WRITABLE
     return (
         knows
-        and _binds(channel.readable, readable, channel)
-        and _binds(channel.writable, writable, channel)
+        and _has_own(channel, "readable", readable)
+        and _has_own(channel, "writable", writable)
         and not (_resting and _rests(channel))
     )
 
