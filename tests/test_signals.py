@@ -137,6 +137,9 @@ class At:
         return self
 
 
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="a trace function takes minutes on PyPy"
+)
 @both_pollers
 @all_maps
 def test_a_handler_that_closes_all_ends_a_pass_at_any_moment(
