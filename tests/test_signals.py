@@ -229,6 +229,12 @@ def at_any_time() -> bool:
     return True
 
 
+def is_waiting(stage: Stage) -> bool:
+    """Whether the loop over the map of *stage*, which keeps registrations, waits."""
+    watch = watch_of(stage)
+    return watch is not None and watch.is_waiting
+
+
 def from_a_handler(
     change: Callable[[], None], wait: Callable[[], None], when: Callable[[], bool] = at_any_time
 ) -> None:
@@ -309,8 +315,7 @@ def test_closing_one_ends_the_pass(own: Stage, by: Any, use_poll: bool) -> None:
     own.loop()
     begun = time.monotonic()
     # A pass that begins later waits for the other one.
-    watch = watch_of(own)
-    by(chat.close, lambda: own.loop(1, use_poll, PATIENCE), lambda: watch.is_waiting)
+    by(chat.close, lambda: own.loop(1, use_poll, PATIENCE), lambda: is_waiting(own))
     assert list(own.map.values()) == [other]
     assert took(begun) < 0.5
 
@@ -409,7 +414,7 @@ def test_no_descriptor_is_taken_before_it_is_needed_and_none_kept_at_the_end(own
     own.loop()
     watch = watch_of(own)
     assert watch.waker is None
-    from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE))
+    from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE), lambda: is_waiting(own))
     number = vars(watch)["waker"].fileno()
     own.asyncore._release(own.map)
     assert watch.waker is None
@@ -472,7 +477,7 @@ def test_the_same_descriptor_ends_many_waits(own: Stage) -> None:
     numbers = set()
     for _ in range(5):
         chat = own.chat()
-        from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE))
+        from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE), lambda: is_waiting(own))
         numbers.add(watch_of(own).waker.fileno())
     assert len(numbers) == 1
     # And what was noted in it does not end the next one.
@@ -485,7 +490,7 @@ def test_without_a_descriptor_it_is_noticed_when_the_wait_ends(
     own.chat()
     chat = own.chat()
     monkeypatch.setattr(inside(own)["Waker"], "__init__", _no_descriptor_left)
-    from_a_handler(chat.close, lambda: own.loop(1, timeout=5 * SOON))
+    from_a_handler(chat.close, lambda: own.loop(1, timeout=5 * SOON), lambda: is_waiting(own))
     assert chat not in own.map.values()
     assert watch_of(own).waker is None
 
@@ -554,7 +559,7 @@ def test_a_waker_that_a_program_has_closed_is_made_anew(own: Stage, reused: bool
     own.chat()
     for _ in range(2):
         chat = own.chat()
-        from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE))
+        from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE), lambda: is_waiting(own))
         assert chat not in own.map.values()
         waker = vars(watch_of(own))["waker"]
         for number in waker._ends:
