@@ -26,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "compiled: needs the compiled scanner")
+    if sys.implementation.name != "cpython":
+        # The standard library's complains when it is collected, and here that is in a later test.
+        complaint = "ignore:.*file_wrapper.__del__:pytest.PytestUnraisableExceptionWarning"
+        config.addinivalue_line("filterwarnings", complaint)
 
 
 def pytest_report_header() -> str:

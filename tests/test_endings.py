@@ -77,6 +77,8 @@ WAITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], bool]] = {
     "pthread_kill": (lambda _: signal.pthread_kill(threading.get_ident(), 0), False),
     "input": (ask_the_user, False),
 }
+if not hasattr(os, "posix_spawn"):  # PyPy
+    del WAITS["posix_spawn"]
 if sys.version_info >= (3, 13):  # the first where sleep tells an audit hook
     WAITS["sleep"] = (lambda _: time.sleep(0), False)
 

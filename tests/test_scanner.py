@@ -10,7 +10,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import naive
@@ -136,6 +136,7 @@ def test_long_terminators_at_every_place(scanner: Any, length: int) -> None:
 
 
 @pytest.mark.parametrize("name", FASTCHAT)
+@settings(suppress_health_check=[HealthCheck.too_slow])  # PyPy starts slowly
 @given(
     data=st.text("ab\r\n", max_size=700).map(str.encode),
     terminators=st.lists(
