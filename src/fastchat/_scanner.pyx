@@ -260,7 +260,8 @@ def find_terminators(data, terminator, start=0):
         if found is None:
             # A copy of an empty one: the call of the class would take 100 ns.
             found = clone(_indexes, count, False)
-            memcpy(found.data.as_voidptr, some, count * sizeof(int64_t))
+            if count:  # an empty one has no place, and memcpy() takes no NULL
+                memcpy(found.data.as_voidptr, some, count * sizeof(int64_t))
         else:
             extend_buffer(found, <char *> some, count)
     return found
