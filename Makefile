@@ -5,15 +5,22 @@
 #   make test PYTHON=python3.13              another interpreter (the environment is made anew)
 #   make test PYTEST_ARGS="-x -k hangup"     part of the suite
 #   make test FASTCHAT_BUILD_EXTENSION=no PYTEST_ARGS=--no-extension
+#   make test-asan SLICE=yes                 the part that drives the compiled code hardest
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 # The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
 TEST_GROUP ?= test
+# "yes" runs, instead of the whole suite, the files that drive the compiled code hardest.
+SLICE ?= no
+# An interpreter that was configured --with-pydebug; Debian and Ubuntu have it in python3-dbg.
+DEBUG_PYTHON ?= python3-dbg
 # "yes" and not the default: here a build that fails must be seen.
 FASTCHAT_BUILD_EXTENSION ?= yes
-export FASTCHAT_BUILD_EXTENSION
+# What the compiler builds into the extension to find faults; see setup.py.
+FASTCHAT_SANITIZE ?=
+export FASTCHAT_BUILD_EXTENSION FASTCHAT_SANITIZE
 
 VENV_PYTHON := $(VENV)/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
@@ -21,12 +28,19 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
 # The stamps have what they depend on in their names, so another interpreter, or another kind of
 # build, is noticed.
 venv := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
-installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)
+comma := ,
+installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)$(subst $(comma),-,$(FASTCHAT_SANITIZE:%=-%))
 sources := $(wildcard src/fastchat/*.py src/fastchat/*.p[yx][ix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
-.PHONY: help demo test test-all-pythons test-gevent test-eventlet lint coverage asan traces linear \
-    bench bench-quick sdist-wheel clean
+hardest := overrides shape signals regressions scanner chat coalescing_held coalescing_queue \
+    traces threads
+# By file, because some files build the package once for all their tests.
+suite := --numprocesses auto --dist loadfile \
+    $(if $(filter yes,$(SLICE)),$(hardest:%=tests/test_%.py))
+
+.PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
+    test-eventlet lint coverage asan traces linear bench bench-quick sdist-wheel clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -35,9 +49,22 @@ help: ## say what there is
 demo: $(installed) ## build the package and see it work
 	$(VENV_PYTHON) tools/demo.py
 
-# By file, because some files build the package once for all their tests.
 test: $(installed) $(VENV)/.group-$(TEST_GROUP) ## run the whole suite
-	$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest $(suite) $(PYTEST_ARGS)
+
+test-dev: $(installed) $(VENV)/.group-$(TEST_GROUP) ## run it in the interpreter's development mode
+	PYTHONDEVMODE=1 $(VENV_PYTHON) -m pytest $(suite) $(PYTEST_ARGS)
+
+test-debug: ## run it on a debug build of the interpreter, DEBUG_PYTHON
+	$(DEBUG_PYTHON) -c 'import sys; sys.gettotalrefcount()'
+	$(MAKE) test PYTHON=$(DEBUG_PYTHON) VENV=$(VENV)-debug
+
+test-asan: ## run it under the address and undefined-behaviour sanitizers
+	$(MAKE) .run-sanitized VENV=$(VENV)-asan FASTCHAT_SANITIZE=address,undefined
+
+# What the tests marked "build" make is not what is looked at here.
+.run-sanitized: $(installed) $(VENV)/.group-$(TEST_GROUP)
+	$(VENV_PYTHON) tools/asan.py --pytest -m "not build" $(suite) $(PYTEST_ARGS)
 
 test-all-pythons: ## run it on CPython 3.11 to 3.15, PyPy and without a GIL; makes what is missing
 	tools/all-pythons
@@ -84,7 +111,7 @@ sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of 
 	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --wheel
 
 clean: ## remove all that the above have left
-	rm -rf .venv $(VENV) .nox build dist src/*.egg-info htmlcov .coverage .coverage.* \
+	rm -rf .venv $(VENV) $(VENV)-asan $(VENV)-debug .nox build dist src/*.egg-info htmlcov .coverage .coverage.* \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -6,7 +6,8 @@ FASTCHAT_BUILD_EXTENSION decides what happens:
     yes     build it, or fail
     no      do not build it: the wheel is py3-none-any (always so outside CPython)
 
-FASTCHAT_SANITIZE (for example ``address``) goes to the compiler's -fsanitize.
+FASTCHAT_SANITIZE (for example ``address,undefined``) goes to the compiler's -fsanitize.  What it
+finds ends the process.
 """
 
 import os
@@ -70,6 +71,9 @@ class build_ext(_build_ext):
         if SANITIZE:
             ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
             ext.extra_compile_args = [*ext.extra_link_args, "-g", "-O1", "-fno-omit-frame-pointer"]
+            # Undefined behaviour would otherwise be reported and gone on with, and what Python is
+            # built with makes signed overflow a defined one.
+            ext.extra_compile_args += ["-fno-sanitize-recover=all", "-fno-wrapv"]
         elif self.compiler.compiler_type != "msvc":
             # Python is built with -g, and debug information would be most of the wheel.
             ext.extra_compile_args = ["-g0"]

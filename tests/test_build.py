@@ -160,4 +160,5 @@ def test_sanitizer_reaches_the_compiler(tree: Path, out: Path) -> None:
     # It fails, after saying what it would have run.
     done = build("build_wheel", tree, out, FASTCHAT_SANITIZE="address", **NO_COMPILER)
     (command,) = re.findall(r"^.*/nonexistent/cc .*_scanner\.c .*$", done.stdout, re.MULTILINE)
-    assert command.endswith(" -fsanitize=address -g -O1 -fno-omit-frame-pointer")
+    options = "-fsanitize=address -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
+    assert command.endswith(f" {options} -fno-wrapv")

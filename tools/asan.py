@@ -1,9 +1,14 @@
-"""Show that the compiled scanner reads no byte outside its buffers: ``make asan``.
+"""Run the compiled scanner under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-Builds the extension with AddressSanitizer in a temporary directory and searches every small
-input with it.  A bytes object has a header before its data and a zero byte behind it, which
-AddressSanitizer would let anybody read; so the bytes around each buffer are poisoned by hand, and
-one read outside ends the process with a report.
+``make asan`` shows that it reads no byte outside its buffers.  It builds the extension in a
+temporary directory and searches every small input.  A bytes object has a header before its data
+and a zero byte behind it, which AddressSanitizer would let anybody read; so the bytes around each
+buffer are poisoned by hand, and one read outside ends the process with a report.
+
+``make test-asan`` runs ``tools/asan.py --pytest ARGUMENTS`` in an environment that has the
+extension built with both sanitizers.  All processes that the tests start are looked at too.  One
+report of AddressSanitizer fails the run, even where a test expects its process to fail.
+UndefinedBehaviorSanitizer, whose log the other library takes over, aborts the process.
 
 Exit status 0: nothing was found; 1: something was, or a read that was made on purpose was not
 noticed; 2: this machine has no AddressSanitizer for its compiler.
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -33,6 +39,7 @@ GRANULE = 8
 def main() -> int:
     parser = argparse.ArgumentParser(description="run the scanner under AddressSanitizer")
     parser.add_argument("--check", choices=("search", "before", "behind"), help=argparse.SUPPRESS)
+    parser.add_argument("--pytest", nargs=argparse.REMAINDER, help="run the suite; its arguments")
     arguments = parser.parse_args()
     if arguments.check:
         check(arguments.check)
@@ -41,6 +48,8 @@ def main() -> int:
     if runtime is None:
         print("asan: the C compiler has no AddressSanitizer (Debian's gcc brings it along)")
         return 2
+    if arguments.pytest is not None:
+        return run_suite(runtime, arguments.pytest)
     with tempfile.TemporaryDirectory(prefix="fastchat-asan-") as directory:
         build(Path(directory))
         for outside in ("before", "behind"):
@@ -67,7 +76,8 @@ def find_runtime() -> str | None:
 
 def build(directory: Path) -> None:
     """Put a package with the instrumented extension into *directory*."""
-    environment = dict(os.environ, FASTCHAT_BUILD_EXTENSION="yes", FASTCHAT_SANITIZE="address")
+    environment = dict(os.environ, FASTCHAT_BUILD_EXTENSION="yes")
+    environment["FASTCHAT_SANITIZE"] = "address,undefined"
     command = [sys.executable, "setup.py", "-q", "build"]
     command += ["--build-base", str(directory / "build"), "--build-lib", str(directory)]
     command += ["egg_info", "--egg-base", str(directory)]
@@ -79,18 +89,23 @@ def build(directory: Path) -> None:
         sys.exit("asan: the extension could not be built")
 
 
-def run(directory: Path, runtime: str, what: str) -> subprocess.CompletedProcess[str]:
-    """Run ``check(what)`` in a process that has the AddressSanitizer library loaded."""
-    environment = dict(
+def sanitized(runtime: str, asan_options: str = "") -> dict[str, str]:
+    """The environment of a process that has the AddressSanitizer library loaded."""
+    return dict(
         os.environ,
         LD_PRELOAD=runtime,
         # The interpreter keeps memory until it ends; that is not what is looked for.
-        ASAN_OPTIONS="detect_leaks=0:allow_user_poisoning=1",
+        ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1" + asan_options,
+        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:abort_on_error=1",
         # Each object gets its own piece of the sanitizer's memory, not of Python's pools.
         PYTHONMALLOC="malloc",
-        PYTHONPATH=str(directory),
-        FASTCHAT_IMPLEMENTATION="cython",
     )
+
+
+def run(directory: Path, runtime: str, what: str) -> subprocess.CompletedProcess[str]:
+    """Run ``check(what)`` under the sanitizers."""
+    environment = sanitized(runtime)
+    environment.update(PYTHONPATH=str(directory), FASTCHAT_IMPLEMENTATION="cython")
     return subprocess.run(
         [sys.executable, __file__, "--check", what],
         env=environment,
@@ -98,6 +113,30 @@ def run(directory: Path, runtime: str, what: str) -> subprocess.CompletedProcess
         text=True,
         check=False,
     )
+
+
+def run_suite(runtime: str, arguments: list[str]) -> int:
+    """Run pytest under the sanitizers; print all that they reported, in whatever process."""
+    # Without the library loaded, the extension can be found and not imported.
+    package = importlib.util.find_spec("fastchat")
+    places = package.submodule_search_locations if package else None
+    built = [path for place in places or () for path in Path(place).glob("_scanner.*.so")]
+    names = (b"__asan_report_load8", b"__ubsan_handle_")
+    if not built or not all(name in path.read_bytes() for path in built for name in names):
+        print("asan: the installed extension was not built with the sanitizers")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="fastchat-asan-") as directory:
+        answer = subprocess.run(
+            # What is written past Python's back shows at once, even if it is the last.
+            [sys.executable, "-m", "pytest", "--capture=sys", *arguments],
+            env=sanitized(runtime, f":log_path={directory}/report"),
+            check=False,
+        )
+        reports = sorted(Path(directory).iterdir())
+        for report in reports:
+            print(f"\nasan: {report.name}", report.read_text(errors="replace"), sep="\n")
+        print(f"asan: {len(reports)} reports")
+    return 1 if reports or answer.returncode else 0
 
 
 class Fence:
