@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, closes, failure, receive_all
+from tests.channels import PATIENCE, Stage, closes, failure, receive_all, received
 from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 
@@ -266,3 +267,39 @@ def test_the_queue_is_as_long_as_what_was_pushed(stage: Stage, coalesces: bool) 
     assert list(chat.producer_fifo) == lines
     chat.takes.clear()
     assert drained(stage, chat) == b"".join(lines)
+
+
+class Appended:
+    """What a queue of the program's own was asked to append."""
+
+    def __init__(self) -> None:
+        self.appended: list[Any] = []
+
+    def append(self, entry: Any) -> None:
+        self.appended.append(entry)
+        super().append(entry)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", [deque, list], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("in_hook", [False, True])
+def test_a_queue_of_the_program_is_given_each_push(stage: Stage, kind: Any, in_hook: bool) -> None:
+    def push_two(chat: Any, line: bytes) -> None:
+        chat.push(b"one")
+        chat.push(b"two")
+
+    queue = type("Queue", (Appended, kind), {})()
+    # A plain socket, by which what need not wait is sent at once.
+    mine, peer = stage.pair()
+    chat = stage.chat(
+        sock=mine,
+        collect_incoming_data=do_nothing,
+        found_terminator=lambda chat: push_two(chat, b""),
+    )
+    chat.peer, chat.producer_fifo = peer, queue
+    if in_hook:
+        stage.feed(chat, b"1\n2\n")
+    else:
+        push_two(chat, b"")
+        push_two(chat, b"")
+    assert queue.appended == [b"one", b"two"] * 2
+    assert received(peer, 12) == b"onetwo" * 2

@@ -432,7 +432,7 @@ cpdef push(self, data):
     if (
         size
         and not state.sending
-        and not state.fifo
+        and (state.fifo is None or (type(state.fifo) is deque and not state.fifo))
         and size <= _out_size(self, state)
         and _is_plain_socket(state.socket)
         and _has_stock_initiate_send(self, state)
@@ -479,7 +479,8 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
         return 0
     fifo = state.fifo
     if fifo is not None:
-        if not isinstance(fifo, deque) or (fifo and type(fifo[0]) is not bytes):
+        # A queue of the program's own may have an append() that counts.
+        if type(fifo) is not deque or (fifo and type(fifo[0]) is not bytes):
             return 0
     return min(_out_size(channel, state), LARGEST)
 
