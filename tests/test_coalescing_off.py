@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from tests.channels import PATIENCE, FakeSocket, Stage, receive_all, received
-from tests.coalescing import count_sends, drained, echo, serve
+from tests.coalescing import count_sends, do_nothing, drained, echo, serve
 
 
 def push_three(chat: Any, line: bytes) -> None:
@@ -43,6 +43,17 @@ def test_the_class_attribute_turns_it_off(own: Stage, where: str) -> None:
     chat.push(b"2")
     assert drained(own, chat) == b"12"
     assert chat.sends == [b"1", b"1", b"1", b"2"]
+
+
+def test_a_push_of_the_object_turns_it_off(own: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        for word in (b"a", b"b", b"c"):
+            own.asynchat.async_chat.push(chat, word)
+
+    chat = serve(own, hook)
+    chat.push = do_nothing
+    own.feed(chat, b"one\ntwo\n")
+    assert chat.sends == ONE_BY_ONE
 
 
 def test_the_class_attribute_turns_it_off_and_on_again(own: Stage) -> None:

@@ -251,6 +251,19 @@ def a_callable_on_the_object(scene: Scene) -> None:
     setattr(scene.x, scene.name, Calling())
 
 
+def a_proxy_of_its_stock_method(scene: Scene) -> None:
+    stock = getattr(scene.x, scene.name)
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stock, name)
+
+        def __call__(self, *args: Any) -> Any:
+            return scene.stand_in()(*args)
+
+    setattr(scene.x, scene.name, Proxy())
+
+
 def an_entry_of_the_dict(scene: Scene) -> None:
     vars(scene.x)[scene.name] = scene.stand_in()
 
@@ -279,6 +292,7 @@ KINDS: list[Kind] = [
     its_own_stock_method,
     a_partial_on_the_object,
     a_callable_on_the_object,
+    a_proxy_of_its_stock_method,
     an_entry_of_the_dict,
     a_mock_on_the_object,
 ]

@@ -401,13 +401,15 @@ def push(self: Any, data: Any) -> None:
     if (state.more or state.held) and state.depth and state.thread == get_ident():
         try:
             # Looked at for each push, because a hook may change any of it.
-            out, start = self.send, self.initiate_send
+            out, start, own = self.send, self.initiate_send, self.push
             may_hold = (
-                out.__func__ is send
+                type(out) is type(start) is type(own) is MethodType  # no proxy of one
+                and out.__func__ is send
                 and out.__self__ is self
                 and start.__func__ is initiate_send
                 and start.__self__ is self
-                and type(self).push is push
+                and own.__func__ is push
+                and own.__self__ is self
                 and self.ac_out_coalesce
                 and 0 < length <= size
             )
