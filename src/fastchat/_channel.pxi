@@ -617,6 +617,8 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
     """
     if state.sending:
         if state.sender != PyThread_get_thread_ident():
+            if state.held is not None:
+                _queue_with_held(state)  # where the loop sees it, whatever the other one still does
             state.again = True
         return 0
     cdef int round
