@@ -782,6 +782,12 @@ def flush_everything():
         flush(channel)
 
 
+def leave_held():
+    """In a forked child: what is held now is sent by a thread that only its parent has."""
+    for state in list(_holding):
+        _queue_with_held(state)
+
+
 # The methods are functions of Python (_channel_c.py), as a program may expect of a method: mock and
 # inspect treat them like any.  Called from C, as they mostly are, each goes straight to its cpdef
 # function above, without a frame of Python: 50 ns less a call, seven times a line.  A call that is

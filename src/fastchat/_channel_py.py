@@ -735,6 +735,13 @@ def flush_everything() -> None:
         flush(channel)
 
 
+def leave_held() -> None:
+    """In a forked child: what is held now is sent by a thread that only its parent has."""
+    for state in _holding:
+        state.held = False
+    _holding.clear()
+
+
 # The methods of dispatcher, and those that async_chat adds.
 DISPATCHERS = ("handle_read_event", "handle_write_event", "recv", "send")
 CHATS = (

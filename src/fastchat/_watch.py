@@ -117,6 +117,7 @@ class Watch:
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
+        self.maker.clear()  # a thread that only the parent has
         self._replace_poller(self.kind)
 
     def _replace_poller(self, kind: Any) -> None:
@@ -834,6 +835,7 @@ _all: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 def _forget_the_parents() -> None:
+    methods.leave_held()
     for watch in list(_all):
         watch.leave_the_set()
 
