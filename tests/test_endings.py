@@ -106,6 +106,80 @@ def test_it_leaves_before_what_may_wait(
     assert has_nothing(chat.peer)
 
 
+def test_a_thread_that_waits_sends_nothing_of_another(own: Stage) -> None:
+    # The peer may be gone, and handle_close() is not for that thread to call.
+    seen: list[Any] = []
+
+    def hook(chat: Any, line: bytes) -> None:
+        if line == b"one":
+            chat.push(b"first")
+            thread = threading.Thread(target=socket.getaddrinfo, args=("127.0.0.1", 80))
+            thread.start()
+            thread.join(PATIENCE)
+            seen.extend(chat.sends)
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\n")
+    assert (exceptions_of(chat), seen) == ([], [])
+    assert received(chat.peer, 5) == b"first"
+
+
+# A thread pushes after what is held was sent for a fork, and before the fork is made: in a function
+# that was registered earlier than that of fastchat.
+FORKING = """
+import os, socket, sys, threading
+
+begun, forking, held, done = [threading.Event() for _ in range(4)]
+
+def push_then():
+    forking.set()
+    assert held.wait(20)
+
+os.register_at_fork(before=push_then)
+from fastchat import asynchat
+
+class Chat(asynchat.async_chat):
+    def collect_incoming_data(self, data):
+        self.line = data
+
+    def found_terminator(self):
+        if self.line == b"one":
+            begun.set()
+            assert forking.wait(20)
+            self.push(b"once;")
+            held.set()
+            assert done.wait(20)
+
+near, far = socket.socketpair()
+chat = Chat(near, map={})
+chat.set_terminator(b"\\n")
+far.sendall(b"one\\ntwo\\n")
+thread = threading.Thread(target=chat.handle_read_event)
+thread.start()
+assert begun.wait(20)
+child = os.fork()
+if child == 0:
+    chat.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+done.set()
+thread.join(20)
+near.shutdown(socket.SHUT_WR)
+with far.makefile("rb") as file:
+    assert file.read() == b"once;"
+"""
+
+
+@pytest.mark.parametrize("name", FASTCHAT)
+def test_a_child_sends_nothing_that_a_thread_of_its_parent_holds(tmp_path: Path, name: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(FORKING)
+    package = Path(fastchat.__file__).parent.parent
+    environment = {name: os.environ[name] for name in os.environ if "COALESCE" not in name}
+    environment |= {"FASTCHAT_IMPLEMENTATION": name, "PYTHONPATH": str(package)}
+    subprocess.run([sys.executable, program], env=environment, check=True, timeout=60)
+
+
 # What ends it.
 
 SERVER = """
@@ -205,14 +279,21 @@ def test_it_leaves_at_the_end_of_the_main_thread(tmp_path: Path, name: str) -> N
 def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is flushed, in a copy of the list that ``watch`` keeps."""
     calls: list[str] = []
-    monkeypatch.setattr(_endings, "_flushes", [lambda: calls.append("flush")])
+    flushes = (lambda: calls.append("flush"), lambda: calls.append("flush own"))
+    monkeypatch.setattr(_endings, "_flushes", [flushes])
     return calls
 
 
-@pytest.mark.parametrize("event", sorted(_endings.EVENTS))
-def test_each_event_flushes(flushed: list[str], event: str) -> None:
+@pytest.mark.parametrize("event", sorted(_endings.ENDS))
+def test_each_end_flushes_everything(flushed: list[str], event: str) -> None:
     _endings._on_event(event, ())
     assert flushed == ["flush"]
+
+
+@pytest.mark.parametrize("event", sorted(_endings.WAITS))
+def test_each_wait_flushes_what_its_thread_holds(flushed: list[str], event: str) -> None:
+    _endings._on_event(event, ())
+    assert flushed == ["flush own"]
 
 
 @pytest.mark.parametrize("event", ["open", "import", "socket.bind", "os.listdir"])
@@ -226,16 +307,17 @@ def test_a_flush_is_watched_for_once(flushed: list[str], monkeypatch: pytest.Mon
     monkeypatch.setattr(_endings, "_set_up", lambda: set_up.append("set up"))
     monkeypatch.setattr(_endings, "_flushes", [])
     for _ in range(2):
-        _endings.watch(do_nothing)
-    _endings.watch(flushed.clear)
-    assert (_endings._flushes, set_up) == ([do_nothing, flushed.clear], ["set up"])
+        _endings.watch(do_nothing, do_nothing)
+    _endings.watch(flushed.clear, do_nothing)
+    assert _endings._flushes == [(do_nothing, do_nothing), (flushed.clear, do_nothing)]
+    assert set_up == ["set up"]
 
 
 class Endless:
     """A module like os, whose functions write down that they are called."""
 
     def __init__(self, calls: list[str]) -> None:
-        for name in (*_endings._ENDS, *_endings._SILENT_ELSEWHERE):
+        for name in (*_endings._SILENT, *_endings._SILENT_ELSEWHERE):
             setattr(self, name, self._noting(name, calls))
 
     @staticmethod
@@ -270,7 +352,7 @@ def test_functions_that_tell_nobody_are_replaced(
 def test_what_a_flush_raises_is_heard_of_where_somebody_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_endings, "_flushes", [fail_with(KeyboardInterrupt())])
+    monkeypatch.setattr(_endings, "_flushes", [(fail_with(KeyboardInterrupt()), do_nothing)])
     calls: list[str] = []
     endless = Endless(calls)
     with pytest.raises(KeyboardInterrupt):

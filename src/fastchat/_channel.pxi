@@ -463,7 +463,7 @@ cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) ex
 cdef int _watch_endings() except -1:
     """Send what is held before the process ends, or waits for another."""
     global _endings_are_watched
-    _endings.watch(flush_everything)
+    _endings.watch(flush_everything, flush_all)
     _endings_are_watched = True
     return 0
 

@@ -461,7 +461,7 @@ def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
     state.held = True
     state.held_size = 0
     _holding[state] = channel
-    _endings.watch(flush_everything)
+    _endings.watch(flush_everything, flush_all)
     return True
 
 

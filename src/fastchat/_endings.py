@@ -15,11 +15,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-# Audit events of what ends the process, replaces it, or waits.
-EVENTS = frozenset(
+# Audit events of what ends or replaces the process, or starts another: all that is held is sent.
+ENDS = frozenset(
     {
-        "_posixsubprocess.fork_exec",
-        "builtins.input",
         "os.exec",
         "os.fork",
         "os.forkpty",
@@ -30,19 +28,26 @@ EVENTS = frozenset(
         "os.startfile",
         "os.system",
         "signal.pthread_kill",
+        "subprocess.Popen",
+    }
+)
+
+# Of what makes a thread wait: only what this thread holds is sent, for to send may close a channel.
+WAITS = frozenset(
+    {
+        "builtins.input",
         "socket.connect",
         "socket.getaddrinfo",
         "socket.gethostbyaddr",
         "socket.gethostbyname",
         "socket.getnameinfo",
-        "subprocess.Popen",
         "time.sleep",
     }
 )
 
 # Functions of os that raise no audit event: those that end the process at once, and elsewhere than
 # on CPython some more.
-_ENDS = ("_exit", "abort")
+_SILENT = ("_exit", "abort")
 _SILENT_ELSEWHERE = (
     "execv",
     "execve",
@@ -53,36 +58,44 @@ _SILENT_ELSEWHERE = (
     "system",
 )
 
-# What sends all that is held, for each implementation in this process, one as a rule.
-_flushes: list[Callable[[], None]] = []
+# What sends all that is held, and what sends only what the calling thread holds: for each
+# implementation in this process, one as a rule.
+_flushes: list[tuple[Callable[[], None], Callable[[], None]]] = []
 
 
-def watch(flush: Callable[[], None]) -> None:
-    """From now on call *flush*, which sends all that is held, before anything of that kind."""
-    if flush in _flushes:
+def watch(flush_everything: Callable[[], None], flush_own: Callable[[], None]) -> None:
+    """From now on send what is held before anything of that kind.
+
+    *flush_everything* sends all of it, *flush_own* what the calling thread holds.
+    """
+    flushes = flush_everything, flush_own
+    if flushes in _flushes:
         return
     if not _flushes:
         _set_up()
-    _flushes.append(flush)
+    _flushes.append(flushes)
 
 
 def _set_up() -> None:
     sys.addaudithook(_on_event)
     atexit.register(_flush)
-    names = _ENDS if sys.implementation.name == "cpython" else _ENDS + _SILENT_ELSEWHERE
+    names = _SILENT if sys.implementation.name == "cpython" else _SILENT + _SILENT_ELSEWHERE
     for name in names:
         if hasattr(os, name):  # pragma: no branch (Windows has not all of them)
             setattr(os, name, _flushing_first(getattr(os, name)))
 
 
 def _on_event(event: str, args: tuple[Any, ...]) -> None:
-    if event in EVENTS:
+    if event in ENDS:
         _flush()
+    elif event in WAITS:
+        for _, flush_own in _flushes:
+            flush_own()
 
 
 def _flush() -> None:
-    for flush in _flushes:
-        flush()
+    for flush_everything, _ in _flushes:
+        flush_everything()
 
 
 def _flushing_first(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +105,7 @@ def _flushing_first(function: Callable[..., Any]) -> Callable[..., Any]:
             _flush()
         except BaseException:
             # As from an audit hook, unless nobody is left to hear of it.
-            if function.__name__ not in _ENDS:
+            if function.__name__ not in _SILENT:
                 raise
         return function(*args, **keywords)
 
