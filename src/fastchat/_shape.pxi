@@ -265,9 +265,10 @@ cdef int _find_shape(channel, State state) except -1:
     cdef PyTypeObject *kind = Py_TYPE(<PyObject *> channel)
     if not _shapes_work or _is_of(kind, state.shape) or not fastchat_shares_names(kind):
         return 0
+    owned = type(channel)  # to look at a class may run code of its metaclass
     shape = _latest
     if not _is_of(kind, shape):
-        shape = _shape_of_class(type(channel))
+        shape = _shape_of_class(owned)
         if not _is_of(kind, shape):
             shape.look_at(kind)
         _latest = shape
@@ -317,9 +318,10 @@ cdef inline int _collect(channel, State state, bytes piece) except -1:
     """``channel.collect_incoming_data(piece)``."""
     cdef PyObject *args[2]
     if _has_shape(channel, state) and state.shape.collect != NULL:
+        hook = <object> state.shape.collect  # owned, for it may take itself off the class
         args[0] = <PyObject *> channel
         args[1] = <PyObject *> piece
-        PyObject_Vectorcall(<object> state.shape.collect, args, 2, NULL)
+        PyObject_Vectorcall(hook, args, 2, NULL)
     else:
         channel.collect_incoming_data(piece)
     return 0
@@ -329,8 +331,9 @@ cdef inline int _found(channel, State state) except -1:
     """``channel.found_terminator()``."""
     cdef PyObject *args[1]
     if _has_shape(channel, state) and state.shape.found != NULL:
+        hook = <object> state.shape.found
         args[0] = <PyObject *> channel
-        PyObject_Vectorcall(<object> state.shape.found, args, 1, NULL)
+        PyObject_Vectorcall(hook, args, 1, NULL)
     else:
         channel.found_terminator()
     return 0
