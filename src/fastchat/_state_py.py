@@ -1,6 +1,6 @@
 """What an ``async_chat`` channel keeps of its input and output, in Python.
 
-The twin of the class ``State`` in ``_scanner.pyx``: the same attributes and methods.  One small
+The twin of the class ``State`` in ``_state.pxi``: the same attributes and methods.  One small
 object for each channel holds what the hot path works on, so that it costs one look-up to get
 there, and a few hundred bytes less than attributes of the channel would.
 
