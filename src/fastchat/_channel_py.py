@@ -403,15 +403,15 @@ def push(self: Any, data: Any) -> None:
             # Looked at for each push, because a hook may change any of it.
             out, start, own = self.send, self.initiate_send, self.push
             may_hold = (
-                type(out) is type(start) is type(own) is MethodType  # no proxy of one
+                self.ac_out_coalesce
+                and 0 < length <= size
+                and type(out) is type(start) is type(own) is MethodType  # no proxy of one
                 and out.__func__ is send
                 and out.__self__ is self
                 and start.__func__ is initiate_send
                 and start.__self__ is self
                 and own.__func__ is push
                 and own.__self__ is self
-                and self.ac_out_coalesce
-                and 0 < length <= size
             )
         except AttributeError:  # they are no methods
             may_hold = False
