@@ -304,6 +304,23 @@ def test_a_handler_may_close_what_is_being_closed(own: Stage) -> None:
     at_each_point(own, scene, lambda: own.asyncore.close_all(own.map))
 
 
+def test_who_is_over_leaves_the_map_though_its_close_was_interrupted(own: Stage) -> None:
+    def scene() -> tuple[Callable[[], Any], Callable[[], None]]:
+        chat = lines_of(own, handle_close=own.asyncore.dispatcher.handle_close)
+        chat.log_info = lambda *words: None
+        own.loop()
+        chat.peer.close()
+
+        def check() -> None:
+            own.loop(3)
+            assert not own.map
+            assert not chat.connected
+
+        return own.loop, check
+
+    at_each_point(own, scene)
+
+
 def test_a_handler_may_close_all_while_changes_are_looked_for(own: Stage) -> None:
     watch_a_dict(own)
 

@@ -825,7 +825,6 @@ class dispatcher:
             self._fc_closes += 1
         except AttributeError:  # whatever borrows this method
             _count(self, "_fc_closes")
-        _remember(self, "_fc_closed", sock)
         if getattr(self, "_fc_delivers", False):
             _methods.drop_input(self)
         self.connected = False
@@ -834,6 +833,9 @@ class dispatcher:
         if getattr(self, "_fc_rest", None) is not None:
             self._fc_rest = None
         self.del_channel()
+        # Not before: a signal handler that raises up to here leaves a channel that has events, and
+        # that must hear of its end once more to close.
+        _remember(self, "_fc_closed", sock)
         sock = self.socket
         if sock is not None:
             try:
