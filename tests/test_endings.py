@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import errno
 import io
 import os
 import signal
@@ -178,6 +179,29 @@ def test_a_child_sends_nothing_that_a_thread_of_its_parent_holds(tmp_path: Path,
     environment = {name: os.environ[name] for name in os.environ if "COALESCE" not in name}
     environment |= {"FASTCHAT_IMPLEMENTATION": name, "PYTHONPATH": str(package)}
     subprocess.run([sys.executable, program], env=environment, check=True, timeout=60)
+
+
+def test_one_that_fails_costs_no_other_its_output(own: Stage) -> None:
+    def outer_hook(chat: Any, line: bytes) -> None:
+        if line == b"one":
+            chat.push(b"of the outer")
+            inner.peer.sendall(b"one\ntwo\n")
+            inner.handle_read()
+
+    def inner_hook(chat: Any, line: bytes) -> None:
+        if line == b"one":
+            chat.push(b"of the inner")
+            with pytest.raises(RuntimeError, match="no"):
+                os.kill(os.getpid(), 0)
+            seen.append(list(outer.sends))
+
+    seen: list[Any] = []
+    inner = serve(own, inner_hook, handle_error=fail_with(RuntimeError("no")))
+    inner.takes.append(OSError(errno.EIO, "EIO"))
+    outer = serve(own, outer_hook)
+    own.feed(outer, b"one\ntwo\n")
+    assert seen == [[b"of the outer"]]
+    assert exceptions_of(outer) == []
 
 
 # What ends it.

@@ -779,7 +779,11 @@ def flush_all():
 def flush_everything():
     """Send what all channels hold: before the process forks or ends."""
     for channel in reversed(list(_holding.values())):
-        flush(channel)
+        try:
+            flush(channel)
+        except BaseException:
+            flush_everything()  # the others; this one holds nothing any more
+            raise
 
 
 def leave_held():
