@@ -10,6 +10,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+# The releases of pyftpdlib for test-pyftpdlib; all that it knows, if this is empty.
+PYFTPDLIB ?=
+# How many connections each implementation has to serve in leaks.
+CONNECTIONS ?= 100000
 # The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
 TEST_GROUP ?= test
 # "yes" runs, instead of the whole suite, the files that drive the compiled code hardest.
@@ -40,7 +44,8 @@ suite := --numprocesses auto --dist loadfile \
     $(if $(filter yes,$(SLICE)),$(hardest:%=tests/test_%.py))
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
-    test-eventlet lint coverage asan traces linear bench bench-quick sdist-wheel clean
+    test-eventlet test-pyftpdlib lint coverage asan leaks traces linear bench bench-quick \
+    sdist-wheel clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -76,6 +81,9 @@ test-gevent test-eventlet: $(installed) $(VENV)/.group-test
 	$(VENV_PYTHON) -m pytest -p tests.patched --patched $(@:test-%=%)-before $(PYTEST_ARGS)
 	$(VENV_PYTHON) -m pytest -p tests.patched --patched $(@:test-%=%)-after $(PYTEST_ARGS)
 
+test-pyftpdlib: $(installed) $(VENV)/.group-pyftpdlib ## run pyftpdlib's own suite on fastchat
+	$(VENV_PYTHON) tools/pyftpdlib_suite.py $(PYFTPDLIB)
+
 lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and types
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
@@ -91,6 +99,9 @@ coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of bran
 
 asan: $(installed) $(VENV)/.group-test ## search all small inputs under the address sanitizer
 	$(VENV_PYTHON) tools/asan.py
+
+leaks: $(installed) ## look for what 100,000 connections leave behind
+	$(VENV_PYTHON) tools/leaks.py --connections $(CONNECTIONS)
 
 traces: $(installed) $(VENV)/.group-test ## compare implementations and loops over random scripts
 	$(VENV_PYTHON) -m tests.traces --count 100000
