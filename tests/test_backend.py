@@ -261,10 +261,8 @@ def test_compiled_where_the_main_interpreter_has_it() -> None:
 @pytest.mark.parametrize("first", ["main", "other"])
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_compiled_in_a_subinterpreter(first: str, compiled: str) -> None:
-    told, main = ask_each("default", first, compiled)
-    assert told.startswith("ImportError(")
-    assert "works in the main interpreter only" in told
-    assert main == compiled
+    # The variable is one for the whole process, and the extension one for one interpreter of it.
+    assert ask_each("default", first, compiled) == ["python", compiled]
 
 
 @pytest.mark.skipif(
@@ -356,8 +354,7 @@ def test_choose_by_interpreter(module: str, compiled: str, monkeypatch: pytest.M
     only_these(monkeypatch, **{module: "another"})
     assert _backend.choose("auto")[1] == "python"
     assert _backend.choose("python")[1] == "python"
-    with pytest.raises(ImportError, match="works in the main interpreter only"):
-        _backend.choose(compiled)
+    assert _backend.choose(compiled)[1] == "python"
 
 
 @pytest.mark.parametrize("compiled", ["cython"])

@@ -4,7 +4,8 @@
 
 * ``auto``, or not set: the compiled scanner where it is installed and can do its work, else the
   Python one;
-* ``cython``: the compiled scanner, and an ImportError where it is not installed;
+* ``cython``: the compiled scanner, and an ImportError where it is not installed; in subinterpreters
+  the Python one;
 * ``python``: the Python one.
 
 The compiled scanner can do its work on CPython (elsewhere it would be slower than the Python it
@@ -54,7 +55,7 @@ def _has_gil() -> bool:
 
 
 def _is_place_for_compiled() -> bool:
-    return sys.implementation.name == "cpython" and _has_gil() and _is_main_interpreter()
+    return sys.implementation.name == "cpython" and _has_gil()
 
 
 def choose(choice: str) -> tuple[list[ModuleType], str]:
@@ -63,19 +64,15 @@ def choose(choice: str) -> tuple[list[ModuleType], str]:
     They are those of the scanner, of the channels' methods, and of the loop's events.
 
     Raises ImportError where *choice* is none of them, where ``cython`` is asked for and not
-    installed or asked for in a subinterpreter, and where the compiled scanner is installed and does
-    not load.
+    installed, and where the compiled scanner is installed and does not load.
     """
     if choice not in CHOICES:
         raise ImportError(
             f"{VARIABLE} is {choice!r}; it may be {', '.join(CHOICES[:-1])} or {CHOICES[-1]}"
         )
-    if choice == "cython" or (choice == "auto" and _is_place_for_compiled()):
-        if not _is_main_interpreter():
-            raise ImportError(
-                f"{VARIABLE} is 'cython', but the compiled scanner works in the main interpreter "
-                f"only: leave {VARIABLE} unset, and subinterpreters get the Python one"
-            )
+    # Of a subinterpreter nobody can insist on it: the variable is one for the whole process.
+    is_asked = choice == "cython" or (choice == "auto" and _is_place_for_compiled())
+    if is_asked and _is_main_interpreter():
         try:
             module = importlib.import_module(_COMPILED)
         except ModuleNotFoundError as failure:
