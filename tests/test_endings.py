@@ -171,10 +171,45 @@ with far.makefile("rb") as file:
 """
 
 
+# A child that is forked while a thread sends may send by the same channel.
+SENDING = """
+import os, socket, sys, threading
+from fastchat import asynchat, asyncore
+
+begun, done = threading.Event(), threading.Event()
+
+class Chat(asynchat.async_chat):
+    def send(self, data):
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            assert done.wait(20)
+        return super().send(data)
+
+near, far = socket.socketpair()
+chat = Chat(near)
+asyncore.loop(timeout=0, count=1)
+thread = threading.Thread(target=chat.push, args=(b"of the parent;",))
+thread.start()
+assert begun.wait(20)
+child = os.fork()
+if child == 0:
+    chat.discard_buffers()
+    chat.push(b"of the child;")
+    os._exit(bool(chat.producer_fifo))
+assert os.waitpid(child, 0)[1] == 0
+done.set()
+thread.join(20)
+assert far.recv(100) == b"of the child;of the parent;"
+"""
+
+
+@pytest.mark.parametrize("text", [FORKING, SENDING], ids=["holds", "sends"])
 @pytest.mark.parametrize("name", FASTCHAT)
-def test_a_child_sends_nothing_that_a_thread_of_its_parent_holds(tmp_path: Path, name: str) -> None:
+def test_a_child_leaves_to_the_threads_of_its_parent_what_they_do(
+    tmp_path: Path, name: str, text: str
+) -> None:
     program = tmp_path / "program.py"
-    program.write_text(FORKING)
+    program.write_text(text)
     package = Path(fastchat.__file__).parent.parent
     environment = {name: os.environ[name] for name in os.environ if "COALESCE" not in name}
     environment |= {"FASTCHAT_IMPLEMENTATION": name, "PYTHONPATH": str(package)}

@@ -786,10 +786,19 @@ def flush_everything():
             raise
 
 
-def leave_held():
-    """In a forked child: what is held now is sent by a thread that only its parent has."""
+def leave_to_the_parent(channels):
+    """In a forked child: of its *channels*, nobody holds output or sends.  Only threads that the
+    parent has could do so at a fork, and what they hold or send is theirs.
+    """
+    cdef State state
     for state in list(_holding):
         _queue_with_held(state)
+    for channel in channels:
+        found = getattr(channel, "_fc_state", None)
+        if type(found) is State:
+            state = found
+            if state.sending and state.sender != PyThread_get_thread_ident():
+                state.sending = False
 
 
 # The methods are functions of Python (_channel_c.py), as a program may expect of a method: mock and

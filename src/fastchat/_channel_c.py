@@ -21,7 +21,7 @@ drop_input = _scanner.drop_input
 flush = _scanner.flush
 flush_all = _scanner.flush_all
 flush_everything = _scanner.flush_everything
-leave_held = _scanner.leave_held
+leave_to_the_parent = _scanner.leave_to_the_parent
 enqueue = _scanner.enqueue
 
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 import socket as _socket_module
 from _socket import socket as raw_socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EWOULDBLOCK
 from socket import SOCK_STREAM
 from threading import get_ident
@@ -739,11 +739,15 @@ def flush_everything() -> None:
             raise
 
 
-def leave_held() -> None:
-    """In a forked child: what is held now is sent by a thread that only its parent has."""
+def leave_to_the_parent(channels: Iterable[Any]) -> None:
+    """In a forked child: of its *channels*, nobody holds output or sends.  Only threads that the
+    parent has could do so at a fork, and what they hold or send is theirs.
+    """
     for state in _holding:
         state.held = False
     _holding.clear()
+    for state in [state for state, thread in _senders.items() if thread != get_ident()]:
+        del _senders[state]
 
 
 # The methods of dispatcher, and those that async_chat adds.

@@ -18,7 +18,7 @@ from fastchat._channel_py import handle_read_event as handle_read_event
 from fastchat._channel_py import handle_write as handle_write
 from fastchat._channel_py import handle_write_event as handle_write_event
 from fastchat._channel_py import initiate_send as initiate_send
-from fastchat._channel_py import leave_held as leave_held
+from fastchat._channel_py import leave_to_the_parent as leave_to_the_parent
 from fastchat._channel_py import own_state as own_state
 from fastchat._channel_py import push as push
 from fastchat._channel_py import readable as readable

@@ -835,8 +835,11 @@ _all: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 def _forget_the_parents() -> None:
-    methods.leave_held()
-    for watch in list(_all):
+    watches_now = list(_all)
+    methods.leave_to_the_parent(
+        channel for watch in watches_now for channel in list(watch.map.values())
+    )
+    for watch in watches_now:
         watch.leave_the_set()
 
 
