@@ -27,6 +27,7 @@ public attributes only.
 from __future__ import annotations
 
 import socket as _socket_module
+import sys
 from _socket import socket as raw_socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -623,6 +624,9 @@ def _take_sent(state: State, fifo: deque[Any], head: bytes, count: int, sent: in
         state.queue()
 
 
+# Whether no other thread can change a deque while a copy of it is made: not without a GIL.
+_COPIES_IN_ONE_STEP: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
 # How many entries of a queue are joined at once at most.
 _MANY_ENTRIES = 4096
 
@@ -633,16 +637,11 @@ def _joined(fifo: deque[Any], offset: int, size: int) -> tuple[bytes, int]:
     At most *size* bytes, all of whole entries.
     """
     count = min(len(fifo), _MANY_ENTRIES)
-    pieces: list[Any] = []
-    if count < _MANY_ENTRIES:
-        # A copy, for another thread may put something at the end at any time; without a GIL, while
-        # it is made, too.
-        try:
-            pieces.extend(fifo.copy())
-        except RuntimeError:
-            pieces.clear()
-    if not pieces:
-        pieces.extend([fifo[index] for index in range(count)])
+    if count < _MANY_ENTRIES and _COPIES_IN_ONE_STEP:
+        # A copy, for another thread may put something at the end at any time.
+        pieces = list(fifo.copy())
+    else:
+        pieces = [fifo[index] for index in range(count)]
     if offset:
         pieces[0] = pieces[0][offset:]
     if set(map(type, pieces)) != {bytes} or not all(pieces) or sum(map(len, pieces)) > size:
