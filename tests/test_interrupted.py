@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+import zlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +42,8 @@ SAMPLE = 50
 def test_the_scene_survives_an_interruption_anywhere(
     implementation: str, variant: interrupted.Variant
 ) -> None:
-    seed = random.randrange(2**32)
+    # The same every time; make traces draws others.
+    seed = zlib.crc32(str(variant).encode())
     draw = random.Random(seed)
     golden, points = interrupted.points_of(variant)
     for at in interrupted.sample(points, SAMPLE, draw):

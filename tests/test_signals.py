@@ -87,10 +87,18 @@ WAITS = {"poll", "poll2", "_poll_once", "_select_once", "_wait", "wait"}
 
 
 def in_the_wait(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """*handler*, where it interrupts a wait; an alarm that goes off earlier has to do so again."""
+    """*handler*, once, where it interrupts a wait; the alarm has to go off again until then.
+
+    It fails where the loop still runs 5 s later.
+    """
+    alarms_since: list[int] = []
 
     def called(number: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_code.co_name in WAITS:
+        if alarms_since:
+            alarms_since.append(number)
+            assert len(alarms_since) < 5 / SOON, "the loop goes on after what the handler raised"
+        elif frame is not None and frame.f_code.co_name in WAITS:
+            alarms_since.append(number)
             handler(number, frame)
 
     return called

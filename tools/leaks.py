@@ -14,9 +14,9 @@ blocks       of Python's allocator, which has all objects, known to the collecto
              bytes.  The interpreter itself takes and gives some back, so 100 are not looked at, nor
              one for each twenty connections: what is left behind is seldom less than one for each.
 resident     bytes, for what is larger.  The smallest leak that no count above would show is thus of
-             513 bytes a connection, and half of that is the bound; and 8 MiB, since a peak that was
-             higher than those before, of the queues of a batch, costs some once.  So of some tens
-             of thousands of connections on it sees what the others do not.
+             513 bytes a connection, and half of that is the bound; and 16 MiB, since a peak that
+             was higher than those before, of the queues of a batch, costs some once.  So of some
+             tens of thousands of connections on it sees what the others do not.
 
 A leak made on purpose must show in each of the columns first.
 
@@ -128,7 +128,7 @@ def growth(before: Count, after: Count, connections: int) -> dict[str, Any]:
         "objects": 10 + few,
         "references": 50 + few,
         "blocks": 100 + connections // 20,
-        "resident": (8 << 20) + 257 * connections,
+        "resident": (16 << 20) + 257 * connections,
     }
     leaks = {name: str(grown[name]) for name, bound in bounds.items() if grown[name] > bound}
     for name, found in (("objects", objects), ("references", references)):
@@ -311,7 +311,7 @@ class Producers(Scene):
                 self.left -= 1
                 return bytes(10_000) if self.left >= 0 else b""
 
-        channel.push_with_producer(self.asynchat.simple_producer(bytes(50_000), 4000))
+        channel.push_with_producer(self.asynchat.simple_producer(bytes(100_000), 4000))
         channel.push_with_producer(Producer())
         channel.close_when_done()
 
@@ -584,7 +584,7 @@ class LeakingBlocks(Scene):
 class LeakingMemory(Scene):
     def act(self, channel: Any, line: bytes) -> None:
         channel.push(line)
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(bytes(50_000)))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(bytes(100_000)))
 
 
 ON_PURPOSE: dict[str, type[Scene]] = {

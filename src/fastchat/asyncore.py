@@ -699,9 +699,10 @@ class dispatcher:
             _count(self, "_fc_registration")
         if map is None:
             map = self._map
-        map[self._fileno] = self
+        fd = self._fileno  # once, for a signal handler may close the channel in between
+        map[fd] = self
         if type(map) is dict and id(map) in _watches:
-            _watches[id(map)].note(self._fileno)
+            _watches[id(map)].note(fd)
 
     def del_channel(self, map=None):
         """Leave *map*, by default the one given to ``__init__``."""
