@@ -25,7 +25,10 @@ from tests.channels import Stage, fail_with, has_nothing, inside, posix_only, wa
 
 pytestmark = [
     posix_only,
-    pytest.mark.skipif(sys.implementation.name != "cpython", reason="points are CPython's"),
+    pytest.mark.skipif(
+        sys.implementation.name != "cpython" or sys.version_info >= (3, 13),
+        reason="points are those of CPython up to 3.12; later ones have others, not all looked at",
+    ),
 ]
 
 # How many points of each variant are tried: the rest is for the command.

@@ -311,7 +311,7 @@ class Producers(Scene):
                 self.left -= 1
                 return bytes(10_000) if self.left >= 0 else b""
 
-        channel.push_with_producer(self.asynchat.simple_producer(bytes(100_000), 4000))
+        channel.push_with_producer(self.asynchat.simple_producer(bytes(50_000), 4000))
         channel.push_with_producer(Producer())
         channel.close_when_done()
 
