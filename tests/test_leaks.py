@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.channels import PATIENCE, counts_references, posix_only
 from tests.implementations import Implementation
 from tools import leaks
@@ -34,6 +36,8 @@ def run(implementation: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_nothing_is_left_behind(ours: Implementation) -> None:
     answer = run(ours.name, "--connections", str(CONNECTIONS * len(leaks.SCENES)))
+    if answer.returncode == 2:
+        pytest.skip(answer.stderr.strip())
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "leaks: none, 7,500 connections" in answer.stdout
 
