@@ -92,8 +92,7 @@ lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and ty
 
 coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of branches it fails
 	$(VENV_PYTHON) -m coverage erase
-	$(VENV_PYTHON) -m coverage run -m pytest --numprocesses auto --dist loadfile -m "not build" \
-	    $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m coverage run -m pytest -m "not build" $(PYTEST_ARGS)
 	$(VENV_PYTHON) -m coverage combine --quiet
 	$(VENV_PYTHON) -m coverage report
 
