@@ -253,11 +253,6 @@ def test_a_subinterpreter_serves_without_the_extension(first: str, value: str) -
 
 
 @in_interpreters
-def test_compiled_where_the_main_interpreter_has_it() -> None:
-    assert ask_each("default", "main", "cython")[1] == "cython"
-
-
-@in_interpreters
 @pytest.mark.parametrize("first", ["main", "other"])
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_compiled_in_a_subinterpreter(first: str, compiled: str) -> None:
