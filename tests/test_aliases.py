@@ -329,6 +329,17 @@ def test_uninstall_leaves_things_as_they_were() -> None:
     assert state() == before
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_uninstall_puts_back_whether_output_is_held(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastchat.asynchat.async_chat, "ac_out_coalesce", before)
+    for coalesce in (False, True):
+        fastchat.install(coalesce=coalesce)
+    fastchat.uninstall()
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is before
+
+
 def test_uninstall_without_install_is_refused() -> None:
     before = state()
     with pytest.raises(RuntimeError, match="not installed"):

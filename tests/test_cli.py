@@ -481,6 +481,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(aliases, "_replaced", None)
+    chat = fastchat.asynchat.async_chat
+    monkeypatch.setattr(chat, "ac_out_coalesce", chat.ac_out_coalesce)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for name, module in list(sys.modules.items()):

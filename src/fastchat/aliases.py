@@ -20,6 +20,9 @@ _MODULES: dict[str, ModuleType] = {"asyncore": asyncore, "asynchat": asynchat}
 # What install() put aside, by name; None while nothing is installed.
 _replaced: dict[str, ModuleType] | None = None
 
+# What async_chat.ac_out_coalesce was before.
+_coalesced = True
+
 
 def install(*, replace: bool = False, coalesce: bool = False) -> None:
     """Make ``import asyncore`` and ``import asynchat`` give fastchat's modules.
@@ -32,7 +35,7 @@ def install(*, replace: bool = False, coalesce: bool = False) -> None:
 
     Raises RuntimeError, and changes nothing, where other modules have the names.
     """
-    global _replaced
+    global _replaced, _coalesced
     others = {
         name: sys.modules[name]
         for name, module in _MODULES.items()
@@ -47,6 +50,8 @@ def install(*, replace: bool = False, coalesce: bool = False) -> None:
             f"other modules were imported before fastchat.install(): {names}; "
             "call it earlier, or install(replace=True) to replace them"
         )
+    if _replaced is None:
+        _coalesced = asynchat.async_chat.ac_out_coalesce
     if COALESCE is None and (coalesce or _replaced is None):
         asynchat.async_chat.ac_out_coalesce = coalesce
     _replaced = others | (_replaced or {})
@@ -75,7 +80,7 @@ def uninstall() -> None:
     _replaced = None
     _remove_finders()
     if COALESCE is None:
-        asynchat.async_chat.ac_out_coalesce = True
+        asynchat.async_chat.ac_out_coalesce = _coalesced
 
 
 def _remove_finders() -> None:
