@@ -869,7 +869,9 @@ _channels: dict[Any, str] = {}
 
 def leaks() -> list[str]:
     """What was played where a channel is still there, though nobody has it."""
-    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of what accept() gave, as in _handling()
+        gc.collect()
     left = [words for reference, words in _channels.items() if reference() is not None]
     _channels.clear()
     return left

@@ -45,7 +45,11 @@ class Output:
             gathered: list[bytes] = []
             length = -self._offset
             try:
-                while pieces and length < size:
+                # Where "while" has a condition, CPython 3.12 and later leave the jump back to it
+                # out of what "try" covers.
+                while True:
+                    if not pieces or length >= size:
+                        break
                     piece = pieces[0]
                     del pieces[0]
                     gathered.append(piece)

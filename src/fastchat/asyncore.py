@@ -567,7 +567,9 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
     # Registrations in a plain dict are kept while the outermost loop over it runs.
     is_outermost = _watch_of(map) is None and type(map) is dict
     try:
-        while map and (count is None or count > 0):
+        while True:  # without a condition, as in Output.head()
+            if not map or (count is not None and count <= 0):
+                break
             watch = None
             if is_stock:
                 watch = _watch_over(map, globals(), count is None or count > 1)
