@@ -187,7 +187,7 @@ class Chat(asynchat.async_chat):
 
 near, far = socket.socketpair()
 chat = Chat(near)
-asyncore.loop(timeout=0, count=1)
+loop()
 thread = threading.Thread(target=chat.push, args=(b"of the parent;",))
 thread.start()
 assert begun.wait(20)
@@ -203,7 +203,20 @@ assert far.recv(100) == b"of the child;of the parent;"
 """
 
 
-@pytest.mark.parametrize("text", [FORKING, SENDING], ids=["holds", "sends"])
+# Whether the child knows of the channel must not matter: no loop may have seen it yet, or one that
+# keeps nothing of its map.
+LOOPS = {
+    "no loop": "lambda: None",
+    "a loop": "lambda: asyncore.loop(timeout=0, count=1)",
+    "a loop over a dict": "lambda: asyncore.loop(0, count=1, map=dict(asyncore.socket_map))",
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [FORKING, *(f"loop = {loop}\n{SENDING}" for loop in LOOPS.values())],
+    ids=["holds", *(f"sends, {name}" for name in LOOPS)],
+)
 @pytest.mark.parametrize("name", FASTCHAT)
 def test_a_child_leaves_to_the_threads_of_its_parent_what_they_do(
     tmp_path: Path, name: str, text: str
@@ -237,6 +250,23 @@ def test_one_that_fails_costs_no_other_its_output(own: Stage) -> None:
     own.feed(outer, b"one\ntwo\n")
     assert seen == [[b"of the outer"]]
     assert exceptions_of(outer) == []
+
+
+def test_one_that_cannot_be_asked_is_asked_once(own: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        if line != b"one":
+            return
+        chat.push(b"first")
+        type(chat).connected = property(fail_with(LookupError("no")), do_nothing)
+        with pytest.raises(LookupError, match="no"):
+            os.kill(os.getpid(), 0)
+        del type(chat).connected
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\n")
+    own.loop()
+    assert received(chat.peer, 5) == b"first"
+    assert exceptions_of(chat) == []
 
 
 # What ends it.

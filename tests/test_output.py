@@ -32,6 +32,7 @@ from tests.channels import (
     name_of,
     receive_all,
 )
+from tests.implementations import load
 
 
 class Sends:
@@ -279,6 +280,52 @@ def test_what_was_not_taken_is_offered_again(stage: Stage) -> None:
     send_everything(chat)
     assert send.offered == [b"1234567", b"4567", b"67"]
     assert send.taken == b"1234567"
+
+
+def sent_with_counts(stage: Stage, size: int, counts: tuple[Any, ...]) -> Any:
+    """What a ``send`` that returns *counts* is offered, what that raises, and what is left."""
+    chat = stage.chat(send=Sends(*counts), ac_out_buffer_size=size)
+    chat.connected = False
+    for data in (b"one", b"two", b"threes"):
+        chat.push(data)
+    chat.connected = True
+    raised: Any = None
+    for _ in range(len(counts) + 1):
+        try:
+            chat.handle_write_event()
+        except TypeError as failure:
+            raised = type(failure)
+    return chat.send.offered, raised, queue_of(chat)
+
+
+@pytest.mark.parametrize("size", [2, 4, 4096])
+@pytest.mark.parametrize(
+    "counts",
+    [(4,), (5, 5), (1000,) * 3, (1, 3, 1), (True,), (True, 9), (-1,), (-2, 7), (-9,), (2.0,), "2"],
+    ids=str,
+)
+def test_a_send_may_return_any_count(stage: Stage, size: int, counts: tuple[Any, ...]) -> None:
+    # One that encrypts or frames counts what it adds to each piece, and costs no other its bytes.
+    with Stage(load("model")) as model:
+        assert sent_with_counts(stage, size, counts) == sent_with_counts(model, size, counts)
+
+
+def test_a_queue_of_the_program_s_is_used_by_its_own_methods(stage: Stage) -> None:
+    class Queue(deque[Any]):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.deleted = 0
+
+        def __delitem__(self, index: Any) -> None:
+            self.deleted += 1
+            super().__delitem__(index)
+
+    chat = stage.chat()
+    queue = Queue([b"one", b"two", b"six"])
+    chat.producer_fifo = queue
+    send_everything(chat)
+    chat.close()
+    assert (receive_all(chat.peer), queue.deleted) == (b"onetwosix", 3)
 
 
 @pytest.mark.parametrize("nothing", [0, None])

@@ -190,6 +190,49 @@ def test_all_arrives_whatever_the_program_overrides(own: Stage, members: dict[st
     assert sent_by_each(data) == expected
 
 
+# Each of these may be a property, and take its time; the last two are asked where output is held.
+ASKED = ("connected", "ac_out_buffer_size", "send", "initiate_send", "ac_out_coalesce", "push")
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_thread_may_push_while_push_asks_the_program(own: Stage, asked: str) -> None:
+    size = 1_000_000
+    data = bytearray()
+    asks = [1]
+
+    def receive() -> None:
+        while not has_nothing(chat.peer):
+            data.extend(chat.peer.recv(65536))
+
+    def let_a_thread_push(chat: Any) -> Any:
+        if asks:
+            asks.clear()
+            thread = threading.Thread(target=own.asynchat.async_chat.push, args=(chat, b"x" * size))
+            thread.start()
+            thread.join(PATIENCE)
+            receive()  # so that there is room again, behind a part of what the thread pushed
+        return asked == "connected" or getattr(super(kind, chat), asked)
+
+    def hook(chat: Any, line: bytes) -> None:
+        if line == b"one":
+            if asked == "connected":
+                del chat.connected
+            setattr(kind, asked, property(let_a_thread_push))
+            own.asynchat.async_chat.push(chat, b"main")
+
+    chat = serve(own, hook)
+    kind: Any = type(chat)
+    kind.ac_out_buffer_size = size
+    small_room(chat)
+    own.feed(chat, b"one\ntwo\n")
+    until = time.monotonic() + PATIENCE
+    while len(data) < size + 4 and time.monotonic() < until:
+        own.loop(1, False, 0.01)
+        receive()
+    assert (asks, exceptions_of(chat)) == ([], [])
+    assert bytes(data).replace(b"main", b"|") in (b"|" + b"x" * size, b"x" * size + b"|")
+
+
 @both_pollers
 def test_the_loop_sends_what_a_thread_leaves_while_it_waits(own: Stage, use_poll: bool) -> None:
     chat = serve(own, do_nothing)

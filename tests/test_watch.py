@@ -858,12 +858,17 @@ def test_what_the_kernels_set_does_not_take_poll_does(
 # Descriptors.
 
 
+class Gone:
+    """What a proxy is left of."""
+
+
 @posix_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork()")
 @both_pollers
 @pytest.mark.parametrize("map_kind", ["channel_map", "dict"])
+@pytest.mark.parametrize("stranger", [None, "a dead proxy", "no channel"])
 def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
-    unchecked: Stage, use_poll: bool, map_kind: str
+    unchecked: Stage, use_poll: bool, map_kind: str, stranger: str | None
 ) -> None:
     own = unchecked
     if map_kind == "dict":
@@ -871,8 +876,12 @@ def test_a_forked_child_and_its_parent_do_not_disturb_each_other(
     for_parent, for_child = reader(own), reader(own)
     own.loop(use_poll=use_poll)
     ours, theirs = os.pipe()
+    strangers = {"a dead proxy": weakref.proxy(Gone()), "no channel": object()}
+    if stranger is not None:
+        own.map[-1] = strangers[stranger]
     with forking():
         pid = os.fork()
+    own.map.pop(-1, None)
     if pid == 0:
         try:
             for_parent.close()
@@ -961,11 +970,10 @@ def test_the_next_user_of_a_number_gets_no_event_of_a_file_that_lives_on(
     def handle_read(channel: Any) -> None:
         # The descriptor is closed before it leaves the map, and a duplicate keeps its file alive.
         number = channel._fileno
+        mine, peer = own.pair()
         channel.socket.close()
         channel.del_channel()
-        mine, peer = own.pair()
-        if mine.fileno() != number:  # mostly it is the one that has become free
-            mine = own.at_number(mine, number)
+        mine = own.at_number(mine, number)
         base = own.asynchat.async_chat if is_chat else own.asyncore.dispatcher_with_send
         successors.append(reader(own, mine, base))
         successors[0].peer = peer

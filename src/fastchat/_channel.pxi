@@ -431,17 +431,26 @@ cpdef push(self, data):
         _flush(self, state)
     if (
         size
-        and not state.sending
-        and (state.fifo is None or (type(state.fifo) is deque and not state.fifo))
         and size <= _out_size(self, state)
-        and _is_plain_socket(state.socket)
         and _has_stock_initiate_send(self, state)
         and _has_stock_send(self, state)
         and _is_connected(self, state)
+        # Last, for while the program is asked the above another thread may push.
+        and state.held is None
+        and _may_send_at_once(state)
     ):
         _send_at_once(self, state, <bytes> data, None)
     else:
         push_plainly(self, data, enqueue)
+
+
+cdef inline bint _may_send_at_once(State state) except -1:
+    """Whether nothing is queued before what is sent now, and the socket is a plain one."""
+    return (
+        _is_plain_socket(state.socket)
+        and not _is_sent_from(state)
+        and (state.fifo is None or (type(state.fifo) is deque and not state.fifo))
+    )
 
 
 cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) except -1:
@@ -471,7 +480,7 @@ cdef int _watch_endings() except -1:
 cdef Py_ssize_t _limit_of(channel, State state) except -1:
     """How many bytes *channel* may hold; 0 where each push is to be sent at once."""
     if (
-        (state.sending and state.sender == PyThread_get_thread_ident())
+        (_is_sent_from(state) and state.sender == PyThread_get_thread_ident())
         or not _joins(channel, state)
         or not _has_stock_initiate_send(channel, state)
         or not _has_stock_push(channel, state)
@@ -581,8 +590,7 @@ cdef int _send_at_once(channel, State state, bytes data, list pieces) except -1:
     if state.exposed:
         state.queue()  # what a program may see, and change, has nothing sent in it
     if error:
-        state.sending = True
-        state.sender = PyThread_get_thread_ident()
+        _begin_to_send(state)
         try:
             _not_sent(channel, error)
         except OSError:
@@ -615,7 +623,7 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
     pushed.  Only who has made ``sending`` true takes anything from the queue; what another thread
     pushes meanwhile is sent when that is done.
     """
-    if state.sending:
+    if _is_sent_from(state):
         if state.sender != PyThread_get_thread_ident():
             if state.held is not None:
                 _queue_with_held(state)  # where the loop sees it, whatever the other one still does
@@ -624,10 +632,12 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
     cdef int round
     for round in range(2):
         state.again = False
-        state.sending = True
-        state.sender = PyThread_get_thread_ident()
+        _begin_to_send(state)
         try:
             _send_queued(channel, state, is_flush)
+        except BaseException:
+            touch(channel)  # for what is queued now may have been held before
+            raise
         finally:
             state.sending = False
         if not state.again or state.sending:
@@ -640,7 +650,7 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
 cdef int _send_queued(channel, State state, bint is_flush) except -1:
     """Send from the queue of *channel*, and what it holds."""
     fifo = state.fifo if state.held is None else _queue_with_held(state)
-    if (fifo is None or isinstance(fifo, deque)) and _fits(channel, state):
+    if (fifo is None or type(fifo) is deque) and _fits(channel, state):
         while True:
             if not fifo or not _is_connected(channel, state):
                 return 0
@@ -682,6 +692,10 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
     rest, state.rest = state.rest, None
     if not sent or state.fifo is not fifo or not fifo:
+        return 0
+    if type(sent) is not int or not 0 < sent <= (left if count == 1 else len(data)):
+        state.rest = rest
+        take_odd_count(state, fifo, entry, data, size, sent)
         return 0
     head = fifo[0]
     if head is not entry and (head is not rest or head is None):
@@ -745,12 +759,7 @@ cdef inline Py_ssize_t _out_size(channel, State state) except -1:
 cdef int _flush(channel, State state) except -1:
     """Send what *channel* holds; what the kernel does not take is queued."""
     cdef list held
-    if (
-        not state.sending
-        and not state.fifo
-        and _is_plain_socket(state.socket)
-        and _is_connected(channel, state)
-    ):
+    if _is_connected(channel, state) and _may_send_at_once(state):
         held = _take_held(state)
         if held is not None:
             # By the stock send, whatever is in its place now: so it was when this was pushed.
@@ -778,27 +787,21 @@ def flush_all():
 
 def flush_everything():
     """Send what all channels hold: before the process forks or ends."""
-    for channel in reversed(list(_holding.values())):
-        try:
-            flush(channel)
-        except BaseException:
-            flush_everything()  # the others; this one holds nothing any more
-            raise
+    with ExitStack() as stack:  # which calls all of them, the last first, whatever one raises
+        for channel in list(_holding.values()):
+            stack.callback(flush, channel)
 
 
-def leave_to_the_parent(channels):
-    """In a forked child: of its *channels*, nobody holds output or sends.  Only threads that the
-    parent has could do so at a fork, and what they hold or send is theirs.
+def leave_to_the_parent():
+    """In a forked child: nobody holds output or sends.  Only threads that the parent has could do
+    so at a fork, and what they hold or send is theirs.
     """
+    global _forks, _forker
+    _forks += 1
+    _forker = PyThread_get_thread_ident()
     cdef State state
     for state in list(_holding):
         _queue_with_held(state)
-    for channel in channels:
-        found = getattr(channel, "_fc_state", None)
-        if type(found) is State:
-            state = found
-            if state.sending and state.sender != PyThread_get_thread_ident():
-                state.sending = False
 
 
 # The methods are functions of Python (_channel_c.py), as a program may expect of a method: mock and

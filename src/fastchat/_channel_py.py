@@ -30,7 +30,8 @@ import socket as _socket_module
 import sys
 from _socket import socket as raw_socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import ExitStack
 from errno import EWOULDBLOCK
 from socket import SOCK_STREAM
 from threading import get_ident
@@ -536,13 +537,18 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         return
     is_mine = True
     try:
-        while _senders.setdefault(state, me) != me:
+        while True:
+            if _senders.setdefault(state, me) == me:
+                break
             state.again = True
             if state in _senders:  # and so will see that
                 is_mine = False
                 return
         state.again = False
         _send_queued(channel, state, is_flush)
+    except BaseException:
+        touch(channel)  # for what is queued now may have been held before
+        raise
     finally:
         # Without a call, for after each a signal handler might raise an exception.
         if is_mine and state in _senders and _senders[state] == me:
@@ -560,7 +566,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
         state.held = False
         _holding.pop(state, None)
     fifo = state.fifo
-    if not (type(channel) is state.plain or state.fits(channel)) or not isinstance(fifo, deque):
+    if not (type(channel) is state.plain or state.fits(channel)) or type(fifo) is not deque:
         send_piece(channel)
         return
     while True:
@@ -598,8 +604,10 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
     if sent == left and count == 1 and fifo[0] is head:
         fifo.popleft()
         state.offset = 0
-    else:
+    elif type(sent) is int and 0 < sent <= left:
         _take_sent(state, fifo, head, count if sent == left else 0, sent)
+    else:
+        take_odd_count(state, fifo, head, data, size, sent)
 
 
 def _take_sent(state: State, fifo: deque[Any], head: bytes, count: int, sent: int) -> None:
@@ -622,6 +630,27 @@ def _take_sent(state: State, fifo: deque[Any], head: bytes, count: int, sent: in
             state.offset = 0
     if state.exposed and state.offset:
         state.queue()
+
+
+def take_odd_count(
+    state: Any, fifo: deque[Any], head: bytes, data: bytes, size: Any, sent: Any
+) -> None:
+    """Take *sent* off *head*, of which *data* was sent, for a count that no socket gives.
+
+    A ``send`` of the program's may count what it adds to each piece, and says nothing about what
+    is queued behind *head*.
+    """
+    if fifo[0] is head or (fifo[0] is state.rest and state.rest is not None):
+        state.queue()
+        take_off(fifo, fifo[0], data, size, sent)
+
+
+def take_off(queue: Any, entry: Any, piece: Any, size: int, sent: Any) -> None:
+    """Take *sent*, what ``send`` said of *piece*, off *entry*, the head of *queue*."""
+    if sent >= len(piece) and len(entry) <= size:
+        del queue[0]
+    else:
+        queue[0] = entry[sent:]
 
 
 # Whether no other thread can change a deque while a copy of it is made: not without a GIL.
@@ -682,10 +711,7 @@ def send_piece(channel: Any) -> None:
         channel.handle_error()
         return
     if sent:
-        if sent >= len(piece) and len(entry) <= size:
-            del channel.producer_fifo[0]
-        else:
-            channel.producer_fifo[0] = entry[sent:]
+        take_off(channel.producer_fifo, entry, piece, size, sent)
 
 
 def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
@@ -730,17 +756,14 @@ def flush_all() -> None:
 
 def flush_everything() -> None:
     """Send what all channels hold: before the process forks or ends."""
-    for channel in reversed(list(_holding.values())):
-        try:
-            flush(channel)
-        except BaseException:
-            flush_everything()  # the others; this one holds nothing any more
-            raise
+    with ExitStack() as stack:  # which calls all of them, the last first, whatever one raises
+        for channel in list(_holding.values()):
+            stack.callback(flush, channel)
 
 
-def leave_to_the_parent(channels: Iterable[Any]) -> None:
-    """In a forked child: of its *channels*, nobody holds output or sends.  Only threads that the
-    parent has could do so at a fork, and what they hold or send is theirs.
+def leave_to_the_parent() -> None:
+    """In a forked child: nobody holds output or sends.  Only threads that the parent has could do
+    so at a fork, and what they hold or send is theirs.
     """
     for state in _holding:
         state.held = False

@@ -21,6 +21,7 @@ Rules this file keeps:
 import _socket as _socket_core
 from array import array as _array
 from collections import deque
+from contextlib import ExitStack
 from errno import EWOULDBLOCK as _EWOULDBLOCK
 from os import strerror as _strerror
 from weakref import ref
@@ -50,6 +51,7 @@ from fastchat._channel_py import (
     push_plainly,
     send_piece,
     standard_class,
+    take_odd_count,
     take_produced,
     there,
     writable_plainly,

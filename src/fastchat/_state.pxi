@@ -27,6 +27,7 @@ cdef class State:
     cdef public unsigned long thread
     cdef public bint sending
     cdef public unsigned long sender
+    cdef unsigned long forks  # of which process the sender is a thread
     cdef public bint again
     cdef public bint more
     cdef public bint told
@@ -61,10 +62,28 @@ cdef class State:
         fifo = self.fifo
         if fifo is None or fifo is ABSENT:
             fifo = self.fifo = deque()
-        if self.offset and not (self.sending and self.sender != PyThread_get_thread_ident()):
+        if self.offset and not (_is_sent_from(self) and self.sender != PyThread_get_thread_ident()):
             fifo[0] = self.rest = fifo[0][self.offset:]
             self.offset = 0
         return fifo
+
+
+# How many forks there are between this process and the first, and the thread that made the last:
+# the only one of the parent's that the child has, too.
+cdef unsigned long _forks = 0
+cdef unsigned long _forker = 0
+
+
+cdef inline bint _is_sent_from(State state):
+    """Whether a thread sends from the queue in *state*; one that only the parent has does not."""
+    return state.sending and (state.forks == _forks or state.sender == _forker)
+
+
+cdef inline void _begin_to_send(State state) noexcept:
+    """Let this thread be the one that sends from the queue in *state*."""
+    state.sending = True
+    state.sender = PyThread_get_thread_ident()
+    state.forks = _forks
 
 
 # The channel whose input is delivered now, and its state: between a line that comes in and its

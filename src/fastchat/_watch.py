@@ -328,10 +328,14 @@ class Watch:
     def _make_new_set(self, kind: Any) -> None:
         """Replace the poller by one of *kind* that knows the entries and nothing else."""
         self._replace_poller(kind)
-        for entry in list(self.entries.values()):
-            if self._is_current(entry) and entry.flags:
-                self._wait_for(entry, entry.flags)
-        self.needs_new_set = False
+        self.needs_new_set = False  # unless what is found out meanwhile says so
+        try:
+            for entry in list(self.entries.values()):
+                if self._is_current(entry) and entry.flags:
+                    self._wait_for(entry, entry.flags)
+        except BaseException:
+            self.needs_new_set = True
+            raise
 
     # Asking.
 
@@ -640,7 +644,9 @@ class Waker:
     descriptor left, or no pipe that can be waited for (Windows).
     """
 
+    # Of no file, for the case that the thread is interrupted while it makes one.
     _ends: tuple[int, ...] = ()
+    _file: tuple[int, int] | None = (-1, -1)
 
     def __init__(self) -> None:
         if os.name != "posix":
@@ -835,12 +841,9 @@ _all: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 def _forget_the_parents() -> None:
-    watches_now = list(_all)
-    methods.leave_to_the_parent(
-        channel for watch in watches_now for channel in list(watch.map.values())
-    )
-    for watch in watches_now:
+    for watch in list(_all):
         watch.leave_the_set()
+    methods.leave_to_the_parent()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
