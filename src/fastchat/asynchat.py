@@ -30,6 +30,7 @@ from fastchat._channel_py import is_data as _is_data
 from fastchat._channel_py import take_produced as _take_produced
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._settings import COALESCE as _COALESCE
+from fastchat._state_py import NAMES as _NAMES
 
 find_prefix_at_end = _scanner.find_prefix_at_end
 
@@ -54,6 +55,7 @@ class async_chat(asyncore.dispatcher):
     encoding = "latin-1"
 
     _fc_delivers = True
+    _fc_properties = _NAMES
 
     # Which of a tuple of terminators found_terminator() was last called for.
     matched_terminator = None

@@ -49,6 +49,7 @@ from errno import (  # noqa: F401 (programs take them from here)
 )
 from weakref import ProxyType as _Proxy
 
+from fastchat import _copying
 from fastchat._accepting import accept as _accept
 from fastchat._backend import events as _events
 from fastchat._backend import methods as _methods
@@ -660,6 +661,8 @@ class dispatcher:
     _fc_state = None
     # Whether the last accept() found the process out of descriptors or memory.
     _fc_accept_failing = False
+    # Properties that were attributes of the instance in CPython 3.11.
+    _fc_properties = ()
 
     def __init__(self, sock=None, map=None):
         self._map = socket_map if map is None else map
@@ -679,6 +682,17 @@ class dispatcher:
                 raise
             # There is no peer yet.  macOS says EINVAL when the peer has gone again.
             self.connected = False
+
+    def __getstate__(self):
+        return _copying.public(self, super().__getstate__())
+
+    def __setstate__(self, state):
+        # That of a base of the program's, which in CPython 3.11 there would be nothing before.
+        of_a_base = getattr(super(), "__setstate__", None)
+        if of_a_base is None:
+            _copying.restore(self, state)
+        else:
+            of_a_base(state)
 
     def __repr__(self):
         words = [f"{self.__class__.__module__}.{self.__class__.__qualname__}"]
@@ -974,6 +988,8 @@ class dispatcher_with_send(dispatcher):
 
     ``out_buffer`` is what is still to be sent, as bytes; it may be assigned to.
     """
+
+    _fc_properties = ("out_buffer",)
 
     def __init__(self, sock=None, map=None):
         self.out_buffer = b""
