@@ -963,3 +963,24 @@ def test_another_class_may_borrow_the_methods_of_input(stage: Stage, async_chat:
 def test_a_chat_may_have_a_mock_for_a_socket(async_chat: Any) -> None:
     sock = mock.Mock(spec=socket.socket)
     assert async_chat(sock, {}).socket is sock
+
+
+@pytest.mark.parametrize("buffer", [None, 0, "", bytearray(b"x"), "deleted"], ids=repr)
+@pytest.mark.parametrize("is_hidden", [False, True], ids=["stock", "hidden"])
+def test_close_takes_any_input_buffer(stage: Stage, buffer: Any, is_hidden: bool) -> None:
+    chat = stage.chat(**({"ac_in_buffer": b""} if is_hidden else {}))
+    if buffer != "deleted":
+        chat.ac_in_buffer = buffer
+    elif vars(chat).get("ac_in_buffer") is not None or not is_hidden:
+        del chat.ac_in_buffer
+    chat.close()
+    assert (stage.map, chat.socket.fileno()) == ({}, -1)
+
+
+def test_a_chat_that_was_begun_as_a_dispatcher_closes(stage: Stage) -> None:
+    kind: Any = type(stage.chat())
+    chat = kind.__new__(kind)
+    mine, _ = stage.pair()
+    stage.asyncore.dispatcher.__init__(chat, mine, stage.map)
+    chat.close()
+    assert mine.fileno() == -1

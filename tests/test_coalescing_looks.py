@@ -386,3 +386,32 @@ def test_what_fails_while_held_output_is_sent_is_seen_by_who_looks(
     own.feed(chat, b"one\ntwo\n")
     assert exceptions_of(chat) == [AttributeError]
     assert chat.sends == [b"one;"]
+
+
+@pytest.mark.parametrize("end", ["say so", "close", "begin anew"])
+def test_what_was_pushed_before_the_end_is_sent(own: Stage, end: str) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        echo(chat, line)
+        if line == b"two":
+            if end == "begin anew":
+                own.asynchat.async_chat.__init__(chat, None, own.map)
+                return
+            chat.connected = False
+            if end == "close":
+                chat.close()
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\nthree\n")
+    assert received(chat.peer, 8) == b"one;two;"
+
+
+def test_what_is_pushed_when_it_is_not_connected_waits(own: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        if line == b"two":
+            chat.connected = False
+        echo(chat, line)
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\nthree\n")
+    assert received(chat.peer, 4) == b"one;"
+    assert (has_nothing(chat.peer), list(chat.producer_fifo)) == (True, [b"two;", b"three;"])

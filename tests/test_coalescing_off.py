@@ -15,8 +15,8 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import PATIENCE, FakeSocket, Stage, receive_all, received
-from tests.coalescing import count_sends, do_nothing, drained, echo, serve
+from tests.channels import PATIENCE, FakeSocket, Stage, fail_with, receive_all, received
+from tests.coalescing import count_sends, do_nothing, drained, echo, exceptions_of, serve
 
 
 def push_three(chat: Any, line: bytes) -> None:
@@ -309,3 +309,29 @@ def test_a_class_that_hides_a_property_holds_nothing(own: Stage, hidden: dict[st
     chat.close_when_done()
     own.until(lambda: not own.map)
     assert receive_all(chat.peer) == b"end"
+
+
+@pytest.mark.parametrize("hidden", [{}, {"ac_in_buffer": b""}], ids=repr)
+@pytest.mark.parametrize("problem", [BlockingIOError(), OSError("no")], ids=repr)
+def test_a_recv_that_fails_says_so_whatever_is_hidden(
+    stage: Stage, hidden: dict[str, Any], problem: OSError
+) -> None:
+    chat = stage.chat(recv=fail_with(problem), **hidden)
+    chat.handle_read()
+    assert chat.events == ([] if isinstance(problem, BlockingIOError) else [OSError, "close"])
+
+
+@pytest.mark.parametrize("name", ["send", "initiate_send"])
+def test_what_is_pushed_is_kept_where_a_method_is_not_there(own: Stage, name: str) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        if line == b"one":
+            setattr(type(chat), name, property(fail_with(AttributeError("gone"))))
+            with pytest.raises(AttributeError, match="gone"):
+                chat.push(b"abc")
+            delattr(type(chat), name)
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\n")
+    own.loop()
+    assert exceptions_of(chat) == []
+    assert received(chat.peer, 3) == b"abc"

@@ -23,7 +23,16 @@ import pytest
 
 from fastchat import _output, _pollers
 from tests import interrupted
-from tests.channels import Stage, fail_with, has_nothing, inside, posix_only, watch_a_dict, watch_of
+from tests.channels import (
+    Stage,
+    fail_with,
+    has_nothing,
+    inside,
+    needs_epoll,
+    posix_only,
+    watch_a_dict,
+    watch_of,
+)
 
 pytestmark = [
     posix_only,
@@ -359,6 +368,7 @@ def uncovered_jumps(code: CodeType) -> Iterator[str]:
             yield from uncovered_jumps(constant)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="3.12 leaves out others, that do no harm")
 def test_a_handler_s_exception_is_caught_where_a_loop_jumps_back() -> None:
     # CPython 3.12 and later leave the jump out, where "while" has a condition.
     found: list[str] = []
@@ -496,6 +506,86 @@ def test_a_handler_s_exception_leaves_a_waker(own: Stage, monkeypatch: pytest.Mo
         for method in (waker.set, waker.clear):
             with pytest.raises(BlockingIOError):
                 method()
+
+
+def failing_kind() -> Any:
+    """A kind of poller, select() as it happens, that fails the first time."""
+
+    class Kind(_pollers.Select):
+        fails = [1]
+
+        def __init__(self) -> None:
+            super().__init__()
+            if self.fails:
+                self.fails.clear()
+                raise OSError(errno.EBADF, "a handler's")
+
+    return Kind
+
+
+# Where a system call's failure has a meaning, what stands for a handler raises the same: by what is
+# called there, what fails (a function of a module, or a method of the poller) and what is called.
+MEANINGFUL: dict[str, tuple[str, Callable[[Any, Any, Any], Any]]] = {
+    "Watch._is_open": ("os.fstat", lambda own, watch, chat: watch._is_open(0)),
+    "Watch._owns_its_number": (
+        "os.fstat",
+        lambda own, watch, chat: watch._owns_its_number(watch.poller),
+    ),
+    "_file_of": ("os.fstat", lambda own, watch, chat: inside(own)["_file_of"](0)),
+    "Watch._replace_poller": (
+        "nothing",
+        lambda own, watch, chat: watch._replace_poller(failing_kind()),
+    ),
+    "Watch._wake": ("register", lambda own, watch, chat: watch._wake()),
+    "Watch._wait_for": (
+        "modify",
+        lambda own, watch, chat: watch._wait_for(watch.entries[chat._fileno], _pollers.WRITE),
+    ),
+    "Watch._check": ("modify", lambda own, watch, chat: watch._check(chat._fileno)),
+    "watch_over": (
+        "available",
+        lambda own, watch, chat: own.asyncore._watch_over({}, vars(own.asyncore), True),
+    ),
+    "_unread": ("_ioctl", lambda own, watch, chat: own.asyncore._unread(chat)),
+    "refusal_of": (
+        "nothing",
+        lambda own, watch, chat: inside(own)["_pollers"].refusal_of(
+            SimpleNamespace(fileno=fail_with(OSError(errno.EBADF, "a handler's")))
+        ),
+    ),
+}
+
+
+@needs_epoll
+@pytest.mark.parametrize("call", MEANINGFUL)
+def test_a_handler_s_exception_is_not_taken_for_a_system_call_s(
+    own: Stage, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = own.chat()
+    own.loop()
+    watch = watch_of(own)
+    fails, act = MEANINGFUL[call]
+    raises = fail_with(OSError(errno.EBADF, "a handler's"))
+    with monkeypatch.context() as patch:
+        if fails == "os.fstat":
+            patch.setattr(os, "fstat", raises)
+        elif fails == "_ioctl":
+            patch.setattr(own.asyncore, "_ioctl", raises)
+        elif fails == "available":
+            patch.setattr(inside(own)["_pollers"], "available", lambda: [failing_kind()])
+        elif fails != "nothing":
+            kernels = SimpleNamespace(is_kernel_set=True, **{fails: raises})
+            patch.setattr(watch, "poller", kernels)
+        with pytest.raises(OSError, match="a handler's"):
+            act(own, watch, chat)
+    own.loop()
+    assert is_answered(own, chat)
+
+
+def is_answered(stage: Stage, chat: Any) -> bool:
+    """Whether *chat* still hears of what its peer sends."""
+    stage.feed(chat, b"line\n")
+    return bool(chat.events[-1] == "found")
 
 
 def test_a_handler_s_exception_is_not_taken_for_a_proxy_s(own: Stage) -> None:

@@ -30,6 +30,7 @@ from tests.channels import (
     PATIENCE,
     alarms,
     as_the_system,
+    fail_with,
     failure,
     fresh,
     needs_epoll,
@@ -787,6 +788,19 @@ def kqueue(monkeypatch: pytest.MonkeyPatch) -> FakeKqueue:
 
 def event(fd: int, number: int, flags: int = 0, fflags: int = 0) -> SimpleNamespace:
     return SimpleNamespace(ident=fd, filter=number, flags=flags, fflags=fflags)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EBADF, _pollers.PollerLost), (errno.EIO, OSError)]
+)
+def test_a_wait_of_kqueue_that_fails_says_whether_the_set_is_lost(
+    kqueue: FakeKqueue, number: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = _pollers.Kqueue()
+    monkeypatch.setattr(kqueue, "control", as_the_system(fail_with(failure(number))))
+    with pytest.raises(kind) as raised:
+        poller.wait(0)
+    assert type(raised.value) is kind
 
 
 @pytest.mark.parametrize(

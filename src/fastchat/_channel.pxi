@@ -177,6 +177,8 @@ cpdef own_state(channel):
 def begin(channel):
     """Let a new *channel* have neither input nor output; False where its class hides the state."""
     cdef State state = own_state(channel)
+    if state.held is not None:
+        flush(channel)
     if not _fits(channel, state):
         return False
     state.buffer = b""
@@ -225,7 +227,7 @@ def drop_input(channel):
         state.buffer = b""
         state.start = 0
     else:
-        channel.ac_in_buffer = channel.ac_in_buffer[:0]
+        drop_input_plainly(channel)
     state.closes += 1
 
 
@@ -484,6 +486,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
         or not _joins(channel, state)
         or not _has_stock_initiate_send(channel, state)
         or not _has_stock_push(channel, state)
+        or not _is_connected(channel, state)
     ):
         return 0
     fifo = state.fifo
@@ -652,7 +655,7 @@ cdef int _send_queued(channel, State state, bint is_flush) except -1:
     fifo = state.fifo if state.held is None else _queue_with_held(state)
     if (fifo is None or type(fifo) is deque) and _fits(channel, state):
         while True:
-            if not fifo or not _is_connected(channel, state):
+            if not fifo or not (is_flush or _is_connected(channel, state)):
                 return 0
             head = fifo[0]
             if type(head) is bytes and PyBytes_GET_SIZE(head):
@@ -759,7 +762,8 @@ cdef inline Py_ssize_t _out_size(channel, State state) except -1:
 cdef int _flush(channel, State state) except -1:
     """Send what *channel* holds; what the kernel does not take is queued."""
     cdef list held
-    if _is_connected(channel, state) and _may_send_at_once(state):
+    # Whether it is connected still is not asked: it was when this was pushed.
+    if _may_send_at_once(state):
         held = _take_held(state)
         if held is not None:
             # By the stock send, whatever is in its place now: so it was when this was pushed.

@@ -70,6 +70,8 @@ def own_state(channel: Any) -> Any:
 def begin(channel: Any) -> bool:
     """Let a new *channel* have neither input nor output; False where its class hides the state."""
     state = own_state(channel)
+    if state.held:
+        flush(channel)  # __init__() was called once more, in a hook
     if not state.fits(channel):
         return False
     state.buffer = b""
@@ -194,8 +196,15 @@ def drop_input(channel: Any) -> None:
         state.buffer = b""
         state.start = 0
     else:
-        channel.ac_in_buffer = channel.ac_in_buffer[:0]
+        drop_input_plainly(channel)
     state.closes += 1
+
+
+def drop_input_plainly(channel: Any) -> None:
+    """Empty what *channel* has as its ``ac_in_buffer``, if that can be sliced."""
+    buffer: Any = getattr(channel, "ac_in_buffer", None)
+    if hasattr(type(buffer), "__getitem__"):
+        channel.ac_in_buffer = buffer[:0]
 
 
 def handle_read_event(self: Any) -> None:
@@ -401,22 +410,23 @@ def push(self: Any, data: Any) -> None:
     size = self.ac_out_buffer_size
     length = len(data)
     if (state.more or state.held) and state.depth and state.thread == get_ident():
+        # Looked at for each push, because a hook may change any of it.
         try:
-            # Looked at for each push, because a hook may change any of it.
             out, start, own = self.send, self.initiate_send, self.push
-            may_hold = (
-                self.ac_out_coalesce
-                and 0 < length <= size
-                and type(out) is type(start) is type(own) is MethodType  # no proxy of one
-                and out.__func__ is send
-                and out.__self__ is self
-                and start.__func__ is initiate_send
-                and start.__self__ is self
-                and own.__func__ is push
-                and own.__self__ is self
-            )
-        except AttributeError:  # they are no methods
-            may_hold = False
+        except AttributeError:  # who calls it will say so
+            out = start = own = None
+        may_hold = (
+            self.ac_out_coalesce
+            and self.connected
+            and 0 < length <= size
+            and type(out) is type(start) is type(own) is MethodType  # no proxy of one
+            and out.__func__ is send
+            and out.__self__ is self
+            and start.__func__ is initiate_send
+            and start.__self__ is self
+            and own.__func__ is push
+            and own.__self__ is self
+        )
         if may_hold:
             if state.held:
                 total = state.held_size + length
@@ -455,10 +465,10 @@ def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
         or _senders.get(state) == get_ident()
     ):
         return False
-    try:
-        if fifo and type(fifo[0]) is not bytes:
+    try:  # rather than to look first, for another thread may take it meanwhile
+        if type(fifo[0]) is not bytes:
             return False
-    except IndexError:  # another thread has sent it meanwhile
+    except IndexError:
         pass
     state.held = True
     state.held_size = 0
@@ -570,7 +580,8 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
         send_piece(channel)
         return
     while True:
-        if not fifo or not channel.connected:
+        # What was held was pushed while it was connected.
+        if not fifo or not (is_flush or channel.connected):
             return
         head = fifo[0]
         if type(head) is bytes and head:

@@ -371,7 +371,7 @@ class Select:
         interests = (READ, WRITE, URGENT)  # in the order of select's arguments
         if not self._lists:
             registered = list(self._registered.items())
-            self._lists = tuple([fd for fd, flags in registered if flags & i] for i in interests)
+            self._lists = tuple([[fd for fd, flags in registered if flags & i] for i in interests])
         waited_for = self._lists  # a signal handler may unregister some, and close them
         try:
             results = _system.select(*waited_for, _seconds(milliseconds))
@@ -406,7 +406,8 @@ def available() -> tuple[type[Poller], ...]:
     for name in ("select", "poll"):
         if not isinstance(getattr(_system, name, _system.select), types.BuiltinFunctionType):
             return ()
-    return tuple(kind for kind in KINDS if hasattr(_system, kind.name))
+    # A list first: in a generator a handler's StopIteration would only end the iteration.
+    return tuple([kind for kind in KINDS if hasattr(_system, kind.name)])
 
 
 def without_a_set() -> Poller:

@@ -44,6 +44,7 @@ from fastchat import (
     _touch,
 )
 from fastchat._channel_py import (
+    drop_input_plainly,
     handle_read_plainly,
     has_raw_send,
     is_data,

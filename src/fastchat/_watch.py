@@ -620,7 +620,7 @@ class Watch:
         for fd, (answer, flags) in happened.items():
             if flags & INVALID and core["_holds"](map, fd, answer):
                 core["_bury"](answer[0], map, fd)
-        sets = as_select((fd, answer[2], flags) for fd, (answer, flags) in happened.items())
+        sets = as_select([(fd, answer[2], flags) for fd, (answer, flags) in happened.items()])
         core["_hand_out_sets"](asked, *sets, map)
 
 
@@ -662,7 +662,7 @@ class Waker:
 
     def set(self) -> bool:
         """Make it readable; returns False where a program has closed it."""
-        if not all(_file_of(end) == self._file for end in self._ends):
+        if [_file_of(end) for end in self._ends] != [self._file] * 2:
             return False
         try:
             os.write(self._ends[1], b"!")

@@ -461,7 +461,7 @@ def _select_once(timeout, map):
         return
     try:
         readable, writable, urgent = select.select(
-            *([fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS),
+            *[[fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS],
             timeout,
         )
     except (OSError, ValueError) as failure:
@@ -489,15 +489,15 @@ def _select_by_poll(asked, timeout):
     for fd, answer in asked.items():
         pollster.register(fd, answer[2])
     happened = pollster.poll(None if timeout is None else _math.ceil(timeout * 1000))
-    return _as_select((fd, asked[fd][2], flags) for fd, flags in happened)
+    return _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
 
 
 def _hand_out_sets(asked, readable, writable, urgent, map):
     """Hand out what ``select`` found, to those who were *asked*: input first, urgent data last."""
     # That of eventlet may return what another call of it waited for.
-    readable, writable, urgent = (
+    readable, writable, urgent = [
         [fd for fd in fds if fd in asked] for fds in (readable, writable, urgent)
-    )
+    ]
     for fd in readable:
         _deliver(read, asked[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
