@@ -178,6 +178,7 @@ CHANGED = {
 ADDED = {
     "asyncore": {
         "channel_map": ["class channel_map(dict, object)"],
+        "copy": ["dispatcher.__getstate__(self)", "dispatcher.__setstate__(self, state)"],
         "out_buffer": ["dispatcher_with_send.out_buffer = property"],
     },
     "asynchat": {

@@ -336,3 +336,19 @@ def test_the_queue_may_be_looked_at_while_a_thread_sends_from_it(own: Stage) -> 
     # What is being sent is not taken away under who sends it.
     assert queued in ([b"123456"], [b"3456"])
     assert (chat.peer.recv(100), list(chat.producer_fifo)) == (b"123456", [])
+
+
+def test_a_large_push_is_one_piece_to_other_threads(own: Stage) -> None:
+    size, pushes = 5000, 100
+    chat = serve(own, do_nothing, ac_out_buffer_size=1000)
+
+    def work(number: int) -> None:
+        for _ in range(pushes):
+            chat.push(b"<" + b"%d" % number * size + b">")
+
+    threads, raised = in_threads(own, work)
+    data = take_all(own, chat, THREADS * pushes * (size + 2), False)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (raised, exceptions_of(chat)) == ([], [])
+    assert len(re.findall(rb"<(?:0{5000}|1{5000}|2{5000}|3{5000})>", data)) == THREADS * pushes

@@ -557,15 +557,22 @@ cdef object _queue_with_held(State state):
     return state.fifo
 
 
-cpdef enqueue(channel, entry):
-    """Put *entry* at the end of the queue of *channel*; what it holds is sent first."""
+def enqueue(channel, *entries):
+    """Put *entries* at the end of the queue of *channel*; what it holds is sent first."""
     cdef State state = _state_of(channel)
     if state is None or state.fifo is ABSENT or not _fits(channel, state):
-        channel.producer_fifo.append(entry)
+        for entry in entries:
+            channel.producer_fifo.append(entry)
     else:
         if state.held is not None:
             _flush(channel, state)
-        _queue_with_held(state).append(entry)
+        # No code of Python between the two: an empty queue leaves the state when it was sent.
+        fifo = _queue_with_held(state)
+        if type(fifo) is deque:
+            fifo.extend(entries)
+        else:
+            for entry in entries:
+                fifo.append(entry)
     touch(channel)
 
 

@@ -488,7 +488,7 @@ def _joins(channel: Any, state: State) -> bool:
     )
 
 
-def push_plainly(channel: Any, data: Any, put: Callable[[Any, Any], None]) -> None:
+def push_plainly(channel: Any, data: Any, put: Callable[..., None]) -> None:
     """``push`` that holds nothing; *put* is what ``enqueue`` is in the implementation at work."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(
@@ -496,23 +496,29 @@ def push_plainly(channel: Any, data: Any, put: Callable[[Any, Any], None]) -> No
             "push() takes bytes, bytearray or memoryview"
         )
     size = channel.ac_out_buffer_size
+    # In one step, so that what another thread pushes does not come between the parts.
     if len(data) > size:
-        for start in range(0, len(data), size):
-            put(channel, data[start : start + size])
+        put(channel, *[data[start : start + size] for start in range(0, len(data), size)])
     else:
         put(channel, data)
     channel.initiate_send()
 
 
-def enqueue(channel: Any, entry: Any) -> None:
-    """Put *entry* at the end of the queue of *channel*; what it holds is sent first."""
+def enqueue(channel: Any, *entries: Any) -> None:
+    """Put *entries* at the end of the queue of *channel*; what it holds is sent first."""
     state = getattr(channel, "_fc_state", None)
     if type(state) is not State or state.fifo is ABSENT or not state.fits(channel):
-        channel.producer_fifo.append(entry)  # which says what is missing
+        for entry in entries:
+            channel.producer_fifo.append(entry)  # which says what is missing
     else:
         if state.held:
             flush(channel)
-        state.fifo.append(entry)
+        fifo = state.fifo
+        if type(fifo) is deque:
+            fifo.extend(entries)
+        else:  # a queue of the program's own has an append() for certain
+            for entry in entries:
+                fifo.append(entry)
     touch(channel)
 
 
