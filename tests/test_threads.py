@@ -247,17 +247,26 @@ def test_the_loop_sends_what_a_thread_leaves_while_it_waits(own: Stage, use_poll
         if number == 0:
             chat.push(b"x" * size)  # more than the kernel takes
 
+    got: list[int] = []
+
+    def receive() -> None:
+        # In a thread of its own, for the kernel takes nothing more until somebody has received.
+        while sum(got) < size and (data := chat.peer.recv(65536)):
+            got.append(len(data))
+        chat.peer.sendall(b"the end")  # ends the last wait
+
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    own.at_the_end(receiver.join, PATIENCE)
     threads, raised = in_threads(own, work)
-    got = 0
-    chat.peer.setblocking(False)
-    until = time.monotonic() + PATIENCE
-    while got < size and time.monotonic() < until:
+    until = time.monotonic() + PATIENCE / 2
+    while receiver.is_alive() and time.monotonic() < until:
         # So long that a loop which does not notice what a thread pushed runs into the bound.
-        own.loop(1, use_poll, PATIENCE if got else 0.01)
-        while not has_nothing(chat.peer):
-            got += len(chat.peer.recv(65536))
+        own.loop(1, use_poll, PATIENCE)
+    receiver.join(PATIENCE)
     threads[0].join(PATIENCE)
-    assert (got, raised) == (size, [])
+    assert time.monotonic() < until
+    assert (sum(got), raised) == (size, [])
 
 
 def test_close_when_done_of_a_thread_comes_behind_what_it_pushed(own: Stage) -> None:
