@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, both_pollers, fail_with, has_nothing
+from tests.channels import PATIENCE, Stage, both_pollers, fail_with, has_nothing, watch_of
 from tests.coalescing import do_nothing, exceptions_of, serve
 
 THREADS = 4
@@ -241,10 +241,16 @@ def test_a_thread_may_push_while_push_asks_the_program(own: Stage, asked: str) -
 def test_the_loop_sends_what_a_thread_leaves_while_it_waits(own: Stage, use_poll: bool) -> None:
     chat = serve(own, do_nothing)
     small_room(chat)
+    own.loop()
+    watch = watch_of(own)
     size = 1_000_000
 
     def work(number: int) -> None:
         if number == 0:
+            # When the loop has looked at all of its own accord, and waits for what is told it.
+            until = time.monotonic() + PATIENCE
+            while not (watch and watch.is_waiting and watch.unchecked <= 0):
+                assert time.monotonic() < until
             chat.push(b"x" * size)  # more than the kernel takes
 
     got: list[int] = []
