@@ -371,3 +371,49 @@ def test_d20_a_reconnect_in_handle_connect_waits_for_its_own_connection(
     channel.connect(("192.0.2.1", 8))
     assert (channel.connected, channel.connecting) == (False, True)
     own.map.clear()
+
+
+class Transport:
+    """Something that can be opened again, such as a serial port."""
+
+    def __init__(self) -> None:
+        self.open()
+
+    def open(self) -> None:
+        self.mine, self.peer = socket.socketpair()
+        self.mine.setblocking(False)
+        self.fileno, self.recv, self.send = self.mine.fileno, self.mine.recv, self.mine.send
+
+    def setblocking(self, flag: bool) -> None:
+        self.mine.setblocking(flag)
+
+    def getpeername(self) -> str:
+        return "a port"
+
+    def close(self) -> None:
+        self.mine.close()
+
+
+@both_pollers
+@pytest.mark.parametrize("base", ["async_chat", "dispatcher", "dispatcher_with_send"])
+@pytest.mark.parametrize("how", ["add_channel", "set_socket"])
+def test_d6_who_is_opened_again_hears_of_its_end_again(
+    stage: Stage, base: str, how: str, use_poll: bool
+) -> None:
+    module = stage.asynchat if base == "async_chat" else stage.asyncore
+    transport = Transport()
+    channel = stage.channel(getattr(module, base), transport, handle_read=lambda one: one.recv(9))
+    for _ in range(2):
+        transport.peer.close()
+        stage.loop(2, use_poll)
+        assert (stage.map, "close" in channel.events) == ({}, True)
+        channel.events.clear()
+        transport.open()
+        channel.connected = True
+        if how == "add_channel":
+            channel._fileno = transport.fileno()
+            channel.add_channel()
+        else:
+            channel.set_socket(transport)
+    channel.close()
+    transport.peer.close()

@@ -716,6 +716,9 @@ class dispatcher:
         if map is None:
             map = self._map
         fd = self._fileno  # once, for a signal handler may close the channel in between
+        # close() takes the descriptor, so this is one anew, perhaps of the same object.
+        if fd is not None and getattr(self, "_fc_closed", None) is not None:
+            _remember(self, "_fc_closed", None)
         map[fd] = self
         if type(map) is dict and id(map) in _watches:
             _watches[id(map)].note(fd)
@@ -747,8 +750,6 @@ class dispatcher:
 
     def set_socket(self, sock, map=None):
         """Serve *sock*, which should be non-blocking, in *map*."""
-        if getattr(self, "_fc_closed", None) is not None:
-            _remember(self, "_fc_closed", None)
         self.socket = sock
         self._fileno = sock.fileno()
         self.add_channel(map)
