@@ -119,6 +119,15 @@ def a_script_by_its_full_name(directory: Path) -> str:
     return str(write(directory / "below" / "program.py", SEEN))
 
 
+def a_script_with_dots_before_it(directory: Path) -> str:
+    write(directory / "below" / "program.py", SEEN)
+    return os.path.join(".", "below", "..", "below", ".", "program.py")
+
+
+def a_directory_with_dots_before_it(directory: Path) -> str:
+    return os.path.join(".", "..", directory.name, a_directory(directory), "")
+
+
 def a_script_without_a_suffix(directory: Path) -> str:
     write(directory / "program", SEEN)
     return "program"
@@ -151,6 +160,8 @@ PLACES = [
     a_script,
     a_script_further_down,
     a_script_by_its_full_name,
+    a_script_with_dots_before_it,
+    a_directory_with_dots_before_it,
     a_script_without_a_suffix,
     a_link_to_a_script,
     a_compiled_script,

@@ -415,3 +415,42 @@ def test_what_is_pushed_when_it_is_not_connected_waits(own: Stage) -> None:
     own.feed(chat, b"one\ntwo\nthree\n")
     assert received(chat.peer, 4) == b"one;"
     assert (has_nothing(chat.peer), list(chat.producer_fifo)) == (True, [b"two;", b"three;"])
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+@pytest.mark.parametrize("size", [0, None, 1, -1, 2.5, "x", 10**30], ids=repr)
+def test_a_size_that_changes_does_not_change_what_was_pushed(
+    stage: Stage, size: Any, is_counted: bool
+) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        if line != b"three":
+            echo(chat, line)
+        if line == b"two":
+            chat.ac_out_buffer_size = size
+
+    mine, peer = stage.pair()
+    chat = serve(stage, hook, mine) if is_counted else echoing(stage, hook, mine)
+    chat.peer = peer
+    stage.feed(chat, b"one\ntwo\nthree\n")
+    assert received(peer, 8) == b"one;two;"
+    assert list(chat.producer_fifo) == []
+
+
+def echoing(stage: Stage, hook: Any, sock: Any) -> Any:
+    """A chat that calls *hook* with itself and each line, over *sock* as it is."""
+    return stage.chat(sock=sock, found_terminator=lambda chat: hook(chat, chat.events[-2]))
+
+
+def test_what_did_not_fit_before_a_size_changed_goes_out_in_order(stage: Stage) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        if line != b"three":
+            echo(chat, line)
+        if line == b"two":
+            chat.ac_out_buffer_size = 1
+
+    chat = serve(stage, hook)
+    chat.push(b"0123456789" * 100)
+    chat.takes[:] = [None] * 3
+    chat.producer_fifo.append(b"!")
+    stage.feed(chat, b"one\ntwo\nthree\n")
+    assert drained(stage, chat) == b"0123456789" * 100 + b"!one;two;"

@@ -73,6 +73,59 @@ def test_d10_an_exception_of_any_hook_costs_one_channel_only(
         assert sock.fileno() == -1
 
 
+class NotDecided:
+    """Of which nobody can say whether it is true."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("neither true nor false")
+
+
+def deleted(name: str) -> dict[str, Any]:
+    return {"__slots__": (name,)}
+
+
+def failing(name: str) -> dict[str, Any]:
+    return {name: property(fail_with(ValueError()), lambda channel, value: None)}
+
+
+def undecided(name: str) -> dict[str, Any]:
+    return {name: property(lambda channel: NotDecided(), lambda channel, value: None)}
+
+
+@both_pollers
+@pytest.mark.parametrize("base", ["dispatcher", "dispatcher_with_send", "async_chat"])
+@pytest.mark.parametrize("name", ["accepting", "connected"])
+@pytest.mark.parametrize("spoil", [deleted, failing, undecided])
+def test_d10_an_attribute_that_fails_costs_one_channel_only(
+    own: Stage, spoil: Any, name: str, base: str, use_poll: bool
+) -> None:
+    kind = getattr(own.asynchat if base == "async_chat" else own.asyncore, base)
+    mine, peer = own.pair()
+    broken = type("Broken", (kind,), spoil(name))(mine, own.map)
+    if spoil is deleted:
+        setattr(broken, name, False)
+        delattr(broken, name)
+    peer.sendall(b"x")
+    other = bystander(own)
+    own.loop(3, use_poll)
+    assert (list(own.map.values()), other.events) == ([other], ["read"])
+
+
+@both_pollers
+@pytest.mark.parametrize("base", ["dispatcher", "async_chat"])
+@pytest.mark.parametrize("name", ["accepting", "connected"])
+def test_d10_an_attribute_may_begin_to_fail(
+    own: Stage, name: str, base: str, use_poll: bool
+) -> None:
+    broken = own.dispatcher() if base == "dispatcher" else own.chat()
+    own.loop(2, use_poll)
+    setattr(broken, name, NotDecided())
+    broken.peer.sendall(b"x")
+    other = bystander(own)
+    own.loop(3, use_poll)
+    assert (list(own.map.values()), other.events) == ([other], ["read"])
+
+
 @both_pollers
 def test_d10_an_exception_of_repr_costs_one_channel_only(stage: Stage, use_poll: bool) -> None:
     broken = troubled(stage, "__repr__", ValueError())

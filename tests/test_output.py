@@ -876,3 +876,32 @@ def test_another_class_may_borrow_the_methods_of_a_sender(stage: Stage) -> None:
     borrower = Borrower(mine, stage.map)
     borrower.send(b"data")
     assert (peer.recv(10), borrower.out_buffer, borrower.writable()) == (b"data", b"", 0)
+
+
+def test_a_queue_may_be_none_for_a_while(stage: Stage) -> None:
+    chat = stage.chat()
+    stage.loop()
+    queue, chat.producer_fifo = chat.producer_fifo, None
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'append'"):
+        chat.push(b"lost")
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute"):
+        chat.discard_buffers()
+    chat.initiate_send()
+    assert chat.producer_fifo is None
+    assert not chat.writable()
+    assert stage.feed(chat, b"x\n") == [b"x", "found"]
+    chat.producer_fifo = queue
+    chat.push(b"data")
+    assert chat.peer.recv(9) == b"data"
+    assert chat.producer_fifo is queue
+
+
+def test_a_queue_may_become_none_while_something_is_sent(own: Stage) -> None:
+    def send(chat: Any, data: bytes) -> int:
+        chat.producer_fifo = None
+        return len(data)
+
+    chat = own.chat(send=send)
+    chat.push(b"data")
+    assert chat.producer_fifo is None
+    assert own.feed(chat, b"x\n") == [b"x", "found"]

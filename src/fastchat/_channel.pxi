@@ -203,7 +203,8 @@ def get_fifo(channel):
     if state.held is not None:
         flush(channel)
     touch(channel)
-    there(channel, "producer_fifo", state.fifo)
+    if type(state.fifo) is Absent:
+        return there(channel, "producer_fifo", state.fifo)
     state.exposed = True
     return state.queue()
 
@@ -347,7 +348,7 @@ cpdef readable(self):
 cpdef writable(self):
     """Whether to wait for room for output: while there is some, or no connection yet."""
     cdef State state = _state_of(self)
-    if state is None or not _fits(self, state) or state.fifo is ABSENT:
+    if state is None or not _fits(self, state) or type(state.fifo) is Absent:
         return writable_plainly(self)
     if state.held is not None:
         _flush(self, state)
@@ -560,7 +561,7 @@ cdef object _queue_with_held(State state):
 def enqueue(channel, *entries):
     """Put *entries* at the end of the queue of *channel*; what it holds is sent first."""
     cdef State state = _state_of(channel)
-    if state is None or state.fifo is ABSENT or not _fits(channel, state):
+    if state is None or type(state.fifo) is Absent or not _fits(channel, state):
         for entry in entries:
             channel.producer_fifo.append(entry)
     else:
@@ -682,6 +683,8 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
     cdef Py_ssize_t size = _out_size(channel, state), left = PyBytes_GET_SIZE(entry) - state.offset
     cdef Py_ssize_t count = 1
+    if is_flush:
+        size = max(size, state.held_size)  # which it allowed when that was pushed
     if size == 0:
         send_piece(channel)
         return 0

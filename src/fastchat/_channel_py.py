@@ -42,7 +42,7 @@ from fastchat import _endings
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._scanner_py import EMPTY, NOT_ASKED, cut, cut_one, drive
 from fastchat._settings import COALESCE
-from fastchat._state_py import ABSENT, State
+from fastchat._state_py import ABSENT, NO_QUEUE, Absent, State
 from fastchat._touch import touch
 
 # The most that is held, however large ac_out_buffer_size is, in bytes.
@@ -83,10 +83,10 @@ def begin(channel: Any) -> bool:
 
 
 def there(channel: Any, name: str, value: Any) -> Any:
-    """*value*, unless it is absent: then an AttributeError that names it."""
+    """*value* as a program sees it; an AttributeError that names it where it is absent."""
     if value is ABSENT:
         raise AttributeError(f"{type(channel).__name__!r} object has no attribute {name!r}")
-    return value
+    return None if value is NO_QUEUE else value
 
 
 def get_socket(channel: Any) -> Any:
@@ -351,7 +351,7 @@ def readable(self: Any) -> Any:
 def writable(self: Any) -> Any:
     """Whether to wait for room for output: while there is some, or no connection yet."""
     state = getattr(self, "_fc_state", None)
-    if type(state) is not State or state.fifo is ABSENT or not state.fits(self):
+    if type(state) is not State or type(state.fifo) is Absent or not state.fits(self):
         return writable_plainly(self)
     if state.held:
         flush(self)
@@ -507,7 +507,7 @@ def push_plainly(channel: Any, data: Any, put: Callable[..., None]) -> None:
 def enqueue(channel: Any, *entries: Any) -> None:
     """Put *entries* at the end of the queue of *channel*; what it holds is sent first."""
     state = getattr(channel, "_fc_state", None)
-    if type(state) is not State or state.fifo is ABSENT or not state.fits(channel):
+    if type(state) is not State or type(state.fifo) is Absent or not state.fits(channel):
         for entry in entries:
             channel.producer_fifo.append(entry)  # which says what is missing
     else:
@@ -602,6 +602,8 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
             return
         take_produced(fifo, produced)
     size = channel.ac_out_buffer_size
+    if is_flush and (type(size) is not int or size < state.held_size):
+        size = state.held_size  # which it allowed when that was pushed
     offset = state.offset
     left = len(head) - offset
     data, count = head, 1

@@ -133,6 +133,21 @@ cpdef bint has_own(channel, str name, function) except -1:
     )
 
 
+cpdef bint has_bools(channel) except -1:
+    """Whether to look at *connected* and *accepting* of *channel* runs no code of the program's."""
+    kind = type(channel)
+    return (
+        _is_bool_or_int(getattr(kind, "connected", None))
+        and _is_bool_or_int(getattr(kind, "accepting", None))
+        and _is_bool_or_int(channel.connected)
+        and _is_bool_or_int(channel.accepting)
+    )
+
+
+cdef inline bint _is_bool_or_int(value) noexcept:
+    return value is True or value is False or type(value) is int
+
+
 cpdef int ask_chat(channel, tuple stock) except -1:
     """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
 
@@ -149,11 +164,12 @@ cpdef int ask_chat(channel, tuple stock) except -1:
         or not has_own(channel, "writable", stock[1])
         or not has_own(channel, "handle_expt", stock[2])
         or not has_own(channel, "handle_expt_event", stock[3])
-        or state.fifo is ABSENT
-        or channel.accepting
+        or type(state.fifo) is Absent
+        or not (_has_bools(channel, state) or has_bools(channel))
+        or _is_accepting(channel, state)
     ):
         return 0
-    if state.held is not None or state.fifo or not channel.connected:
+    if state.held is not None or state.fifo or not _is_connected(channel, state):
         return READS | WRITES
     return READS
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastchat._channel_py import binds
 from fastchat._hangups import forget_hang_up
 from fastchat._pollers import READ, WRITE, without_a_set
-from fastchat._state_py import ABSENT, State
+from fastchat._state_py import Absent, State
 
 
 class Entry:
@@ -82,6 +82,20 @@ def has_own(channel: Any, name: str, function: Any) -> bool:
     )
 
 
+def has_bools(channel: Any) -> bool:
+    """Whether to look at *connected* and *accepting* of *channel* runs no code of the program's."""
+    kind = type(channel)
+    return (
+        type(getattr(kind, "connected", None)) in _BOOLS
+        and type(getattr(kind, "accepting", None)) in _BOOLS
+        and type(channel.connected) in _BOOLS
+        and type(channel.accepting) in _BOOLS
+    )
+
+
+_BOOLS = (bool, int)
+
+
 def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     """What an ordinary async_chat waits for, as flags; 0 where *channel* is none.
 
@@ -101,7 +115,7 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
         and has_own(channel, "handle_expt_event", stock[3])
     ):
         return 0
-    if state.fifo is ABSENT or channel.accepting:
+    if type(state.fifo) is Absent or not has_bools(channel) or channel.accepting:
         return 0
     return READ | WRITE if state.fifo or not channel.connected else READ
 

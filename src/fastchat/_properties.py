@@ -11,7 +11,7 @@ from typing import Any
 
 from fastchat._backend import methods
 from fastchat._channel_py import there
-from fastchat._state_py import ABSENT, StateProperty
+from fastchat._state_py import ABSENT, NO_QUEUE, Absent, StateProperty
 from fastchat._touch import touch
 
 own_state = methods.own_state
@@ -48,11 +48,11 @@ def _set_fifo(channel: Any, fifo: Any) -> None:
     state = own_state(channel)
     if state.held:
         methods.flush(channel)
-    if state.fifo is not ABSENT:
+    if type(state.fifo) is not Absent:
         state.queue()  # the one that goes shows what is left, too
     touch(channel)
     state.exposed = True
-    state.fifo = fifo
+    state.fifo = NO_QUEUE if fifo is None else fifo
 
 
 def _delete_fifo(channel: Any) -> None:

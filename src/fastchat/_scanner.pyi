@@ -31,6 +31,7 @@ from fastchat._events_py import Flags as Flags
 from fastchat._events_py import ask_chat as ask_chat
 from fastchat._events_py import enter as enter
 from fastchat._events_py import forget as forget
+from fastchat._events_py import has_bools as has_bools
 from fastchat._events_py import has_own as has_own
 from fastchat._events_py import is_readable as is_readable
 from fastchat._events_py import registration_of as registration_of

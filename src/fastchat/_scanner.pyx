@@ -68,7 +68,7 @@ from fastchat._scanner_py import (
 )
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
 from fastchat._settings import COALESCE as _COALESCE
-from fastchat._state_py import ABSENT, has_properties
+from fastchat._state_py import ABSENT, Absent, has_properties
 from fastchat._touch import touch
 
 # A process has this module once, however often a program throws fastchat out of sys.modules and

@@ -295,6 +295,15 @@ cdef inline bint _is_connected(channel, State state) except -1:
     return bool(channel.connected) if flag < 0 else flag
 
 
+cdef inline bint _has_bools(channel, State state) noexcept:
+    """Whether both flags of *channel* are known to be bools."""
+    return (
+        _has_shape(channel, state)
+        and _flag_at(channel, state.shape.connected, state.shape.is_connected) >= 0
+        and _flag_at(channel, state.shape.accepting, state.shape.is_accepting) >= 0
+    )
+
+
 cdef inline bint _is_accepting(channel, State state) except -1:
     cdef int flag = -1
     if _has_shape(channel, state):

@@ -29,11 +29,12 @@ def has_properties(kind: type) -> bool:
     return all(type(getattr(kind, name, None)) is StateProperty for name in NAMES)
 
 
-class _Absent:
-    """Stands where an attribute is not there: never assigned, or deleted."""
+class Absent:
+    """Stands where the library has nothing to work on; ``there`` says what the program sees."""
 
 
-ABSENT = _Absent()
+# Never assigned, or deleted; and None, which no program means for a queue.
+ABSENT, NO_QUEUE = Absent(), Absent()
 
 
 class State:

@@ -74,6 +74,7 @@ from fastchat._watch import release as _release
 from fastchat._watch import watch_over as _watch_over
 
 _has_own = _events.has_own
+_has_bools = _events.has_bools
 
 try:
     from fcntl import ioctl as _ioctl
@@ -618,6 +619,7 @@ def _is_tracked(channel):
         knows = writable is _STOCK_WRITABLE
     return (
         knows
+        and _has_bools(channel)
         and _has_own(channel, "readable", readable)
         and _has_own(channel, "writable", writable)
         and not (_resting and _rests(channel))

@@ -99,7 +99,7 @@ def run(words: Sequence[str]) -> None:
 
 def _prepare_path(program: ModuleType, path: str) -> CodeType:
     """Make *program* the ``__main__`` of what is at *path*, and return its code."""
-    full_path = os.path.abspath(path)
+    full_path = _full_path(path)
     importer = pkgutil.get_importer(full_path)
     if importer is not None and os.path.exists(path):
         # A directory or a zip file: its modules are the program's, with -P as well.
@@ -120,6 +120,13 @@ def _prepare_path(program: ModuleType, path: str) -> CodeType:
     loader = SourceFileLoader if compiled is None else SourcelessFileLoader
     program.__loader__ = loader("__main__", full_path)
     return compiled or compile(source, full_path, "exec", dont_inherit=True)
+
+
+def _full_path(path: str) -> str:
+    """*path* from the root, spelt as Python spells it for a program: with each dot that it has."""
+    if os.name == "nt":  # pragma: no cover
+        return os.path.abspath(path)
+    return os.path.join(os.getcwd(), path)
 
 
 def _prepare_module(program: ModuleType, name: str) -> CodeType:
