@@ -43,6 +43,9 @@ hardest := overrides shape signals regressions chat coalescing_held coalescing_q
 suite := --numprocesses auto --dist loadfile \
     $(if $(filter yes,$(SLICE)),$(hardest:%=tests/test_%.py))
 
+# What a tracer slows down by minutes; all that it runs, other tests run, too.
+untraced := --ignore tests/test_leaks.py
+
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
     test-eventlet test-pyftpdlib lint coverage asan leaks traces linear bench bench-quick \
     sdist-wheel clean
@@ -92,7 +95,7 @@ lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and ty
 
 coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of branches it fails
 	$(VENV_PYTHON) -m coverage erase
-	$(VENV_PYTHON) -m coverage run -m pytest -m "not build" $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m coverage run -m pytest -m "not build" $(suite) $(untraced) $(PYTEST_ARGS)
 	$(VENV_PYTHON) -m coverage combine --quiet
 	$(VENV_PYTHON) -m coverage report
 

@@ -303,3 +303,11 @@ def test_a_queue_of_the_program_is_given_each_push(stage: Stage, kind: Any, in_h
         push_two(chat, b"")
     assert queue.appended == [b"one", b"two"] * 2
     assert received(peer, 12) == b"onetwo" * 2
+
+
+def test_a_queue_of_very_many_leaves_in_order(own: Stage) -> None:
+    words = [b"%d;" % number for number in range(10_000)]
+    chat = waiting(own, *words)
+    assert drained(own, chat) == b"".join(words)
+    assert max(map(len, chat.sends)) <= 65536
+    assert len(chat.sends) <= 4

@@ -130,3 +130,10 @@ def test_what_a_copy_sends_is_not_taken_off_the_queue_of_the_other(stage: Stage)
     other.handle_write_event()
     assert received(chat.peer, 8) == b"firsfirs"
     assert [list(one.producer_fifo) for one in (chat, other)] == [[b"t"], [b"t"]]
+
+
+@pytest.mark.parametrize("name", ["ac_in_buffer", "producer_fifo", "socket"])
+def test_a_copy_lacks_what_the_other_lacks(stage: Stage, name: str) -> None:
+    chat = stage.chat()
+    delattr(chat, name)
+    assert not hasattr(copy.copy(chat), name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import errno
+import gc
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ import pytest
 from fastchat import _output, _pollers
 from tests import interrupted
 from tests.channels import (
+    PATIENCE,
     Stage,
     fail_with,
     has_nothing,
@@ -566,6 +568,7 @@ def test_a_handler_s_exception_is_not_taken_for_a_system_call_s(
     watch = watch_of(own)
     fails, act = MEANINGFUL[call]
     raises = fail_with(OSError(errno.EBADF, "a handler's"))
+    gc.collect()  # what earlier tests left looks at its descriptors when it is freed
     with monkeypatch.context() as patch:
         if fails == "os.fstat":
             patch.setattr(os, "fstat", raises)
@@ -627,3 +630,34 @@ def test_an_empty_map_gives_nothing(own: Stage) -> None:
             own.map.popitem()
         own.chat().close()
         own.loop()
+
+
+def test_a_new_set_that_is_not_finished_is_made_again(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = own.chat()
+    own.loop()
+    watch = watch_of(own)
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "_wait_for", fail_with(Interruption()))
+        with pytest.raises(Interruption):
+            watch._make_new_set(watch.kind)
+    assert watch.needs_new_set
+    assert is_answered(own, chat)
+
+
+@pytest.mark.parametrize("kind", ["ExitNow", KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_leaves_where_handle_error_is_looked_up(
+    own: Stage, kind: Any
+) -> None:
+    problems = [ValueError(), own.ending(kind)()]
+
+    def look_up(chat: Any) -> Any:
+        raise problems.pop(0)
+
+    chat = own.chat(found_terminator=fail_with(TypeError()))
+    type(chat).handle_error = property(look_up)
+    chat.peer.sendall(b"x\n")
+    with pytest.raises(own.ending(kind)):
+        own.loop(timeout=PATIENCE)
+    del type(chat).handle_error

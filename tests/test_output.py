@@ -905,3 +905,13 @@ def test_a_queue_may_become_none_while_something_is_sent(own: Stage) -> None:
     chat.push(b"data")
     assert chat.producer_fifo is None
     assert own.feed(chat, b"x\n") == [b"x", "found"]
+
+
+def test_a_send_that_counts_oddly_may_change_the_queue(own: Stage) -> None:
+    def send(chat: Any, data: bytes) -> int:
+        chat.producer_fifo.appendleft(b"first")
+        return len(data) + 7
+
+    chat = own.chat(send=send)
+    chat.push(b"data")
+    assert list(chat.producer_fifo) == [b"first", b"data"]

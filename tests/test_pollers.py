@@ -1046,3 +1046,21 @@ def test_flags_are_those_of_poll(flag: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_flags_without_poll(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, NAMES[flag], raising=False)
     assert getattr(fresh(_pollers), flag) == FLAGS[flag]
+
+
+def test_what_select_says_of_no_descriptor_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    poller = _pollers.Select()
+    mine, peer = socket.socketpair()
+    with mine, peer:
+        poller.register(mine.fileno(), _pollers.READ)
+        own_select = select.select
+
+        @as_the_system
+        def refuse_to_wait(*args: Any) -> Any:
+            if args[3] == 0:
+                return own_select(*args)
+            raise OSError(errno.EBADF, "of something else")
+
+        monkeypatch.setattr(select, "select", refuse_to_wait)
+        with pytest.raises(OSError, match="of something else"):
+            poller.wait(1000)

@@ -36,6 +36,7 @@ from tests.channels import (
     forget,
     has_nothing,
     inside,
+    needs_poll,
     posix_only,
     watch_a_dict,
     watch_of,
@@ -583,3 +584,23 @@ def test_a_system_without_pipes_that_can_be_waited_for_has_no_waker(
     monkeypatch.setattr(os, "name", "nt")
     with pytest.raises(OSError, match="not implemented"):
         inside(own)["Waker"]()
+
+
+@needs_poll
+def test_a_pass_of_which_nothing_is_kept_does_not_wait_for_nobody(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.map = UserDict()  # type: ignore[assignment]
+    waits: list[Any] = []
+    poll = SimpleNamespace(
+        register=lambda fd, flags: None, poll=lambda wait: waits.append(wait) or []
+    )
+    monkeypatch.setattr(select, "poll", lambda: poll)
+
+    def leave(chat: Any) -> Any:
+        chat.del_channel()
+        return True
+
+    own.chat(writable=leave)
+    own.asyncore.loop(PATIENCE, True, own.map, 1)
+    assert waits == [0]

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, both_pollers, fail_with, has_nothing, watch_of
+from tests.channels import PATIENCE, Stage, both_pollers, fail_with, has_nothing, received, watch_of
 from tests.coalescing import do_nothing, exceptions_of, serve
+from tests.implementations import load
 
 THREADS = 4
 PUSHES = 200
@@ -367,3 +368,39 @@ def test_a_large_push_is_one_piece_to_other_threads(own: Stage) -> None:
         thread.join(PATIENCE)
     assert (raised, exceptions_of(chat)) == ([], [])
     assert len(re.findall(rb"<(?:0{5000}|1{5000}|2{5000}|3{5000})>", data)) == THREADS * pushes
+
+
+def test_a_thread_that_ends_its_send_is_not_waited_for() -> None:
+    implementation = load("python")
+    senders: Any = implementation.asynchat._methods.push.__globals__
+    with Stage(implementation) as stage:
+        chat = stage.chat()
+
+        class Ending(dict[Any, int]):
+            """Of another thread, which ends its send the moment after this one has looked."""
+
+            def setdefault(self, key: Any, value: Any) -> Any:
+                return super().setdefault(key, value) if seen else seen.append(key)
+
+        seen: list[Any] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(senders, "_senders", Ending())
+            chat.push(b"data")
+        assert seen == [chat._fc_state]
+        assert received(chat.peer, 4) == b"data"
+
+
+def test_a_touch_is_not_lost_to_a_pass_that_begins(own: Stage) -> None:
+    chat = own.chat()
+    own.loop()
+    watch = watch_of(own)
+
+    class Taken(dict[int, None]):
+        """Which the pass of another thread takes away while something is put in."""
+
+        def __setitem__(self, key: int, value: None) -> None:
+            watch.touched = {}
+
+    watch.touched = Taken()
+    watch.touch(chat._fileno)
+    assert list(watch.touched) == [chat._fileno]

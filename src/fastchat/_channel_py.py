@@ -566,8 +566,9 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         touch(channel)  # for what is queued now may have been held before
         raise
     finally:
-        # Without a call, for after each a signal handler might raise an exception.
-        if is_mine and state in _senders and _senders[state] == me:
+        # Without a call, for after each a signal handler might raise an exception; one that did so
+        # above may have left anything here.
+        if is_mine and state in _senders and _senders[state] == me:  # pragma: no branch
             del _senders[state]
     if state.fifo:
         if state.again and is_first:
@@ -693,13 +694,12 @@ def _joined(fifo: deque[Any], offset: int, size: int) -> tuple[bytes, int]:
     if offset:
         pieces[0] = pieces[0][offset:]
     if set(map(type, pieces)) != {bytes} or not all(pieces) or sum(map(len, pieces)) > size:
-        total = len(pieces[0])
-        for index in range(1, len(pieces)):
-            following = pieces[index]
-            if type(following) is not bytes or not following or total + len(following) > size:
-                del pieces[index:]
-                break
-            total += len(following)
+        # One that is not the first may not leave with it, and ends this.
+        total, count = len(pieces[0]), 1
+        while type(pieces[count]) is bytes and 0 < len(pieces[count]) <= size - total:
+            total += len(pieces[count])
+            count += 1
+        del pieces[count:]
     return b"".join(pieces), len(pieces)
 
 
