@@ -440,3 +440,10 @@ def test_a_write_event_begins_a_new_event_in_a_loop_of_ones_own(own: Stage) -> N
     assert (chat.events, chat._fc_hung_up) == (["close"], chat.socket)
     chat.handle_write_event()
     assert (chat.events, chat._fc_hung_up) == (["close"], None)
+
+
+def test_to_flush_what_holds_nothing_sends_nothing(own: Stage) -> None:
+    chat = own.chat(send=fail_with(AssertionError("nothing is to be sent")))
+    chat.producer_fifo.append(b"waits for the loop")
+    inside(own)["methods"].flush(chat)
+    assert list(chat.producer_fifo) == [b"waits for the loop"]
