@@ -80,29 +80,29 @@ class NotDecided:
         raise ValueError("neither true nor false")
 
 
-def deleted(name: str) -> dict[str, Any]:
+def deleted_attribute(name: str) -> dict[str, Any]:
     return {"__slots__": (name,)}
 
 
-def failing(name: str) -> dict[str, Any]:
+def failing_attribute(name: str) -> dict[str, Any]:
     return {name: property(fail_with(ValueError()), lambda channel, value: None)}
 
 
-def undecided(name: str) -> dict[str, Any]:
+def undecided_attribute(name: str) -> dict[str, Any]:
     return {name: property(lambda channel: NotDecided(), lambda channel, value: None)}
 
 
 @both_pollers
 @pytest.mark.parametrize("base", ["dispatcher", "dispatcher_with_send", "async_chat"])
 @pytest.mark.parametrize("name", ["accepting", "connected"])
-@pytest.mark.parametrize("spoil", [deleted, failing, undecided])
+@pytest.mark.parametrize("spoil", [deleted_attribute, failing_attribute, undecided_attribute])
 def test_d10_an_attribute_that_fails_costs_one_channel_only(
     own: Stage, spoil: Any, name: str, base: str, use_poll: bool
 ) -> None:
     kind = getattr(own.asynchat if base == "async_chat" else own.asyncore, base)
     mine, peer = own.pair()
     broken = type("Broken", (kind,), spoil(name))(mine, own.map)
-    if spoil is deleted:
+    if spoil is deleted_attribute:
         setattr(broken, name, False)
         delattr(broken, name)
     peer.sendall(b"x")

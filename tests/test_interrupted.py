@@ -538,7 +538,7 @@ MEANINGFUL: dict[str, tuple[str, Callable[[Any, Any, Any], Any]]] = {
         "nothing",
         lambda own, watch, chat: watch._replace_poller(failing_kind()),
     ),
-    "Watch._wake": ("register", lambda own, watch, chat: watch._wake()),
+    "Watch.wake": ("register", lambda own, watch, chat: watch.wake()),
     "Watch._wait_for": (
         "modify",
         lambda own, watch, chat: watch._wait_for(watch.entries[chat._fileno], _pollers.WRITE),

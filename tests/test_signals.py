@@ -592,10 +592,13 @@ def test_a_pass_of_which_nothing_is_kept_does_not_wait_for_nobody(
 ) -> None:
     own.map = UserDict()  # type: ignore[assignment]
     waits: list[Any] = []
-    poll = SimpleNamespace(
-        register=lambda fd, flags: None, poll=lambda wait: waits.append(wait) or []
-    )
-    monkeypatch.setattr(select, "poll", lambda: poll)
+
+    def poll(wait: Any) -> list[tuple[int, int]]:
+        waits.append(wait)
+        return []
+
+    pollster = SimpleNamespace(register=lambda fd, flags: None, poll=poll)
+    monkeypatch.setattr(select, "poll", lambda: pollster)
 
     def leave(chat: Any) -> Any:
         chat.del_channel()

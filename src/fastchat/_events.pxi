@@ -182,6 +182,24 @@ cpdef registration_of(channel):
         return 0
 
 
+def touch_fd(watch, fd):
+    """Ask who has *fd* in the next pass, and let that be soon."""
+    while True:
+        # A pass of another thread takes the dict away, and makes a new one.
+        touched = watch.touched
+        touched[fd] = None
+        if touched is watch.touched:
+            break
+    stir(watch)
+
+
+cpdef stir(watch):
+    """Something has changed of which the poller knows nothing: let the loop not wait."""
+    watch.is_stirred = True
+    if watch.is_waiting:
+        watch.wake()
+
+
 def enter(watch, channel, int fd):
     """Give *channel*, which is new, its entry in *watch*.
 
@@ -219,7 +237,7 @@ def forget(watch, fd):
         if watch.asked:
             watch.asked.pop(fd, None)
         watch.last_leave = watch.passes
-        watch.stir()
+        stir(watch)
     cdef Flags registered = watch.registered
     if not registered[fd]:
         return

@@ -120,6 +120,24 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     return READ | WRITE if state.fifo or not channel.connected else READ
 
 
+def touch_fd(watch: Any, fd: int) -> None:
+    """Ask who has *fd* in the next pass, and let that be soon."""
+    while True:
+        # A pass of another thread takes the dict away, and makes a new one.
+        touched = watch.touched
+        touched[fd] = None
+        if touched is watch.touched:
+            break
+    stir(watch)
+
+
+def stir(watch: Any) -> None:
+    """Something has changed of which the poller knows nothing: let the loop not wait."""
+    watch.is_stirred = True
+    if watch.is_waiting:
+        watch.wake()
+
+
 def enter(watch: Any, channel: Any, fd: int) -> Entry | None:
     """Give *channel*, which is new, its entry in *watch*.
 

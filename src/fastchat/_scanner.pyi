@@ -36,6 +36,8 @@ from fastchat._events_py import has_own as has_own
 from fastchat._events_py import is_readable as is_readable
 from fastchat._events_py import registration_of as registration_of
 from fastchat._events_py import serve as serve
+from fastchat._events_py import stir as stir
+from fastchat._events_py import touch_fd as touch_fd
 from fastchat._scanner_py import as_bytes as as_bytes
 from fastchat._scanner_py import check_terminators as check_terminators
 from fastchat._scanner_py import cut_plainly as cut_plainly

@@ -151,26 +151,10 @@ class Watch:
             self.leave(fd)
         self.touch(fd)
 
-    def touch(self, fd: int) -> None:
-        """Ask who has *fd* in the next pass, and let that be soon."""
-        while True:
-            # A pass of another thread takes the dict away, and makes a new one.
-            touched = self.touched
-            touched[fd] = None
-            if touched is self.touched:
-                break
-        # As stir() does; for each connection this is run a few times.
-        self.is_stirred = True
-        if self.is_waiting:
-            self._wake()
+    touch = events.touch_fd
+    stir = events.stir
 
-    def stir(self) -> None:
-        """Something has changed of which the poller knows nothing: let the loop not wait."""
-        self.is_stirred = True
-        if self.is_waiting:
-            self._wake()
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """End the wait of the loop.  Any thread and any signal handler may call this."""
         waker = self.waker
         if waker is not None and waker.set():
@@ -379,7 +363,8 @@ class Watch:
         finally:
             # Those that are left when an exception leaves the loop, and those that another thread
             # touched meanwhile.
-            self.touched.update(touched)
+            if touched:
+                self.touched.update(touched)
         return fine
 
     def _ask_whom(self, fd: int) -> bool:
@@ -741,7 +726,7 @@ class ChannelMap(dict[int, Any]):
         was_there = key in self
         if watch is not None and was_there:
             watch.touched[key] = None
-        channel = super().pop(key, *default)
+        channel = dict.pop(self, key, *default)
         if watch is not None and was_there:
             watch.forget(key)
         return channel
