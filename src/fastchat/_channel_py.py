@@ -551,15 +551,9 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
     me = get_ident()
     if _senders.get(state) == me:
         return
-    is_mine = True
     try:
-        while True:
-            if _senders.setdefault(state, me) == me:
-                break
-            state.again = True
-            if state in _senders:  # and so will see that
-                is_mine = False
-                return
+        if not _is_next_sender(state, me):
+            return
         state.again = False
         _send_queued(channel, state, is_flush)
     except BaseException:
@@ -568,13 +562,22 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
     finally:
         # Without a call, for after each a signal handler might raise an exception; one that did so
         # above may have left anything here.
-        if is_mine and state in _senders and _senders[state] == me:  # pragma: no branch
+        if state in _senders and _senders[state] == me:  # pragma: no branch
             del _senders[state]
     if state.fifo:
         if state.again and is_first:
             _send_once(channel, state, is_flush, False)
         else:
             touch(channel)
+
+
+def _is_next_sender(state: State, me: int) -> bool:
+    """Note that the thread *me* sends what is in *state*; false where another one still does."""
+    while _senders.setdefault(state, me) != me:
+        state.again = True
+        if state in _senders:  # and so will see that
+            return False
+    return True
 
 
 def _send_queued(channel: Any, state: State, is_flush: bool) -> None:

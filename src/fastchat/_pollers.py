@@ -378,7 +378,7 @@ class Select:
         except (OSError, ValueError) as failure:
             if not is_refusal(failure, _system.select):
                 raise
-            closed = [(fd, INVALID) for fd in list(self._registered) if refusal_of(fd)]
+            closed = [(fd, INVALID) for fd in filter(refusal_of, list(self._registered))]
             if not closed and self._registered.keys() >= {fd for fds in waited_for for fd in fds}:
                 raise
             return closed

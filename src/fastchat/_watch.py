@@ -315,11 +315,14 @@ class Watch:
         self.needs_new_set = False  # unless what is found out meanwhile says so
         try:
             for entry in list(self.entries.values()):
-                if self._is_current(entry) and entry.flags:
-                    self._wait_for(entry, entry.flags)
+                self._wait_again(entry)
         except BaseException:
             self.needs_new_set = True
             raise
+
+    def _wait_again(self, entry: Any) -> None:
+        if self._is_current(entry) and entry.flags:
+            self._wait_for(entry, entry.flags)
 
     # Asking.
 

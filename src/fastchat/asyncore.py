@@ -460,28 +460,30 @@ def _select_once(timeout, map):
     if not asked:
         time.sleep(timeout if map else 0)
         return
+    sets = [[fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS]
     try:
-        readable, writable, urgent = select.select(
-            *[[fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS],
-            timeout,
-        )
+        readable, writable, urgent = select.select(*sets, timeout)
     except (OSError, ValueError) as failure:
         if not _is_refusal(failure, select.select):
             raise
         # A closed descriptor says nothing about the others: find it, and serve those next time.
         refused = {fd: _refusal_of(fd) for fd in asked}
-        dead = [fd for fd, kind in refused.items() if kind is OSError or (kind and fd < 0)]
-        if not dead:
+        if not _bury_refused(refused, asked, map):
             if ValueError not in refused.values() or not hasattr(select, "poll"):
                 raise
             # One is too large for select(), and not for poll().
             _hand_out_sets(asked, *_select_by_poll(asked, timeout), map)
-            return
-        for fd in dead:
-            if _holds(map, fd, asked[fd]):  # the death of another may have closed it
-                _bury(asked[fd][0], map, fd)
         return
     _hand_out_sets(asked, readable, writable, urgent, map)
+
+
+def _bury_refused(refused, asked, map):
+    """Bury those who were *asked* and are closed, by what ``_refusal_of`` said; whether any is."""
+    dead = [fd for fd, kind in refused.items() if kind is OSError or (kind and fd < 0)]
+    for fd in dead:
+        if _holds(map, fd, asked[fd]):  # the death of another may have closed it
+            _bury(asked[fd][0], map, fd)
+    return bool(dead)
 
 
 def _select_by_poll(asked, timeout):
@@ -572,16 +574,16 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
         while True:  # without a condition, as in Output.head()
             if not map or (count is not None and count <= 0):
                 break
+            if count is not None:
+                count -= 1
             watch = None
             if is_stock:
-                watch = _watch_over(map, globals(), count is None or count > 1)
+                watch = _watch_over(map, globals(), count is None or count > 0)
             if watch is None:
                 make_pass(timeout, map)
             else:
                 watch.make_pass(timeout, make_pass is poll2, is_first, count is None)
                 is_first = False
-            if count is not None:
-                count -= 1
     finally:
         if is_outermost or not map:
             try:
