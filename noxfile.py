@@ -55,6 +55,7 @@ def coverage(session: nox.Session) -> None:
     """Fail below 100 % of lines and branches."""
     prepare(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-m", "not build", *session.posargs)
+    words = ["-n", "auto", "--dist", "loadfile", "--ignore", "tests/test_leaks.py"]  # as in Makefile
+    session.run("coverage", "run", "-m", "pytest", "-m", "not build", *words, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

@@ -6,6 +6,7 @@ few connections for what they leave in resident memory to show; ``make leaks`` h
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,11 @@ TOOL = Path(leaks.__file__)
 
 def run(implementation: str, *words: str) -> subprocess.CompletedProcess[str]:
     """What the tool says of *implementation*."""
+    # The interpreter counts blocks of its own allocator only.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONMALLOC"}
     return subprocess.run(
         [sys.executable, str(TOOL), "--implementation", implementation, *words],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -21,6 +21,7 @@ import ctypes
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -126,17 +127,32 @@ def run_suite(runtime: str, arguments: list[str]) -> int:
         print("asan: the installed extension was not built with the sanitizers")
         return 1
     with tempfile.TemporaryDirectory(prefix="fastchat-asan-") as directory:
+        log = Path(directory, "log")
+        log.mkdir()
+        environment = sanitized(runtime, f":log_path={log}/report")
+        environment["PATH"] = os.pathsep.join([str(unloaded(directory)), environment["PATH"]])
         answer = subprocess.run(
             # What is written past Python's back shows at once, even if it is the last.
             [sys.executable, "-m", "pytest", "--capture=sys", *arguments],
-            env=sanitized(runtime, f":log_path={directory}/report"),
+            env=environment,
             check=False,
         )
-        reports = sorted(Path(directory).iterdir())
+        reports = sorted(log.iterdir())
         for report in reports:
             print(f"\nasan: {report.name}", report.read_text(errors="replace"), sep="\n")
         print(f"asan: {len(reports)} reports")
     return 1 if reports or answer.returncode else 0
+
+
+def unloaded(directory: str) -> Path:
+    """A directory, in *directory*, of the programs that hang where the library is loaded."""
+    programs = Path(directory, "programs")
+    programs.mkdir()
+    if curl := shutil.which("curl"):
+        program = programs / "curl"
+        program.write_text(f'#!/bin/sh\nunset LD_PRELOAD\nexec {shlex.quote(curl)} "$@"\n')
+        program.chmod(0o755)
+    return programs
 
 
 class Fence:
