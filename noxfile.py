@@ -55,7 +55,8 @@ def coverage(session: nox.Session) -> None:
     """Fail below 100 % of lines and branches."""
     prepare(session, "test")
     session.run("coverage", "erase")
-    words = ["-n", "auto", "--dist", "loadfile", "--ignore", "tests/test_leaks.py"]  # as in Makefile
+    # As in Makefile.
+    words = ["-n", "auto", "--dist", "loadfile", "--ignore", "tests/test_leaks.py"]
     session.run("coverage", "run", "-m", "pytest", "-m", "not build", *words, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
