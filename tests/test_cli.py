@@ -28,6 +28,7 @@ import pytest
 
 import fastchat
 from fastchat import aliases, cli
+from tests.channels import counts_references
 from tests.implementations import FASTCHAT
 
 # Relative entries would mean another directory for the programs, which run elsewhere.
@@ -715,3 +716,27 @@ def test_it_is_held_where_that_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "program.py", WAITING.format(hook=code))
     done = run("--coalesce", "program.py", cwd=tmp_path)
     assert done == Outcome(0, "body;body;one:two:three:body;\n", "")
+
+
+@counts_references
+@pytest.mark.parametrize("words", [["run"], ["run", "--coalesce"], []], ids=" ".join)
+def test_what_is_left_open_may_print_when_the_program_ends(
+    words: list[str], tmp_path: Path
+) -> None:
+    write(
+        tmp_path / "program.py",
+        """\
+        import fastchat
+        fastchat.install()
+        import asyncore
+
+        class Channel(asyncore.dispatcher):
+            def __del__(self):
+                print("gone")
+
+        channel = Channel()
+        channel.create_socket()
+        """,
+    )
+    via = ["-m", "fastchat", *words] if words else []
+    assert python("-W", "ignore", *via, "program.py", cwd=tmp_path).output == "gone\n"

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+from collections import UserDict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, forking, has_nothing, posix_only, received
+from tests.channels import (
+    PATIENCE,
+    Stage,
+    arrived,
+    closes,
+    forking,
+    has_nothing,
+    posix_only,
+    received,
+    reset,
+)
 from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 # Somebody looks while it is held.
@@ -454,3 +464,61 @@ def test_what_did_not_fit_before_a_size_changed_goes_out_in_order(stage: Stage) 
     chat.producer_fifo.append(b"!")
     stage.feed(chat, b"one\ntwo\nthree\n")
     assert drained(stage, chat) == b"0123456789" * 100 + b"!one;two;"
+
+
+PASSES: dict[str, Callable[[Any, Any], Any]] = {
+    "poll": lambda asyncore, map: asyncore.poll(0, map),
+    "poll2": lambda asyncore, map: asyncore.poll2(0, map),
+    "loop once": lambda asyncore, map: asyncore.loop(0, False, map, 1),
+    "loop twice": lambda asyncore, map: asyncore.loop(0, True, map, 2),
+}
+
+
+@pytest.mark.parametrize("kind", ["channel_map", dict, UserDict])
+@pytest.mark.parametrize("make_pass", PASSES)
+def test_it_leaves_before_a_pass_over_any_map(own: Stage, make_pass: str, kind: Any) -> None:
+    others: Any = own.asyncore.channel_map() if kind == "channel_map" else kind()
+    other = own.asyncore.dispatcher(own.pair()[0], others)
+    other.writable = lambda: False
+    seen: list[bytes] = []
+
+    def hook(chat: Any, line: bytes) -> None:
+        echo(chat, line)
+        if line == b"one":
+            PASSES[make_pass](own.asyncore, others)
+            seen.append(received(chat.peer, 4))
+
+    own.feed(serve(own, hook), b"one\ntwo\n")
+    assert seen == [b"one;"]
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_what_is_pushed_after_a_hang_up_is_no_matter_of_the_next_connection(
+    stage: Stage, is_counted: bool
+) -> None:
+    def hook(chat: Any, line: bytes) -> None:
+        chat.push(b"a" * 40_000)
+        chat.push(b"b" * 40_000)
+
+    def handle_close(chat: Any) -> None:
+        chat.close()
+        if closes(chat) == 1:
+            chat.create_socket()
+
+    mine, peer = stage.tcp_pair()
+    if is_counted:
+        chat = serve(stage, hook, mine, handle_close=handle_close)
+    else:
+        chat = stage.chat(
+            sock=mine, found_terminator=lambda chat: hook(chat, b""), handle_close=handle_close
+        )
+    peer.sendall(b"one\ntwo\n")
+    arrived(chat.socket)
+    data = chat.socket.recv(99)
+    reset(peer)
+    arrived(chat.socket)
+    chat.recv = lambda size: data
+    chat.handle_read_event()
+    assert closes(chat) == 1
+    assert chat.socket.fileno() >= 0
+    chat.close()

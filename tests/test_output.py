@@ -915,3 +915,49 @@ def test_a_send_that_counts_oddly_may_change_the_queue(own: Stage) -> None:
     chat = own.chat(send=send)
     chat.push(b"data")
     assert list(chat.producer_fifo) == [b"first", b"data"]
+
+
+# What a program does with a channel on which everything that was queued before is sent.
+ENDINGS: dict[str, Callable[[Any], Any]] = {
+    "push": lambda chat: chat.push(b"goodbye"),
+    "push and flush": lambda chat: pushed_and_flushed(chat),
+    "push_with_producer": lambda chat: chat.push_with_producer(Pieces(b"goodbye")),
+    "queue": lambda chat: (chat.producer_fifo.append(b"goodbye"), chat.initiate_send()),
+    "send": lambda chat: chat.send(b"goodbye"),
+}
+
+
+class Pieces:
+    """A producer of one piece."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def more(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def pushed_and_flushed(chat: Any) -> None:
+    chat.push(b"goodbye")
+    for _ in range(5):
+        if chat.producer_fifo:
+            chat.initiate_send()
+    assert not chat.producer_fifo
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_handle_close_may_send_behind_what_close_when_done_waited_for(
+    stage: Stage, ending: str, is_hidden: bool
+) -> None:
+    def handle_close(chat: Any) -> None:
+        ENDINGS[ending](chat)
+        chat.close()
+
+    members: dict[str, Any] = {"producer_fifo": None} if is_hidden else {}
+    chat = stage.chat(handle_close=handle_close, **members)
+    chat.push(b"reply ")
+    chat.close_when_done()
+    stage.loop()
+    assert receive_all(chat.peer) == b"reply goodbye"
+    assert chat.events == ["close"]

@@ -5,14 +5,18 @@ Where the standard library has the behaviour, it is the one that fastchat must h
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import io
+import socket
 import weakref
+from collections import UserDict
 from typing import Any
 
 import pytest
 
-from tests.channels import Clock, FakeSocket, Stage, counts_references, failure
+from tests.channels import Clock, FakeSocket, Stage, counts_references, failure, received
 from tests.implementations import Implementation
 
 
@@ -304,3 +308,131 @@ def test_a_weak_map_keeps_its_channels_for_a_pass(stage: Stage) -> None:
         alive.append(Channel(mine, map))
     stage.asyncore.loop(5, False, map, 1)
     assert len(events) == stage.either(fastchat=2, stdlib=1)
+
+
+class Ticker:
+    """What waits for nothing: it does its work when it is asked, under any key of a map."""
+
+    accepting = False
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def readable(self) -> bool:
+        self.ticks += 1
+        return False
+
+    def writable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("use_poll", [False, True])
+@pytest.mark.parametrize("kind", ["channel_map", dict, UserDict])
+@pytest.mark.parametrize(
+    "key",
+    [2**31, 2**63, 2**70, -1, -(2**70), "tick", None, (1, 2), 1.5, len],
+    ids=lambda key: getattr(key, "__name__", repr(key)),
+)
+def test_what_waits_for_nothing_may_have_any_key(
+    stage: Stage, key: Any, kind: Any, use_poll: bool
+) -> None:
+    if kind != "channel_map":
+        stage.map = kind()
+    ticker = stage.map[key] = Ticker()
+    chat = stage.chat()
+    chat.peer.sendall(b"one\n")
+    stage.asyncore.loop(0, use_poll, stage.map, 3)
+    assert (chat.events, ticker.ticks) == ([b"one", "found"], 3)
+    del stage.map[key]
+    stage.asyncore.loop(0, use_poll, stage.map, 3)
+    chat.peer.sendall(b"two\n")
+    stage.asyncore.loop(0, use_poll, stage.map, 3)
+    assert chat.events[2:] == [b"two", "found"]
+    assert ticker.ticks == 3
+
+
+def test_a_weak_proxy_of_what_is_no_dispatcher_is_served(own: Stage) -> None:
+    class Duck(Ticker):
+        def readable(self) -> bool:
+            return True
+
+        def handle_read_event(self) -> None:
+            read.append(mine.recv(9))
+
+    mine, peer = own.pair()
+    read: list[bytes] = []
+    duck = Duck()
+    own.map[mine.fileno()] = weakref.proxy(duck)
+    peer.sendall(b"x")
+    own.loop()
+    assert read == [b"x"]
+
+
+def test_a_socket_may_be_false(own: Stage) -> None:
+    class Empty(socket.socket):
+        def __len__(self) -> int:
+            return 0
+
+    mine, peer = own.pair()
+    chat = own.chat(sock=own.keep(Empty(fileno=mine.detach())), handle_close=lambda chat: None)
+    peer.close()
+    own.loop()
+    assert chat._fc_hung_up is chat.socket
+
+
+@counts_references
+@pytest.mark.parametrize("name", ["push", "producer_fifo", "close_when_done", "hold"])
+def test_what_garbage_pushes_while_a_queue_is_made_is_not_lost(stage: Stage, name: str) -> None:
+    class Garbage:
+        def __init__(self, chat: Any) -> None:
+            self.chat, self.me = chat, self
+
+        def __del__(self) -> None:
+            ran.append(1)
+            self.chat.push(b"of garbage")
+
+    ran: list[int] = []
+    thresholds = gc.get_threshold()
+    for count in range(30):
+        ran.clear()
+        chat = stage.chat(found_terminator=lambda chat: chat.push(b"line"))
+        if name != "hold":
+            fill(chat.socket)
+        chat.peer.sendall(b"1\n2\n3\n")
+        gc.collect()
+        gc.disable()
+        try:
+            Garbage(chat)
+            gc.set_threshold(gc.get_count()[0] + count, 1000, 1000)
+            gc.enable()
+            if name == "push":
+                chat.push(b"ordinary")
+            elif name == "hold":
+                chat.handle_read()
+            elif name == "producer_fifo":
+                chat.producer_fifo  # noqa: B018 (to look is what makes it)
+            else:
+                chat.close_when_done()
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.enable()
+        gc.collect()
+        assert ran == [1]
+        if name == "hold":
+            stage.loop(2)  # for what was pushed in the middle of a send
+            data = received(chat.peer, 22)
+            assert (data.count(b"line"), data.count(b"of garbage")) == (3, 1)
+        else:
+            assert b"of garbage" in chat.producer_fifo
+        if name == "push":
+            assert b"ordinary" in chat.producer_fifo
+        chat.close()
+
+
+def fill(sock: socket.socket) -> None:
+    """Let *sock* take no more."""
+    sock.setblocking(False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock.send(b"." * size)

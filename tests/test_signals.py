@@ -607,3 +607,16 @@ def test_a_pass_of_which_nothing_is_kept_does_not_wait_for_nobody(
     own.chat(writable=leave)
     own.asyncore.loop(PATIENCE, True, own.map, 1)
     assert waits == [0]
+
+
+@both_pollers
+@pytest.mark.parametrize("choose_map", [kept, kept_dict], ids=lambda function: function.__name__)
+def test_a_handler_that_closes_all_ends_a_wait_for_nothing(
+    own: Stage, choose_map: Callable[[Stage], None], use_poll: bool
+) -> None:
+    choose_map(own)
+    own.chat(readable=lambda chat: False)
+    began = time.monotonic()
+    with alarms(lambda *args: own.asyncore.close_all(own.map), SOON):
+        own.asyncore.loop(PATIENCE, use_poll, own.map)
+    assert time.monotonic() - began < PATIENCE / 2

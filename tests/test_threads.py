@@ -19,7 +19,16 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, both_pollers, fail_with, has_nothing, received, watch_of
+from tests.channels import (
+    PATIENCE,
+    Stage,
+    both_pollers,
+    fail_with,
+    has_nothing,
+    receive_all,
+    received,
+    watch_of,
+)
 from tests.coalescing import do_nothing, exceptions_of, serve
 from tests.implementations import load
 
@@ -404,3 +413,53 @@ def test_a_touch_is_not_lost_to_a_pass_that_begins(own: Stage) -> None:
     watch.touched = Taken()
     watch.touch(chat._fileno)
     assert list(watch.touched) == [chat._fileno]
+
+
+# What the thread of the loop does to a queue from which another thread sends, and what is left.
+CHANGES: dict[str, tuple[Callable[[Any], object], bytes]] = {
+    "discard_buffers": (lambda chat: chat.discard_buffers(), b""),
+    "discard_buffers twice": (lambda chat: [chat.discard_buffers() for _ in range(2)], b""),
+    "clear": (lambda chat: chat.producer_fifo.clear(), b""),
+    "popleft": (lambda chat: chat.producer_fifo.popleft(), b"of the thread"),
+    "another": (lambda chat: setattr(chat, "producer_fifo", deque([b"another "])), b"another "),
+    "before": (lambda chat: chat.producer_fifo.appendleft(b"before "), b"before "),
+}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_new_message_is_whole_whatever_became_of_one_that_was_half_sent(
+    stage: Stage, change: str, fails: bool
+) -> None:
+    sends, goes_on = threading.Event(), threading.Event()
+    takes = [4]
+
+    def send(chat: Any, data: bytes) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            sends.set()
+            assert goes_on.wait(PATIENCE)
+            if fails:
+                raise OSError("of the thread's send")
+            return 0
+        return int(stage.asyncore.dispatcher.send(chat, data[: takes.pop()] if takes else data))
+
+    chat = stage.chat(send=send, handle_error=do_nothing)
+    chat.push(b"0123456789")
+    thread = threading.Thread(target=chat.push, args=(b"of the thread",))
+    thread.start()
+    assert sends.wait(PATIENCE)
+    act, left = CHANGES[change]
+    act(chat)
+    goes_on.set()
+    thread.join()
+    chat.push(b"NEW MESSAGE")
+    for _ in range(3):
+        chat.initiate_send()
+    chat.connected = False
+    chat.socket.close()
+    data = receive_all(chat.peer)
+    if change == "before":
+        assert data.startswith(b"0123before ")
+        assert data.endswith(b"of the threadNEW MESSAGE")
+    else:
+        assert data == b"0123" + left + b"NEW MESSAGE"

@@ -426,7 +426,11 @@ cpdef push(self, data):
     ):
         limit = _limit_of(self, state)
         if 0 < size <= limit:
-            _hold(self, state, data, size, limit)
+            if state.held is not None and state.held_size + size > limit:
+                _flush(self, state)  # which may close the channel, and anything else
+                push(self, data)
+                return
+            _hold(self, state, data, size)
             if not state.more:
                 _flush(self, state)
             return
@@ -456,19 +460,17 @@ cdef inline bint _may_send_at_once(State state) except -1:
     )
 
 
-cdef int _hold(channel, State state, data, Py_ssize_t size, Py_ssize_t limit) except -1:
+cdef int _hold(channel, State state, data, Py_ssize_t size) except -1:
     """Let *data* wait for more to be sent with."""
-    if state.held is not None:
-        if state.held_size + size <= limit:
-            state.held.append(data)
-            state.held_size += size
-            return 0
-        _flush(channel, state)
-    state.held = [data]
-    state.held_size = size
-    _holding[state] = channel
     if not _endings_are_watched:
         _watch_endings()
+    pieces = [] if state.held is None else None  # before it is looked at: see _new_queue()
+    if state.held is None:
+        state.held = pieces
+        state.held_size = 0
+        _holding[state] = channel
+    state.held.append(data)
+    state.held_size += size
     return 0
 
 
@@ -550,11 +552,12 @@ cdef list _take_held(State state):
 
 cdef object _queue_with_held(State state):
     """The queue in *state*, with what was held at its end; no other thread can come between."""
-    cdef list held = _take_held(state)
     if state.fifo is None:
-        state.fifo = deque(() if held is None else held)
-    elif held is not None:
-        state.fifo.extend(held)
+        state.fifo = _new_queue()
+    cdef list held = _take_held(state)
+    if held is not None:
+        for piece in held:  # extend() would make an iterator: see _new_queue()
+            state.fifo.append(piece)
     return state.fifo
 
 
@@ -569,11 +572,8 @@ def enqueue(channel, *entries):
             _flush(channel, state)
         # No code of Python between the two: an empty queue leaves the state when it was sent.
         fifo = _queue_with_held(state)
-        if type(fifo) is deque:
-            fifo.extend(entries)
-        else:
-            for entry in entries:
-                fifo.append(entry)
+        for entry in entries:
+            fifo.append(entry)
     touch(channel)
 
 
@@ -592,11 +592,12 @@ cdef int _send_at_once(channel, State state, bytes data, list pieces) except -1:
             return 0
         error = 0 if count >= 0 else fastchat_error()
     if state.fifo is None:
-        state.fifo = deque()
+        state.fifo = _new_queue()
     if pieces is None:
         state.fifo.append(data)
     else:
-        state.fifo.extend(pieces)
+        for piece in pieces:
+            state.fifo.append(piece)
     _advance(state, state.fifo, count)
     if state.exposed:
         state.queue()  # what a program may see, and change, has nothing sent in it
@@ -622,7 +623,8 @@ cpdef initiate_send(self):
     """Send once of what is queued, at most ``ac_out_buffer_size`` bytes."""
     cdef State state = _state_of(self)
     if state is None:
-        send_piece(self)
+        if send_piece(self):
+            hang_up(self)
     else:
         _send_once(self, state, False)
 
@@ -640,17 +642,20 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
                 _queue_with_held(state)  # where the loop sees it, whatever the other one still does
             state.again = True
         return 0
-    cdef int round
-    for round in range(2):
+    cdef bint is_over
+    for _ in range(2):  # once more for what another thread has pushed meanwhile
         state.again = False
         _begin_to_send(state)
         try:
-            _send_queued(channel, state, is_flush)
+            is_over = _send_queued(channel, state, is_flush)
         except BaseException:
             touch(channel)  # for what is queued now may have been held before
             raise
         finally:
             state.sending = False
+        if is_over:
+            hang_up(channel)  # not before, for handle_close() may push and send, too
+            return 0
         if not state.again or state.sending:
             break
     if state.fifo:
@@ -659,7 +664,7 @@ cdef int _send_once(channel, State state, bint is_flush) except -1:
 
 
 cdef int _send_queued(channel, State state, bint is_flush) except -1:
-    """Send from the queue of *channel*, and what it holds."""
+    """Send from the queue of *channel*, and what it holds; returns what ``send_piece`` does."""
     fifo = state.fifo if state.held is None else _queue_with_held(state)
     if (fifo is None or type(fifo) is deque) and _fits(channel, state):
         while True:
@@ -675,8 +680,7 @@ cdef int _send_queued(channel, State state, bint is_flush) except -1:
                 take_produced(channel.producer_fifo, produced)
                 break
             take_produced(fifo, produced)
-    send_piece(channel)
-    return 0
+    return send_piece(channel)
 
 
 cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) except -1:
@@ -686,8 +690,7 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     if is_flush:
         size = max(size, state.held_size)  # which it allowed when that was pushed
     if size == 0:
-        send_piece(channel)
-        return 0
+        return send_piece(channel)
     state.rest = None
     data = entry
     if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
@@ -702,6 +705,10 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     except OSError:
         channel.handle_error()
         return 0
+    finally:
+        # Another thread, or the send itself, may have changed the queue.
+        if state.offset and (state.fifo is not fifo or not fifo or fifo[0] is not entry):
+            state.offset = 0
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
     rest, state.rest = state.rest, None
     if not sent or state.fifo is not fifo or not fifo:

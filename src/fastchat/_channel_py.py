@@ -256,7 +256,7 @@ def recv(self: Any, buffer_size: Any) -> Any:
     """
     try:
         state = self._fc_state
-        is_plain = type(self) is state.plain and not state.held
+        is_plain = type(self) is state.plain and not state.held and state.socket is not ABSENT
     except AttributeError:  # a dispatcher, or whatever borrows this method
         is_plain = False
     # Without the detour over the property, where that has nothing to do.
@@ -377,7 +377,7 @@ def send(self: Any, data: Any) -> Any:
     """
     try:
         state = self._fc_state
-        is_plain = type(self) is state.plain and not state.held
+        is_plain = type(self) is state.plain and not state.held and state.socket is not ABSENT
     except AttributeError:
         is_plain = False
     # The property sends what is held, for what was pushed before goes first.
@@ -431,7 +431,9 @@ def push(self: Any, data: Any) -> None:
             if state.held:
                 total = state.held_size + length
                 if total > size or total > LARGEST:
-                    _send_once(self, state, True)
+                    _send_once(self, state, True)  # which may close the channel, and anything else
+                    push(self, data)
+                    return
             if state.held or _begin_to_hold(self, state, length, size):
                 fifo.append(data)
                 state.held_size += length
@@ -530,7 +532,8 @@ def initiate_send(self: Any) -> None:
     """Send once of what is queued, at most ``ac_out_buffer_size`` bytes."""
     state = getattr(self, "_fc_state", None)
     if type(state) is not State:
-        send_piece(self)
+        if send_piece(self):
+            hang_up(self)
     else:
         _send_once(self, state, False)
 
@@ -555,7 +558,7 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         if not _is_next_sender(state, me):
             return
         state.again = False
-        _send_queued(channel, state, is_flush)
+        is_over = _send_queued(channel, state, is_flush)
     except BaseException:
         touch(channel)  # for what is queued now may have been held before
         raise
@@ -564,7 +567,9 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         # above may have left anything here.
         if state in _senders and _senders[state] == me:  # pragma: no branch
             del _senders[state]
-    if state.fifo:
+    if is_over:
+        hang_up(channel)  # not before, for handle_close() may push and send, too
+    elif state.fifo:
         if state.again and is_first:
             _send_once(channel, state, is_flush, False)
         else:
@@ -580,30 +585,30 @@ def _is_next_sender(state: State, me: int) -> bool:
     return True
 
 
-def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
-    """Send from the queue of *channel*: small bytes together, what is large in parts."""
+def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
+    """Send from the queue of *channel*: small bytes together, what is large in parts.
+
+    Returns what ``send_piece`` does.
+    """
     if state.held:
         state.held = False
         _holding.pop(state, None)
     fifo = state.fifo
     if not (type(channel) is state.plain or state.fits(channel)) or type(fifo) is not deque:
-        send_piece(channel)
-        return
+        return send_piece(channel)
     while True:
         # What was held was pushed while it was connected.
         if not fifo or not (is_flush or channel.connected):
-            return
+            return False
         head = fifo[0]
         if type(head) is bytes and head:
             break
         if not head or is_data(head):
-            send_piece(channel)
-            return
+            return send_piece(channel)
         produced = head.more()
         if state.fifo is not fifo:  # more() has put another one in its place
             take_produced(channel.producer_fifo, produced)
-            send_piece(channel)
-            return
+            return send_piece(channel)
         take_produced(fifo, produced)
     size = channel.ac_out_buffer_size
     if is_flush and (type(size) is not int or size < state.held_size):
@@ -621,9 +626,13 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
         sent = send(channel, data) if is_flush else channel.send(data)
     except OSError:
         channel.handle_error()
-        return
+        return False
+    finally:
+        # Another thread, or the send itself, may have changed the queue.
+        if state.offset and (state.fifo is not fifo or not fifo or fifo[0] is not head):
+            state.offset = 0
     if not sent or state.fifo is not fifo or not fifo:
-        return
+        return False
     if sent == left and count == 1 and fifo[0] is head:
         fifo.popleft()
         state.offset = 0
@@ -631,6 +640,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> None:
         _take_sent(state, fifo, head, count if sent == left else 0, sent)
     else:
         take_odd_count(state, fifo, head, data, size, sent)
+    return False
 
 
 def _take_sent(state: State, fifo: deque[Any], head: bytes, count: int, sent: int) -> None:
@@ -719,28 +729,32 @@ def is_data(entry: Any) -> bool:
     return hasattr(type(entry), "__getitem__") or isinstance(entry, type)
 
 
-def send_piece(channel: Any) -> None:
-    """``initiate_send`` with nothing but public attributes: sends of one entry of the queue."""
+def send_piece(channel: Any) -> bool:
+    """``initiate_send`` with nothing but public attributes: sends of one entry of the queue.
+
+    Returns whether it found the end that ``close_when_done`` set; the caller tells the channel.
+    """
     size = channel.ac_out_buffer_size
     entry, piece = _next_piece(channel, size)
     if entry is None:
-        return
+        return bool(piece)
     if channel.use_encoding and isinstance(piece, str):
         piece = bytes(piece, channel.encoding)
     try:
         sent = channel.send(piece)
     except OSError:
         channel.handle_error()
-        return
+        return False
     if sent:
         take_off(channel.producer_fifo, entry, piece, size, sent)
+    return False
 
 
 def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
     """What *channel* is to send next, at most *size* of it: the entry of its queue, and the piece.
 
-    Producers at the head are asked until one gives data; ``(None, None)`` where nothing is left,
-    or where the end that ``close_when_done`` set was reached.
+    Producers at the head are asked until one gives data.  Where nothing is left that is None, and
+    whether the end that ``close_when_done`` set was reached.
     """
     queue = channel.producer_fifo
     while queue and channel.connected:
@@ -748,15 +762,14 @@ def _next_piece(channel: Any, size: int) -> tuple[Any, Any]:
         if not entry:
             del queue[0]
             if entry is None:
-                hang_up(channel)
-                break
+                return None, True
         try:
             return entry, entry[:size]
         except TypeError:  # not data, so a producer; what it gives may be another one
             produced = entry.more()
         queue = channel.producer_fifo  # more() may have put another one in its place
         take_produced(queue, produced)
-    return None, None
+    return None, False
 
 
 def flush(channel: Any) -> None:

@@ -61,7 +61,7 @@ cdef enum:
 
 cdef class Entry:
     cdef public object channel
-    cdef public int fd
+    cdef public object fd
     cdef public Py_ssize_t born
     cdef public int flags
     cdef public bint tracked
@@ -80,17 +80,29 @@ cdef class Flags:
     def __init__(self):
         self._bytes = bytearray()
 
-    def __getitem__(self, Py_ssize_t fd):
+    def __getitem__(self, key):
+        # Nobody waits for what is no descriptor, and may have any key in a map.
+        cdef Py_ssize_t fd = _descriptor(key)
         return (<unsigned char> self._bytes[fd]) if 0 <= fd < len(self._bytes) else 0
 
-    def __setitem__(self, Py_ssize_t fd, int flags):
-        cdef int had = self[fd]
+    def __setitem__(self, key, int flags):
+        cdef int had = self[key]
         if had == flags:
             return
+        cdef Py_ssize_t fd = key
         if fd >= len(self._bytes):
             self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
         self._bytes[fd] = flags
         self.count += (flags != 0) - (had != 0)
+
+
+cdef inline int _descriptor(key):
+    """The *key* of a map as a descriptor; -1 where it is none."""
+    cdef int overflow = 0
+    if not isinstance(key, int):
+        return -1
+    cdef long long number = PyLong_AsLongLongAndOverflow(key, &overflow)
+    return number if overflow == 0 and 0 <= number <= INT_MAX else -1
 
 
 cdef int _wait(int epoll, epoll_event *happened, int milliseconds) except -1:
@@ -200,7 +212,7 @@ cpdef stir(watch):
         watch.wake()
 
 
-def enter(watch, channel, int fd):
+def enter(watch, channel, fd):
     """Give *channel*, which is new, its entry in *watch*.
 
     Returns it, tracked and with its flags where ``ask_chat`` has any; from C also None, where
@@ -219,11 +231,12 @@ def enter(watch, channel, int fd):
     entry.tracked = True
     entry.state = channel._fc_state
     cdef int epoll = -1 if watch.suspects else _epoll_of(watch)
-    if epoll >= 0:
+    cdef int number = _descriptor(fd)
+    if epoll >= 0 and number >= 0:
         memset(&event, 0, sizeof(event))
         event.events = entry.flags
-        event.data.fd = fd
-        if epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0:
+        event.data.fd = number
+        if epoll_ctl(epoll, EPOLL_CTL_ADD, number, &event) == 0:
             (<Flags?> watch.registered)[fd] = entry.flags
             return None
     return entry

@@ -49,10 +49,11 @@ class Flags:
         self._bytes = bytearray()
         self.count = 0  # how many descriptors have any
 
-    def __getitem__(self, fd: int) -> int:
+    def __getitem__(self, fd: Any) -> int:
+        # Nobody waits for what is no descriptor, and may have any key in a map.
         try:
             return self._bytes[fd] if fd >= 0 else 0
-        except IndexError:
+        except (IndexError, TypeError):
             return 0
 
     def __setitem__(self, fd: int, flags: int) -> None:

@@ -24,7 +24,8 @@ def hang_up(channel: Any) -> None:
     """Tell *channel* that its connection is gone, unless it was told and has closed."""
     if was_told(channel) and is_closed(channel):
         return
-    _set(channel, getattr(channel, "socket", None) or channel)
+    sock = getattr(channel, "socket", None)
+    _set(channel, channel if sock is None else sock)
     channel.handle_close()
 
 

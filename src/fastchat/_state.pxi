@@ -61,11 +61,31 @@ cdef class State:
         """All output that waits, as the deque that programs know; whoever asks has flushed."""
         fifo = self.fifo
         if fifo is None or fifo is ABSENT:
-            fifo = self.fifo = deque()
+            fifo = self.fifo = _new_queue()
         if self.offset and not (_is_sent_from(self) and self.sender != PyThread_get_thread_ident()):
-            fifo[0] = self.rest = fifo[0][self.offset:]
+            if fifo:
+                fifo[0] = self.rest = fifo[0][self.offset:]
             self.offset = 0
         return fifo
+
+
+cdef extern from "Python.h":
+    int PyGC_Disable()
+    int PyGC_Enable()
+
+
+cdef object _new_queue():
+    """An empty queue, for one that is not there yet.
+
+    On CPython 3.11 whatever is made may set off a collection of garbage, which may run any code of
+    Python: one that pushes, too, to the channel whose queue this is to be.
+    """
+    cdef bint was_enabled = PyGC_Disable()
+    try:
+        return deque()
+    finally:
+        if was_enabled:
+            PyGC_Enable()
 
 
 # How many forks there are between this process and the first, and the thread that made the last:

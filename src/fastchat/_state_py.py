@@ -103,6 +103,7 @@ class State:
         """All output that waits, as the deque that programs know; whoever asks has flushed."""
         fifo = self.fifo
         if self.offset:
-            fifo[0] = self.rest = fifo[0][self.offset :]
+            if fifo:
+                fifo[0] = self.rest = fifo[0][self.offset :]
             self.offset = 0
         return fifo

@@ -506,8 +506,12 @@ class Watch:
             timeout = 0
         elif self.core["_resting"]:
             timeout = self.core["_until_rest_ends"](timeout)
-        if not self.registered.count and not is_poll2:
-            self.core["time"].sleep(timeout if self.map else 0)
+        if (
+            not self.registered.count
+            and not is_poll2
+            and (timeout is None or timeout < 0 or not self.poller.is_kernel_set)
+        ):
+            self.core["time"].sleep(timeout if self.map else 0)  # which says what is wrong with it
             return
         slow = self._serve(_milliseconds(timeout, is_poll2), is_poll2)
         if slow:

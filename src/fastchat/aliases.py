@@ -7,6 +7,7 @@ unless it asks for held output.
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -58,6 +59,7 @@ def install(*, replace: bool = False, coalesce: bool = False) -> None:
     sys.modules.update(_MODULES)
     _remove_finders()
     sys.meta_path.insert(0, _old_names)
+    atexit.register(_remove_finders)  # they would keep the channels for longer than print() lasts
     if sys.version_info >= (3, 12):
         sys.meta_path.append(_smtpd)
 
@@ -84,6 +86,7 @@ def uninstall() -> None:
 
 
 def _remove_finders() -> None:
+    atexit.unregister(_remove_finders)
     for finder in (_old_names, _smtpd):
         if finder in sys.meta_path:
             sys.meta_path.remove(finder)

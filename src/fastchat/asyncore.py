@@ -196,7 +196,7 @@ def _fail(channel, failure):
     """Hand *failure*, which is being handled, to *channel*: as a hang-up, where it means one."""
     if isinstance(failure, OSError) and failure.errno in _DISCONNECTED:
         if not _was_told(channel):
-            _hang_up(channel)
+            _hang_up_or_fail(channel)
             return
         if _is_closed(channel):
             return
@@ -239,6 +239,7 @@ def _ask(map, timeout):
     flags)``, and *timeout* (seconds or None), shortened to the end of the first rest of a
     listener.
     """
+    _methods.flush_all()
     timeout = _until_rest_ends(timeout)
     asked = {}
     for fd, channel in list(map.items()):
@@ -305,7 +306,7 @@ def _wants_urgent(channel):
     ready for ever.
     """
     if type(channel) is _Proxy:
-        channel = getattr(channel.handle_expt, "__self__", None)
+        channel = getattr(getattr(channel, "handle_expt", None), "__self__", None)
     if not (
         _has_own(channel, "handle_expt", _STOCK_EXPT)
         and _has_own(channel, "handle_expt_event", _STOCK_EXPT_EVENT)
@@ -410,6 +411,11 @@ def _bury(channel, map, fd):
 def _tell_the_end(channel):
     """Tell *channel* that it is over, as ``readwrite`` does of a closed descriptor."""
     _forget_hang_up(channel)
+    _hang_up_or_fail(channel)
+
+
+def _hang_up_or_fail(channel):
+    """Tell *channel* that its connection is gone, and what that raises."""
     try:
         _hang_up(channel)
     except _reraised_exceptions:
