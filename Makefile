@@ -65,7 +65,7 @@ test-dev: $(installed) $(VENV)/.group-$(TEST_GROUP) ## run it in the interpreter
 
 test-debug: ## run it on a debug build of the interpreter, DEBUG_PYTHON
 	$(DEBUG_PYTHON) -c 'import sys; sys.gettotalrefcount()'
-	$(MAKE) test PYTHON=$(DEBUG_PYTHON) VENV=$(VENV)-debug
+	$(MAKE) test PYTHON=$(DEBUG_PYTHON) VENV=$(VENV)-debug PYTEST_ARGS='-m "not build" $(PYTEST_ARGS)'
 
 test-asan: ## run it under the address and undefined-behaviour sanitizers
 	$(MAKE) .run-sanitized VENV=$(VENV)-asan FASTCHAT_SANITIZE=address,undefined

@@ -1250,3 +1250,14 @@ def test_a_predicate_that_leaves_the_loop_lets_the_others_be_asked_later(
         own.loop(use_poll=use_poll)
     own.loop(use_poll=use_poll)
     assert late.got == [b"x"]
+
+
+@both_pollers
+def test_passes_hand_out_all_that_has_happened_to_many(own: Stage, use_poll: bool) -> None:
+    channels = [reader(own) for _ in range(400)]
+    for channel in channels:
+        channel.peer.sendall(b"x")
+    own.loop(use_poll=use_poll)
+    assert sum(len(channel.got) for channel in channels) >= 256
+    own.loop(use_poll=use_poll)
+    assert [channel.got for channel in channels] == [[b"x"]] * 400

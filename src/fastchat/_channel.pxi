@@ -2,9 +2,8 @@
 # rules of held output; what is not compiled is called there.
 #
 # Real sockets are received from and sent to without the detour over their Python methods.  That
-# is done only for a socket of exactly the standard class, whose methods nobody has replaced, and
-# only as long as it succeeds: whatever else the kernel says is left to the method, which makes the
-# proper exception of it, or waits if it is a blocking socket.
+# is done only for a socket of exactly the standard class, whose methods nobody has replaced.  Where
+# a blocking socket has to wait, its method does.
 
 cdef extern from *:
     """
