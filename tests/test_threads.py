@@ -419,6 +419,10 @@ def test_a_touch_is_not_lost_to_a_pass_that_begins(own: Stage) -> None:
 CHANGES: dict[str, tuple[Callable[[Any], object], bytes]] = {
     "discard_buffers": (lambda chat: chat.discard_buffers(), b""),
     "discard_buffers twice": (lambda chat: [chat.discard_buffers() for _ in range(2)], b""),
+    "discard_buffers and another": (
+        lambda chat: (chat.discard_buffers(), setattr(chat, "producer_fifo", deque())),
+        b"",
+    ),
     "clear": (lambda chat: chat.producer_fifo.clear(), b""),
     "popleft": (lambda chat: chat.producer_fifo.popleft(), b"of the thread"),
     "another": (lambda chat: setattr(chat, "producer_fifo", deque([b"another "])), b"another "),

@@ -28,6 +28,7 @@ import math
 import os
 import select
 import stat
+import time
 import weakref
 from threading import get_ident
 from typing import Any
@@ -506,16 +507,25 @@ class Watch:
             timeout = 0
         elif self.core["_resting"]:
             timeout = self.core["_until_rest_ends"](timeout)
-        if (
-            not self.registered.count
-            and not is_poll2
-            and (timeout is None or timeout < 0 or not self.poller.is_kernel_set)
-        ):
-            self.core["time"].sleep(timeout if self.map else 0)  # which says what is wrong with it
+        if not self.registered.count and not is_poll2 and self._has_to_sleep(timeout):
+            self.core["time"].sleep(timeout if self.map else 0)
             return
         slow = self._serve(_milliseconds(timeout, is_poll2), is_poll2)
         if slow:
             self._hand_out(slow, is_poll2)
+
+    def _has_to_sleep(self, timeout: Any) -> bool:
+        """Whether a pass in which nobody waits for anything makes a real sleep, as CPython's does.
+
+        The poller's wait can be ended; but it says other things about a wrong *timeout*, and a
+        program may have replaced ``sleep``.
+        """
+        return (
+            timeout is None
+            or timeout < 0
+            or not self.poller.is_kernel_set
+            or self.core["time"].sleep is not _own_sleep
+        )
 
     def _change_to(self, is_poll2: bool) -> None:
         """Ask all anew, because ``poll`` and ``poll2`` do not wait for the same."""
@@ -812,6 +822,7 @@ def _is_own(core: dict[str, Any]) -> bool:
 
 _own_select = select.select
 _own_poll = getattr(select, "poll", None)
+_own_sleep = time.sleep
 
 
 def release(map: Any) -> None:
