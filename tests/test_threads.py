@@ -420,7 +420,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], bytes]] = {
     "discard_buffers": (lambda chat: chat.discard_buffers(), b""),
     "discard_buffers twice": (lambda chat: [chat.discard_buffers() for _ in range(2)], b""),
     "discard_buffers and another": (
-        lambda chat: (chat.discard_buffers(), setattr(chat, "producer_fifo", deque())),
+        lambda chat: [chat.discard_buffers(), chat.__setattr__("producer_fifo", deque())],
         b"",
     ),
     "clear": (lambda chat: chat.producer_fifo.clear(), b""),
