@@ -391,9 +391,11 @@ def test_what_garbage_pushes_while_a_queue_is_made_is_not_lost(stage: Stage, nam
             ran.append(1)
             self.chat.push(b"of garbage")
 
+    if stage.implementation.is_stdlib and name == "hold":
+        pytest.skip("in the middle of a send CPython 3.11 sends twice, or loses, what is pushed")
     ran: list[int] = []
     thresholds = gc.get_threshold()
-    for count in range(30):
+    for count in range(12):
         ran.clear()
         chat = stage.chat(found_terminator=lambda chat: chat.push(b"line"))
         if name != "hold":
