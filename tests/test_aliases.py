@@ -532,3 +532,14 @@ def test_a_program_runs_on_it(implementation: str) -> None:
     done = run_program(PROGRAM, FASTCHAT_IMPLEMENTATION=implementation)
     assert done.stderr == ""
     assert done.stdout == f"hello {implementation}\nfastchat.asyncore {{}}\n"
+
+
+@pytest.mark.parametrize("words", [{"replace": 1}, {"coalesce": "0"}, {"coalesce": None}], ids=repr)
+def test_install_takes_true_and_false_only(words: dict[str, Any]) -> None:
+    before = fastchat.asynchat.async_chat.ac_out_coalesce
+    name, value = next(iter(words.items()))
+    with pytest.raises(
+        TypeError, match=rf"install\({name}=...\) takes True or False, not {value!r}"
+    ):
+        fastchat.install(**words)
+    assert fastchat.asynchat.async_chat.ac_out_coalesce is before

@@ -512,6 +512,8 @@ NO_PROGRAM = [
     (["walk"], "there is no command 'walk', only run"),
     (["--walk"], "there is no command '--walk', only run"),
     (["-V"], "there is no command '-V', only run"),
+    (["--version", "run"], "--version takes nothing else"),
+    (["--help", "run"], "--help takes nothing else"),
     (["run"], "run needs a program"),
     (["run", "-m"], "run -m needs the name of a module"),
     (["run", "-x", "program.py"], "run has no option '-x', only --coalesce and -m"),

@@ -434,6 +434,7 @@ def show(results: Sequence[Result]) -> None:
         print(f"{result.engine.name:24}{result.seconds:10.2f}{result.cpu:15.3f}{ratio:>8}")
     print(
         f"\nThe CPU time is the server's, without its start; the ratio is to {base.engine.name}."
+        "\nOne short run says little, least of all on a busy machine: `make bench-quick` measures."
         "\nMuch of it is the program's own work and the kernel's: bench/ measures fastchat alone."
     )
 

@@ -34,9 +34,13 @@ def install(*, replace: bool = False, coalesce: bool = False) -> None:
     set ``ac_out_coalesce`` itself; *coalesce* (a bool) leaves held output on.  Does nothing more
     where fastchat is installed already.
 
-    Raises RuntimeError, and changes nothing, where other modules have the names.
+    Raises RuntimeError, and changes nothing, where other modules have the names; TypeError where an
+    argument is no bool.
     """
     global _replaced, _coalesced
+    for name, value in (("replace", replace), ("coalesce", coalesce)):
+        if not isinstance(value, bool):
+            raise TypeError(f"install({name}=...) takes True or False, not {value!r}")
     others = {
         name: sys.modules[name]
         for name, module in _MODULES.items()
@@ -49,7 +53,7 @@ def install(*, replace: bool = False, coalesce: bool = False) -> None:
         )
         raise RuntimeError(
             f"other modules were imported before fastchat.install(): {names}; "
-            "call it earlier, or install(replace=True) to replace them"
+            "call it earlier; install(replace=True) replaces them, but not in who has them already"
         )
     if _replaced is None:
         _coalesced = asynchat.async_chat.ac_out_coalesce
