@@ -117,6 +117,7 @@ LOSSES: dict[str, Any] = {
     "handle_read": BlockingIOError,
     "handle_close": BlockingIOError,  # which recv() calls
     "__init__": OSError,
+    "__len__": TypeError,  # of a view, which list() takes for a length that nobody knows
     "_tell_the_end": OSError,
     "__repr__": BaseException,
     "_safe_repr": BaseException,

@@ -1226,7 +1226,8 @@ def test_another_thread_adds_and_closes_channels_while_a_pass_waits(
     )
     thread.join()
     assert [channel.got for channel in added] == [[b"x"]] * 20
-    assert [channel.events for channel in leaving] == [[]] * 20
+    # One that was being asked when the thread closed it may have been found closed.
+    assert all(channel.events in ([], ["close"]) for channel in leaving)
     assert set(own.map.values()) == {waker, *added}
 
 
