@@ -269,14 +269,17 @@ def test_the_loop_sends_what_a_thread_leaves_while_it_waits(own: Stage, use_poll
         # In a thread of its own, for the kernel takes nothing more until somebody has received.
         while sum(got) < size and (data := chat.peer.recv(65536)):
             got.append(len(data))
-        chat.peer.sendall(b"the end")  # ends the last wait
+        # Before the last wait is ended: a thread that has nothing left to do may live for a while.
+        ended.set()
+        chat.peer.sendall(b"the end")
 
+    ended = threading.Event()
     receiver = threading.Thread(target=receive)
     receiver.start()
     own.at_the_end(receiver.join, PATIENCE)
     threads, raised = in_threads(own, work)
     until = time.monotonic() + PATIENCE / 2
-    while receiver.is_alive() and time.monotonic() < until:
+    while not ended.is_set() and time.monotonic() < until:
         # So long that a loop which does not notice what a thread pushed runs into the bound.
         own.loop(1, use_poll, PATIENCE)
     receiver.join(PATIENCE)
