@@ -2,9 +2,9 @@
 
 The twin of the class ``State`` in ``_state.pxi``: the same methods, and the same attributes but for
 ``held`` (compiled: a list of what is held, or None), ``plain``, and who sends (compiled: in the
-state; here: ``_senders`` in ``_channel_py.py``).  One small
-object for each channel holds what the hot path works on, so that it costs one look-up to get
-there, and a few hundred bytes less than attributes of the channel would.
+state; here: ``_senders`` in ``_channel_py.py``).  One small object for each channel holds what the
+hot path works on, so that it costs one look-up to get there, and a few hundred bytes less than
+attributes of the channel would.
 
 The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over it
 (``_properties.py``).  Rules that all who touch a state keep:
