@@ -604,14 +604,6 @@ def is_answered(stage: Stage, chat: Any) -> bool:
     return bool(chat.events[-1] == "found")
 
 
-def test_a_handler_s_exception_is_not_taken_for_a_proxy_s(own: Stage) -> None:
-    chat = own.chat()
-    type(chat)._fc_registration = property(fail_with(ReferenceError()))
-    with pytest.raises(ReferenceError):
-        own.asyncore._holds(own.map, chat._fileno, (chat, 0, 1))
-    del type(chat)._fc_registration
-
-
 def test_a_dict_is_released_though_that_is_interrupted(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

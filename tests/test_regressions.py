@@ -10,13 +10,24 @@ import errno
 import gc
 import io
 import socket
+import sys
 import weakref
 from collections import UserDict
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from tests.channels import Clock, FakeSocket, Stage, counts_references, failure, received
+from tests.channels import (
+    PATIENCE,
+    Clock,
+    FakeSocket,
+    Stage,
+    counts_references,
+    failure,
+    received,
+)
 from tests.implementations import Implementation
 
 
@@ -366,6 +377,70 @@ def test_a_weak_proxy_of_what_is_no_dispatcher_is_served(own: Stage) -> None:
     peer.sendall(b"x")
     own.loop()
     assert read == [b"x"]
+
+
+def fail_with(failure: type[Exception]) -> Callable[[Any, str], Any]:
+    """A ``__getattr__`` that raises *failure*."""
+
+    def getattr_of_duck(duck: Any, name: str) -> Any:
+        raise failure(name)
+
+    return getattr_of_duck
+
+
+@pytest.mark.parametrize("use_poll", [False, True])
+@pytest.mark.parametrize("kind", ["channel_map", dict, UserDict])
+@pytest.mark.parametrize("how", ["itself", "proxy", "callable"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fail_with(AttributeError),
+        fail_with(KeyError),
+        fail_with(OSError),
+        lambda duck, name: object(),
+        lambda duck, name: duck,
+        lambda duck, name: name == "socket",
+        lambda duck, name: mock.MagicMock(),
+    ],
+    ids=["AttributeError", "KeyError", "OSError", "object", "itself", "bool", "mock"],
+)
+def test_what_is_no_dispatcher_may_answer_to_any_name(
+    stage: Stage, answer: Any, how: str, kind: Any, use_poll: bool
+) -> None:
+    class Duck(Ticker):
+        accepting = False
+        __getattr__ = answer
+
+        def readable(self) -> bool:
+            return True
+
+        def handle_read_event(self) -> None:
+            events.append(mine.recv(9))
+
+        def handle_error(self) -> None:
+            events.append(sys.exc_info()[1])
+
+        def handle_close(self) -> None:
+            events.append("close")
+            stage.map.clear()
+
+    events: list[Any] = []
+    if kind != "channel_map":
+        stage.map = kind()
+    mine, peer = stage.pair()
+    kind_of_duck: Any = Duck
+    if how == "callable":
+        kind_of_duck.__call__ = Duck.handle_close
+    duck = kind_of_duck()
+    stage.map[mine.fileno()] = duck if how == "itself" else weakref.proxy(duck)
+    peer.sendall(b"1")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert events == [b"1"]
+    peer.sendall(b"2")
+    peer.close()
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert events[:2] == [b"1", b"2"]
+    assert events[2:] == (["close"] if use_poll else [])
 
 
 def test_a_socket_may_be_false(own: Stage) -> None:

@@ -187,11 +187,19 @@ cpdef int ask_chat(channel, tuple stock) except -1:
 
 
 cpdef registration_of(channel):
-    """How often *channel* joined or left a map, as far as it counts that."""
+    """How often *channel* joined or left a map; None where it is no dispatcher, or gone."""
+    kind = type(channel)
+    if type(getattr(kind, "_fc_registration", None)) is int:
+        return channel._fc_registration
+    if not issubclass(kind, _ProxyTypes):
+        return None
     try:
-        return getattr(channel, "_fc_registration", 0)
-    except Exception:  # a weak proxy of what is gone, or something that fails at everything
-        return 0
+        # As _hangups.behind() does it, without a call: a signal handler may run behind one, whose
+        # exception would be lost here.
+        channel = channel.__sizeof__.__self__
+    except ReferenceError:
+        return None
+    return registration_of(channel)
 
 
 def touch_fd(watch, fd):

@@ -6,9 +6,10 @@ The twin of ``_events.pxi``: the same names, the same results, the same errors.
 from __future__ import annotations
 
 from typing import Any
+from weakref import ProxyTypes
 
 from fastchat._channel_py import binds
-from fastchat._hangups import forget_hang_up
+from fastchat._hangups import forget_hang_up, kept
 from fastchat._pollers import READ, WRITE, without_a_set
 from fastchat._state_py import Absent, State
 
@@ -106,7 +107,7 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     lookup: Any = type(channel).__getattribute__
     if lookup is not object.__getattribute__:
         return 0  # a proxy, perhaps of what is gone
-    state = getattr(channel, "_fc_state", None)
+    state = kept(channel, "_fc_state")
     if type(state) is not State or type(channel) is not state.plain:
         return 0
     if not (
@@ -250,17 +251,24 @@ def _hand_out(
     return slow, roomy
 
 
-def registration_of(channel: Any) -> int:
-    """How often *channel* joined or left a map, as far as it counts that."""
-    try:
-        # No getattr(): behind a call a signal handler may run, whose exception would be lost here.
+def registration_of(channel: Any) -> int | None:
+    """How often *channel* joined or left a map; None where it is no dispatcher, or gone."""
+    kind = type(channel)
+    if type(getattr(kind, "_fc_registration", None)) is int:
         count: int = channel._fc_registration
         return count
-    except Exception:  # it does not count, is a weak proxy of what is gone, or fails at everything
-        return 0
+    if not issubclass(kind, ProxyTypes):
+        return None
+    try:
+        # As _hangups.behind() does it, without a call: a signal handler may run behind one, whose
+        # exception would be lost here.
+        channel = channel.__sizeof__.__self__
+    except ReferenceError:
+        return None
+    return registration_of(channel)
 
 
-def _answer_of(entry: Entry) -> tuple[Any, int, int]:
+def _answer_of(entry: Entry) -> tuple[Any, int | None, int]:
     """What the channel of *entry* said in this pass, as ``_ask_one`` has it."""
     return entry.channel, registration_of(entry.channel), entry.flags
 

@@ -2,14 +2,16 @@
 
 All calls of ``handle_close`` that the two modules make go through ``hang_up``.  What it remembers
 stands in attributes of the channel, which begin with ``_fc_`` because programs put their own on
-it, and which have their defaults on the class.  Whatever has no room for them, or is no dispatcher
-at all, is served as it was in CPython 3.11.
+it, and which have their defaults on the class.  Whatever is no dispatcher is asked for none of
+them, because its ``__getattr__`` may have an answer to every name, or fail; it is served as it was
+in CPython 3.11.
 """
 
 from __future__ import annotations
 
 from errno import EBADF, ECONNABORTED, ECONNRESET, ENOTCONN, EPIPE, ESHUTDOWN
 from typing import Any
+from weakref import ProxyTypes
 
 # Errors of recv() and send() that mean the connection is gone rather than that something broke.
 DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF})
@@ -22,10 +24,11 @@ def means_gone(failure: OSError) -> bool:
 
 def hang_up(channel: Any) -> None:
     """Tell *channel* that its connection is gone, unless it was told and has closed."""
-    if was_told(channel) and is_closed(channel):
-        return
-    sock = getattr(channel, "socket", None)
-    _set(channel, channel if sock is None else sock)
+    if is_dispatcher(channel):
+        if was_told(channel) and is_closed(channel):
+            return
+        sock = getattr(channel, "socket", None)
+        _set(channel, channel if sock is None else sock)
     channel.handle_close()
 
 
@@ -45,13 +48,39 @@ def _set(channel: Any, told_of: Any) -> None:
 
 def was_told(channel: Any) -> bool:
     """Whether ``handle_close`` was called in this event, or before the channel closed."""
-    return getattr(channel, "_fc_hung_up", None) is not None
+    return is_dispatcher(channel) and channel._fc_hung_up is not None
 
 
 def is_closed(channel: Any) -> bool:
     """Whether *channel* was closed and has no new socket yet."""
-    closed = getattr(channel, "_fc_closed", None)
+    closed = kept(channel, "_fc_closed")
     return closed is not None and closed is getattr(channel, "socket", None)
+
+
+def is_dispatcher(channel: Any) -> bool:
+    """Whether *channel* is a dispatcher, or a weak proxy of one.
+
+    Raises ReferenceError where the dispatcher is gone.
+    """
+    # Neither isinstance() nor an attribute of the object, which would run code of the program's.
+    # Not the class either: there is another where a program imports the modules anew.
+    return type(getattr(type(behind(channel)), "_fc_registration", None)) is int
+
+
+def behind(channel: Any) -> Any:
+    """What a weak proxy stands for; what is none stands for itself.
+
+    Raises ReferenceError where that is gone.
+    """
+    if not issubclass(type(channel), ProxyTypes):
+        return channel
+    method: Any = channel.__sizeof__  # one that every object has; the proxy's are all of the other
+    return method.__self__
+
+
+def kept(channel: Any, name: str) -> Any:
+    """What *channel* keeps as *name*, None where it is no dispatcher."""
+    return getattr(channel, name) if is_dispatcher(channel) else None
 
 
 def remember(channel: Any, name: str, value: Any) -> None:

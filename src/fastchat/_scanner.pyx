@@ -24,6 +24,7 @@ from collections import deque
 from contextlib import ExitStack
 from errno import EWOULDBLOCK as _EWOULDBLOCK
 from os import strerror as _strerror
+from weakref import ProxyTypes as _ProxyTypes
 from weakref import ref
 
 from cpython.array cimport array, clone, extend_buffer

@@ -60,7 +60,7 @@ cdef class State:
     def queue(self):
         """All output that waits, as the deque that programs know; whoever asks has flushed."""
         fifo = self.fifo
-        if fifo is None or fifo is ABSENT:
+        if fifo is None:
             fifo = self.fifo = _new_queue()
         if self.offset and not (_is_sent_from(self) and self.sender != PyThread_get_thread_ident()):
             if fifo:

@@ -16,7 +16,8 @@ watches: dict[int, Any] = {}
 
 def watch_of(map: Any) -> Any:
     """The watch that keeps the registrations of *map* now, or None."""
-    watch = getattr(map, "_watch", None)
+    # Of a class of the program's the map is not asked, because its __getattr__ may do anything.
+    watch = map._watch if hasattr(type(map), "_watch") else None
     return watches.get(id(map)) if watch is None else watch
 
 

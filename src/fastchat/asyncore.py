@@ -47,18 +47,20 @@ from errno import (  # noqa: F401 (programs take them from here)
     EWOULDBLOCK,
     errorcode,
 )
-from weakref import ProxyType as _Proxy
 
 from fastchat import _copying
 from fastchat._accepting import accept as _accept
 from fastchat._backend import events as _events
 from fastchat._backend import methods as _methods
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED
+from fastchat._hangups import behind as _behind
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
 from fastchat._hangups import forget_hang_up as _forget_hang_up
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._hangups import is_closed as _is_closed
+from fastchat._hangups import is_dispatcher as _is_dispatcher
+from fastchat._hangups import kept as _kept
 from fastchat._hangups import remember as _remember
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
@@ -169,11 +171,11 @@ def readwrite(obj, flags):
     hang-up by its own ``recv`` or ``send``, hears nothing more of these flags.
     """
     _forget_hang_up(obj)
-    registration = getattr(obj, "_fc_registration", None)
+    registration = _kept(obj, "_fc_registration")
     gone = flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
     try:
         if flags & select.POLLIN:
-            unread = _unread(obj) if gone else 0
+            unread = _unread(obj) if gone and _is_dispatcher(obj) else 0
             obj.handle_read_event()
             if unread and _unread(obj) < unread:
                 return  # it is draining; the next pass has the rest of the input, then the end
@@ -205,7 +207,7 @@ def _fail(channel, failure):
 
 def _is_over(channel, registration):
     """Whether the event being handed out no longer concerns *channel*."""
-    return _was_told(channel) or getattr(channel, "_fc_registration", None) != registration
+    return _was_told(channel) or _kept(channel, "_fc_registration") != registration
 
 
 def _unread(channel):
@@ -272,7 +274,7 @@ def _ask_one(channel, map, fd):
     """
     registration = None
     try:
-        registration = getattr(channel, "_fc_registration", 0)
+        registration = _kept(channel, "_fc_registration")
         flags = _READS if channel.readable() else 0
         if channel.writable() and not channel.accepting:
             flags |= _WRITES
@@ -280,7 +282,7 @@ def _ask_one(channel, map, fd):
             flags &= ~_READS
         if flags and _wants_urgent(channel):
             flags |= _URGENT
-        return channel, getattr(channel, "_fc_registration", 0), flags
+        return channel, _kept(channel, "_fc_registration"), flags
     except BaseException:
         _fail_to_answer(channel, map, fd)
         return channel, registration, None
@@ -295,8 +297,8 @@ def _fail_to_answer(channel, map, fd):
 
 def _rests(channel):
     """Whether *channel* is a listener that found no descriptors a moment ago."""
-    end = getattr(channel, "_fc_rest", None)
-    return isinstance(end, float) and end > time.monotonic()
+    end = _kept(channel, "_fc_rest")
+    return end is not None and end > time.monotonic()
 
 
 def _wants_urgent(channel):
@@ -305,8 +307,7 @@ def _wants_urgent(channel):
     The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
     ready for ever.
     """
-    if type(channel) is _Proxy:
-        channel = getattr(getattr(channel, "handle_expt", None), "__self__", None)
+    channel = _behind(channel)
     if not (
         _has_own(channel, "handle_expt", _STOCK_EXPT)
         and _has_own(channel, "handle_expt_event", _STOCK_EXPT_EVENT)
@@ -319,14 +320,7 @@ def _wants_urgent(channel):
 def _holds(map, fd, entry):
     """Whether *fd* still belongs to the registration that was asked."""
     channel, registration, _ = entry
-    if map.get(fd) is not channel:
-        return False
-    try:
-        return getattr(channel, "_fc_registration", 0) == registration
-    except ReferenceError as failure:
-        if not _is_ours(failure):
-            raise
-        return False  # a weak proxy of what is gone; the next pass asks it, and drops it
+    return map.get(fd) is channel and _events.registration_of(channel) == registration
 
 
 def _deliver(event, entry, map, fd, *args):
