@@ -9,7 +9,7 @@ from typing import Any
 from weakref import ProxyTypes
 
 from fastchat._channel_py import binds
-from fastchat._hangups import forget_hang_up, kept
+from fastchat._hangups import forget_hang_up
 from fastchat._pollers import READ, WRITE, without_a_set
 from fastchat._state_py import Absent, State
 
@@ -104,11 +104,13 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     *stock* are the functions that it must have as ``readable``, ``writable``, ``handle_expt`` and
     ``handle_expt_event``.  Runs no code of the program's.
     """
-    lookup: Any = type(channel).__getattribute__
-    if lookup is not object.__getattribute__:
+    kind: Any = type(channel)
+    if kind.__getattribute__ is not object.__getattribute__:
         return 0  # a proxy, perhaps of what is gone
-    state = kept(channel, "_fc_state")
-    if type(state) is not State or type(channel) is not state.plain:
+    if not hasattr(kind, "_fc_state"):
+        return 0  # no dispatcher, and its __getattr__ may do anything
+    state = channel._fc_state
+    if type(state) is not State or kind is not state.plain:
         return 0
     if not (
         has_own(channel, "readable", stock[0])
