@@ -291,3 +291,26 @@ def test_lines_may_come_from_a_pipe(stage: Stage, pipe: tuple[End, End], use_pol
     pipe[1].close()
     stage.until(lambda: not stage.map, use_poll)
     assert channel.events == [b"one", "found", b"two", "found", "close"]
+
+
+@both_pollers
+def test_a_hang_up_is_no_room_for_output(
+    stage: Stage, pipe: tuple[End, End], use_poll: bool
+) -> None:
+    ends: list[str] = []
+    channel = reader(
+        stage,
+        pipe[0].fd,
+        readable=lambda channel: bool(ends),
+        writable=lambda channel: True,
+        handle_read=lambda channel: channel.recv(9),
+    )
+    pipe[1].close()
+    stage.loop(3, use_poll)
+    assert "read" not in channel.events
+    assert ("close" in channel.events) == use_poll
+    if not use_poll:
+        assert channel.events == []
+        ends.append("wanted")
+        stage.loop(1, timeout=PATIENCE)
+        assert channel.events == ["read", "close"]

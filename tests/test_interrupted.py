@@ -479,7 +479,7 @@ def test_what_a_handler_has_sent_is_not_dropped_twice() -> None:
 )
 def test_a_handler_s_exception_leaves_epoll(method: str, kind: type[Exception]) -> None:
     poller = _pollers.Epoll.__new__(_pollers.Epoll)
-    poller.always = {}
+    poller.always, poller.quiet = {}, {}
     poller._set = SimpleNamespace(**{method: fail_with(kind())})
     with pytest.raises(kind):
         getattr(poller, method)(*[7, 1][: 1 if method == "unregister" else 2])
@@ -487,6 +487,7 @@ def test_a_handler_s_exception_leaves_epoll(method: str, kind: type[Exception]) 
 
 def test_a_handler_s_exception_leaves_poll() -> None:
     poller = _pollers.Poll.__new__(_pollers.Poll)
+    poller.quiet = {}
     poller._poll = SimpleNamespace(unregister=fail_with(KeyError()))
     with pytest.raises(KeyError):
         poller.unregister(7)
@@ -590,7 +591,7 @@ def test_a_handler_s_exception_is_not_taken_for_a_system_call_s(
         elif fails == "available":
             patch.setattr(inside(own)["_pollers"], "available", lambda: [failing_kind()])
         elif fails != "nothing":
-            kernels = SimpleNamespace(is_kernel_set=True, **{fails: raises})
+            kernels = SimpleNamespace(is_kernel_set=True, quiet={}, **{fails: raises})
             patch.setattr(watch, "poller", kernels)
         with pytest.raises(OSError, match="a handler's"):
             act(own, watch, chat)

@@ -324,6 +324,148 @@ def test_an_error_is_reported_unasked(poller: _pollers.Poller, stack: ExitStack)
     assert poller.wait(LONG) == [(writer, WRITE | unasked)]
 
 
+# Who is quiet.
+
+
+@pytest.fixture(params=["epoll", "poll"])
+def unasked(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """One of each kind that tells of hang-ups unasked."""
+    kinds = [kind for kind in _pollers.available() if kind.name == request.param]
+    if not kinds:
+        pytest.skip(f"the system has no {request.param}")
+    yield from _closed_at_the_end(kinds[0]())
+
+
+def hung_up(stack: ExitStack, directory: Path) -> tuple[int, Callable[[], int]]:
+    """The reading end of a fifo whose writer has gone, and what opens it for writing."""
+    path = directory / "fifo"
+    os.mkfifo(path)
+
+    def write() -> int:
+        writer = os.open(path, os.O_WRONLY)
+        stack.callback(close_if_open, writer)
+        return writer
+
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    stack.callback(close_if_open, reader)
+    os.close(write())
+    return reader, write
+
+
+@posix_only
+def test_the_hang_up_of_who_is_quiet_ends_no_wait(
+    unasked: Any, stack: ExitStack, tmp_path: Path
+) -> None:
+    reader, _ = hung_up(stack, tmp_path)
+    unasked.register(reader, READ)
+    assert [unasked.wait(0) for _ in range(2)] == [[(reader, HANG_UP)]] * 2
+    for _ in range(2):
+        unasked.quieten(reader, READ)
+        assert [unasked.wait(0) for _ in range(2)] == [[], []]
+    other, peer = pair(stack)
+    unasked.register(other.fileno(), READ)
+    peer.sendall(b"x")
+    assert unasked.wait(LONG) == [(other.fileno(), READ)]
+
+
+@posix_only
+def test_what_else_happens_to_who_is_quiet_is_told_until_it_is_no_more(
+    unasked: Any, stack: ExitStack, tmp_path: Path
+) -> None:
+    reader, write = hung_up(stack, tmp_path)
+    unasked.register(reader, READ)
+    unasked.quieten(reader, READ)
+    assert unasked.wait(0) == []
+    writer = write()
+    assert unasked.wait(0) == []
+    os.write(writer, b"x")
+    assert [unasked.wait(LONG) for _ in range(3)] == [[(reader, READ)]] * 3
+
+
+@posix_only
+@pytest.mark.parametrize("change", ["modify", "unregister", "close"])
+def test_who_is_changed_is_quiet_no_more(
+    unasked: Any, stack: ExitStack, tmp_path: Path, change: str
+) -> None:
+    reader, _ = hung_up(stack, tmp_path)
+    unasked.register(reader, READ)
+    unasked.quieten(reader, READ)
+    if change == "modify":
+        unasked.modify(reader, READ | WRITE)
+    elif change == "unregister":
+        assert unasked.unregister(reader)
+        assert unasked.wait(0) == []
+        assert not unasked.unregister(reader)
+    else:
+        unasked.close()
+        unasked = _pollers.Poll() if unasked.name == "poll" else _pollers.Epoll()
+        stack.callback(unasked.close)
+    assert not unasked.quiet
+    if change != "modify":
+        unasked.register(reader, READ)
+    assert unasked.wait(LONG) == [(reader, HANG_UP)]
+
+
+@posix_only
+def test_the_number_of_who_is_quiet_may_be_used_again(
+    unasked: Any, stack: ExitStack, tmp_path: Path
+) -> None:
+    reader, _ = hung_up(stack, tmp_path)
+    mine, peer = pair(stack)
+    unasked.register(reader, READ)
+    unasked.quieten(reader, READ)
+    os.dup2(mine.fileno(), reader)
+    unasked.unregister(reader)
+    unasked.register(reader, READ)
+    peer.close()
+    assert [unasked.wait(LONG) for _ in range(2)] == [[(reader, READ | HANG_UP)]] * 2
+
+
+@needs_epoll
+def test_epoll_tells_of_a_quiet_file_that_was_closed(
+    epoll: _pollers.Epoll, stack: ExitStack, tmp_path: Path
+) -> None:
+    reader, write = hung_up(stack, tmp_path)
+    epoll.register(reader, READ)
+    epoll.quieten(reader, READ)
+    assert epoll.wait(0) == []
+    stack.callback(os.close, os.dup(reader))  # so that it stays in the set
+    os.close(reader)
+    os.write(write(), b"x")
+    assert epoll.wait(LONG) == [(reader, READ)]
+
+
+@needs_poll
+@pytest.mark.parametrize("milliseconds", [-1, 5])
+def test_poll_asks_the_quiet_in_between(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, milliseconds: int
+) -> None:
+    def others(milliseconds: int) -> list[tuple[int, int]]:
+        waits.append(milliseconds)
+        if len(waits) == 3:
+            os.write(write(), b"x")
+        return []
+
+    waits: list[int] = []
+    monkeypatch.setattr(_pollers, "_ASK_QUIET", 2)
+    reader, write = hung_up(stack, tmp_path)
+    poller = _pollers.Poll()
+    poller.register(reader, READ)
+    poller.quieten(reader, READ)
+    monkeypatch.setattr(poller, "_poll", SimpleNamespace(poll=others))
+    assert poller.wait(milliseconds) == [(reader, READ)]
+    assert waits == ([2, 2, 2] if milliseconds < 0 else [2, 2, 1])
+
+
+def test_where_a_hang_up_ends_no_wait_nobody_has_to_be_quiet(stack: ExitStack) -> None:
+    mine, _ = pair(stack)
+    poller = _pollers.Select()
+    poller.register(mine.fileno(), WRITE)
+    poller.quieten(mine.fileno(), WRITE)
+    assert poller.wait(LONG) == [(mine.fileno(), WRITE)]
+    assert not poller.quiet
+
+
 # Descriptors that are closed, duplicated, used again, or no descriptors at all.
 
 

@@ -9,11 +9,13 @@ import contextlib
 import errno
 import gc
 import io
+import select
 import socket
 import sys
 import weakref
 from collections import UserDict
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 from unittest import mock
 
@@ -24,9 +26,12 @@ from tests.channels import (
     Clock,
     FakeSocket,
     Stage,
+    both_pollers,
     counts_references,
+    fail_with,
     failure,
     received,
+    watch_of,
 )
 from tests.implementations import Implementation
 
@@ -321,6 +326,19 @@ def test_a_weak_map_keeps_its_channels_for_a_pass(stage: Stage) -> None:
     assert len(events) == stage.either(fastchat=2, stdlib=1)
 
 
+class Index:
+    """A number, by ``__index__`` only."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __index__(self) -> int:
+        return self.number
+
+    def __repr__(self) -> str:
+        return f"Index({self.number})"
+
+
 class Ticker:
     """What waits for nothing: it does its work when it is asked, under any key of a map."""
 
@@ -379,24 +397,15 @@ def test_a_weak_proxy_of_what_is_no_dispatcher_is_served(own: Stage) -> None:
     assert read == [b"x"]
 
 
-def fail_with(failure: type[Exception]) -> Callable[[Any, str], Any]:
-    """A ``__getattr__`` that raises *failure*."""
-
-    def getattr_of_duck(duck: Any, name: str) -> Any:
-        raise failure(name)
-
-    return getattr_of_duck
-
-
 @pytest.mark.parametrize("use_poll", [False, True])
 @pytest.mark.parametrize("kind", ["channel_map", dict, UserDict])
 @pytest.mark.parametrize("how", ["itself", "proxy", "callable"])
 @pytest.mark.parametrize(
     "answer",
     [
-        fail_with(AttributeError),
-        fail_with(KeyError),
-        fail_with(OSError),
+        fail_with(AttributeError()),
+        fail_with(KeyError()),
+        fail_with(OSError()),
         lambda duck, name: object(),
         lambda duck, name: duck,
         lambda duck, name: name == "socket",
@@ -513,3 +522,161 @@ def fill(sock: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 sock.send(b"." * size)
+
+
+def outcome(call: Callable[..., Any], *args: Any) -> Any:
+    """What *call* returns, or the class and text of what it raises."""
+    try:
+        return call(*args)
+    except Exception as problem:
+        return type(problem), str(problem)
+
+
+@pytest.mark.parametrize("how", ["recv", "ac_in_buffer_size"])
+@pytest.mark.parametrize("kind", ["async_chat", "dispatcher"])
+@pytest.mark.parametrize(
+    "size",
+    [None, "1", b"1", 1.5, [], object, -1, -(2**70), 2**70, 0, 1, True, 7, Decimal(2), Index(2)],
+    ids=repr,
+)
+def test_recv_takes_the_sizes_that_a_socket_takes(
+    stage: Stage, size: Any, kind: str, how: str
+) -> None:
+    if how == "ac_in_buffer_size" and kind == "dispatcher":
+        return
+    mine, peer = stage.pair()
+    mine.setblocking(False)
+    peer.sendall(b"12\n34")
+    expected = outcome(mine.recv, size)
+    if how == "recv":
+        channel = stage.chat() if kind == "async_chat" else stage.dispatcher()
+        channel.peer.sendall(b"12\n34")
+        assert outcome(channel.recv, size) == expected
+        assert channel.events == (["close"] if expected == b"" else [])
+        return
+    chat = stage.chat(ac_in_buffer_size=size)
+    chat.peer.sendall(b"12\n34")
+    if isinstance(expected, tuple):
+        with pytest.raises(expected[0]):
+            chat.handle_read()
+        assert chat.events == []
+    else:
+        chat.handle_read()
+        assert chat.events[:1] == ([expected[:2]] if expected else ["close"])
+
+
+@pytest.mark.parametrize("kind", ["async_chat", "dispatcher"])
+@pytest.mark.parametrize("method", ["recv", "send", "readwrite"])
+@pytest.mark.parametrize("real", [False, True], ids=["fake", "real"])
+@pytest.mark.parametrize("counts", [False, True], ids=["no hang-up", "hang-up"])
+def test_which_errors_are_a_hang_up_may_be_changed(
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    counts: bool,
+    real: bool,
+    method: str,
+    kind: str,
+) -> None:
+    if real and method != "send":
+        return
+    problem = failure(errno.EPIPE if real else errno.ETIMEDOUT)
+    numbers = {problem.errno} if counts else set()
+    monkeypatch.setattr(stage.asyncore, "_DISCONNECTED", frozenset(numbers))
+    kind_of_channel = getattr(stage.asynchat if kind == "async_chat" else stage.asyncore, kind)
+    if real:
+        channel = stage.channel(kind_of_channel)
+        channel.peer.close()
+    else:
+        channel = stage.bare(kind_of_channel, handle_read_event=fail_with(problem))
+        channel.socket = FakeSocket(recv=[problem], send=[problem])
+        channel.connected = True
+    call: Callable[[], Any] = {
+        "recv": lambda: channel.recv(9),
+        "send": lambda: channel.send(b"x"),
+        "readwrite": lambda: stage.asyncore.readwrite(channel, select.POLLIN),
+    }[method]
+    if counts:
+        assert call() == {"recv": b"", "send": 0, "readwrite": None}[method]
+        assert channel.events == ["close"]
+    elif method == "readwrite":
+        call()
+        assert channel.events[0] is type(problem)
+    else:
+        with pytest.raises(type(problem)):
+            call()
+        assert channel.events == []
+
+
+@pytest.mark.parametrize("map_kind", ["channel_map", dict, UserDict])
+@pytest.mark.parametrize("name", ["read", "write", "readwrite"])
+def test_what_leaves_a_function_of_the_programs_leaves_the_loop(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, map_kind: Any
+) -> None:
+    def event(channel: Any, *flags: int) -> None:
+        raise ZeroDivisionError
+
+    if map_kind != "channel_map":
+        stage.map = map_kind()
+    monkeypatch.setattr(stage.asyncore, name, event)
+    channel = stage.channel(
+        stage.asyncore.dispatcher,
+        writable=lambda channel: name == "write",
+        handle_error=stage.asyncore.dispatcher.handle_error,
+    )
+    channel.peer.sendall(b"x")
+    with pytest.raises(ZeroDivisionError):
+        stage.loop(use_poll=name == "readwrite", timeout=PATIENCE)
+    assert list(stage.map.values()) == [channel]
+
+
+@both_pollers
+@pytest.mark.parametrize("map_kind", ["channel_map", dict, UserDict])
+def test_who_joins_another_map_keeps_the_events_of_this_one(
+    stage: Stage, map_kind: Any, use_poll: bool
+) -> None:
+    def handle_read(channel: Any) -> None:
+        channel.recv(9)
+        for other in channels:
+            other.add_channel(others)
+
+    others: dict[int, Any] = {}
+    if map_kind != "channel_map":
+        stage.map = map_kind()
+    channels = [stage.dispatcher(handle_read=handle_read) for _ in range(3)]
+    for channel in channels:
+        channel.peer.sendall(b"x")
+    stage.loop(use_poll=use_poll, timeout=PATIENCE)
+    assert [channel.events for channel in channels] == [["read"]] * 3
+    assert others == stage.map
+
+
+class Racing(dict[Any, Any]):
+    """A dict of which another thread takes its own as soon as somebody has seen it there."""
+
+    def __contains__(self, key: Any) -> bool:
+        return True
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:
+        return "another thread's"
+
+
+def test_a_thread_may_be_done_while_another_looks_who_sends(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = own.asyncore._methods
+    if not hasattr(methods, "_senders"):
+        pytest.skip("compiled, who sends is a number in the state")
+    monkeypatch.setattr(methods, "_senders", Racing())
+    chat = own.chat()
+    chat.producer_fifo.append(b"x")
+    chat.initiate_send()
+    assert list(chat.producer_fifo) == [b"x"]
+
+
+def test_a_thread_may_be_done_while_another_looks_who_wakes(own: Stage) -> None:
+    own.chat()
+    own.loop()
+    watch = watch_of(own)
+    watch.waker, watch.maker = None, Racing()
+    watch.wake()
+    assert watch.waker is None

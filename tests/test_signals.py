@@ -84,7 +84,7 @@ RAISED = [
 
 
 # The functions, of all implementations, that call what waits.
-WAITS = {"poll", "poll2", "_poll_once", "_select_once", "_wait", "wait"}
+WAITS = {"poll", "poll2", "_poll_once", "_select_once", "_wait", "wait", "_wait_once"}
 
 
 def in_the_wait(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -263,7 +263,7 @@ cpdef recv(self, buffer_size):
 
 
 cdef object _recv(channel, State state, Py_ssize_t size, buffer_size):
-    """``recv``, where *buffer_size* as a C number is *size*, or None if that says all."""
+    """``recv``, where *buffer_size* as a C number is *size*, or ABSENT if that says all."""
     cdef bytes received = None
     cdef int error = 0
     sock = _socket_to_use(channel, state)
@@ -276,9 +276,9 @@ cdef object _recv(channel, State state, Py_ssize_t size, buffer_size):
         if error:
             raise OSError(error, _strerror(error))
         if data is None:
-            data = sock.recv(size if buffer_size is None else buffer_size)
+            data = sock.recv(size if buffer_size is ABSENT else buffer_size)
     except OSError as failure:
-        if not means_gone(failure):
+        if not means_gone(channel, failure):
             raise
         data = b""
     if not data:
@@ -296,7 +296,7 @@ cpdef handle_read(self):
     cdef Py_ssize_t closes = state.closes
     try:
         if _has_shape(self, state) and state.shape.stock_reading and state.shape.in_size:
-            data = _recv(self, state, state.shape.in_size, None)
+            data = _recv(self, state, state.shape.in_size, ABSENT)
         else:
             data = self.recv(self.ac_in_buffer_size)
     except BlockingIOError:
@@ -392,7 +392,7 @@ cpdef send(self, data):
     except OSError as failure:
         if failure.errno == EWOULDBLOCK:
             return 0
-        if means_gone(failure):
+        if means_gone(self, failure):
             hang_up(self)
             return 0
         raise
@@ -401,7 +401,7 @@ cpdef send(self, data):
 cdef int _not_sent(channel, int error) except -1:
     """Do what is to be done where a system call failed to send by *error*; returns 0."""
     failure = OSError(error, _strerror(error))
-    if not means_gone(failure):
+    if not means_gone(channel, failure):
         raise failure
     hang_up(channel)
     return 0

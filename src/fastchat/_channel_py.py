@@ -122,8 +122,11 @@ def _show_what_is_left(state: State) -> None:
                 return
         state.queue()
     finally:
-        if is_mine and state in _senders and _senders[state] == me:
-            del _senders[state]
+        try:  # in one step, for another thread may take its own away meanwhile
+            if is_mine and _senders[state] == me:
+                del _senders[state]
+        except KeyError:
+            pass
 
 
 def set_socket(channel: Any, sock: Any) -> None:
@@ -264,7 +267,7 @@ def recv(self: Any, buffer_size: Any) -> Any:
     try:
         data = sock.recv(buffer_size)
     except OSError as failure:
-        if not means_gone(failure):
+        if not means_gone(self, failure):
             raise
         data = b""
     if not data:
@@ -387,7 +390,7 @@ def send(self: Any, data: Any) -> Any:
     except OSError as failure:
         if failure.errno == EWOULDBLOCK:
             return 0
-        if means_gone(failure):
+        if means_gone(self, failure):
             hang_up(self)
             return 0
         raise
@@ -442,13 +445,13 @@ def push(self: Any, data: Any) -> None:
                 return
     if state.held:
         _send_once(self, state, True)
-    if length <= size:
+    if length > size:  # asked in this way as in CPython 3.11, for the text of its TypeError
+        push_plainly(self, data, enqueue)
+    else:
         fifo.append(data)
         self.initiate_send()
         if fifo:
             touch(self)
-    else:
-        push_plainly(self, data, enqueue)
 
 
 def _begin_to_hold(channel: Any, state: State, length: int, size: Any) -> bool:
@@ -564,9 +567,12 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         raise
     finally:
         # Without a call, for after each a signal handler might raise an exception; one that did so
-        # above may have left anything here.
-        if state in _senders and _senders[state] == me:  # pragma: no branch
-            del _senders[state]
+        # above may have left anything here.  In one step, for another thread may take its own away.
+        try:
+            if _senders[state] == me:
+                del _senders[state]
+        except KeyError:
+            pass
     if is_over:
         hang_up(channel)  # not before, for handle_close() may push and send, too
     elif state.fifo:

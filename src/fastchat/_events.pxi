@@ -196,7 +196,7 @@ cpdef registration_of(channel):
     try:
         # As _hangups.behind() does it, without a call: a signal handler may run behind one, whose
         # exception would be lost here.
-        channel = channel.__sizeof__.__self__
+        channel = channel.__reduce_ex__.__self__
     except ReferenceError:
         return None
     return registration_of(channel)
@@ -272,9 +272,9 @@ def forget(watch, fd):
 
 
 cdef int _epoll_of(watch) except -2:
-    """The descriptor of the set of *watch*, if all that it waits for is in there; else -1."""
+    """The descriptor of the set of *watch*, if the set says all there is to say; else -1."""
     poller = watch.poller
-    if FASTCHAT_EPOLL and type(poller) is Epoll and not poller.always:
+    if FASTCHAT_EPOLL and type(poller) is Epoll and not poller.always and not poller.quiet:
         return poller.number
     return -1
 

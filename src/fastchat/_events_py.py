@@ -264,7 +264,7 @@ def registration_of(channel: Any) -> int | None:
     try:
         # As _hangups.behind() does it, without a call: a signal handler may run behind one, whose
         # exception would be lost here.
-        channel = channel.__sizeof__.__self__
+        channel = channel.__reduce_ex__.__self__
     except ReferenceError:
         return None
     return registration_of(channel)

@@ -13,13 +13,15 @@ from errno import EBADF, ECONNABORTED, ECONNRESET, ENOTCONN, EPIPE, ESHUTDOWN
 from typing import Any
 from weakref import ProxyTypes
 
-# Errors of recv() and send() that mean the connection is gone rather than that something broke.
+# Errors of recv() and send() that mean the connection is gone rather than that something broke, as
+# long as no program puts another set in the place of asyncore's.
 DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF})
 
 
-def means_gone(failure: OSError) -> bool:
-    """Whether *failure* means that the connection is gone."""
-    return failure.errno in DISCONNECTED
+def means_gone(channel: Any, failure: OSError) -> bool:
+    """Whether *failure* of a call of the socket of *channel* means that the connection is gone."""
+    core: dict[str, Any] | None = getattr(type(channel), "_fc_core", None)
+    return failure.errno in (DISCONNECTED if core is None else core["_DISCONNECTED"])
 
 
 def hang_up(channel: Any) -> None:
@@ -74,7 +76,7 @@ def behind(channel: Any) -> Any:
     """
     if not issubclass(type(channel), ProxyTypes):
         return channel
-    method: Any = channel.__sizeof__  # one that every object has; the proxy's are all of the other
+    method: Any = channel.__reduce_ex__  # every object has it; the proxy's are all of the other
     return method.__self__
 
 

@@ -98,6 +98,7 @@ class Poller(Protocol):
     name: ClassVar[str]  # that of the attribute of ``select``
     is_kernel_set: ClassVar[bool]  # a closed descriptor leaves the registrations silently
     always: dict[int, int]  # flags by descriptor: what is ready without asking the kernel
+    quiet: dict[int, int]  # flags by descriptor: whose hang-up was enough
 
     def register(self, fd: int, flags: int) -> None:
         """Wait for *flags* on *fd*, which is not registered.
@@ -129,6 +130,14 @@ class Poller(Protocol):
         INVALID.  Raises PollerLost where a program has closed the descriptor of the set.
         """
 
+    def quieten(self, fd: int, flags: int) -> None:
+        """Let the hang-up of *fd*, registered with *flags*, end no wait until it is modified.
+
+        Whatever else happens to it ends the wait still, within a second where the system cannot do
+        better.  It does nothing where a hang-up ends no wait, and where *fd* is quiet already.
+        Raises what ``modify`` does.
+        """
+
     def close(self) -> None:
         """Forget everything, and close the set where the kernel has one."""
 
@@ -136,7 +145,7 @@ class Poller(Protocol):
 class Epoll:
     """epoll of Linux."""
 
-    __slots__ = ("_set", "always", "number")
+    __slots__ = ("_set", "always", "number", "quiet")
 
     name: ClassVar[str] = "epoll"
     is_kernel_set: ClassVar[bool] = True
@@ -145,6 +154,7 @@ class Epoll:
         self._set = _system.epoll()
         self.number: int = self._set.fileno()  # for system calls of our own; -1 where it is closed
         self.always: dict[int, int] = {}
+        self.quiet: dict[int, int] = {}
 
     def fileno(self) -> int:
         """The descriptor of the set: whoever waits on it directly misses those in ``always``."""
@@ -161,8 +171,12 @@ class Epoll:
         else:
             if self.always:
                 self.always.pop(fd, None)  # a file that had the number before
+            if self.quiet:
+                self.quiet.pop(fd, None)
 
     def modify(self, fd: int, flags: int) -> None:
+        if self.quiet:
+            self.quiet.pop(fd, None)
         # Asked of the kernel even for a file in `always`, as the number may mean another one now.
         was_always = self.always.pop(fd, None) is not None
         try:
@@ -174,7 +188,14 @@ class Epoll:
                 raise _not_registered(fd) from None
             self.always[fd] = flags
 
+    def quieten(self, fd: int, flags: int) -> None:
+        if fd not in self.quiet:
+            self._set.modify(fd, flags | _system.EPOLLET)  # only what changes ends a wait
+            self.quiet[fd] = flags
+
     def unregister(self, fd: int) -> bool:
+        if self.quiet:
+            self.quiet.pop(fd, None)
         if self.always and self.always.pop(fd, None) is not None:
             return True
         try:
@@ -189,21 +210,40 @@ class Epoll:
         ready = _readable_or_writable(self.always)
         if ready:
             milliseconds = 0
+        events = self._wait_once(milliseconds)
+        if self.quiet and events:
+            events = self._without_quiet(events)
+            if not events:  # a hang-up is told once more after quieten()
+                events = self._without_quiet(self._wait_once(milliseconds))
+        return events + ready if ready else events
+
+    def _wait_once(self, milliseconds: int) -> list[tuple[int, int]]:
+        seconds = -1 if milliseconds < 0 else milliseconds / 1000
         try:
-            events: list[tuple[int, int]] = self._set.poll(
-                -1 if milliseconds < 0 else milliseconds / 1000,
-                _MANY_EVENTS,
-            )
+            events: list[tuple[int, int]] = self._set.poll(seconds, _MANY_EVENTS)
         except OSError as failure:
             if _is_lost(failure):
                 raise PollerLost from failure
             raise
-        return events + ready if ready else events
+        return events
+
+    def _without_quiet(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """*events* without the hang-ups of the quiet; who has something else is quiet no more."""
+        for fd, flags in events:
+            if flags != HANG_UP and fd in self.quiet:
+                try:
+                    self.modify(fd, self.quiet[fd])
+                except OSError as failure:
+                    if not is_ours(failure):
+                        raise
+                    # It was closed behind the loop's back, which finds that out by itself.
+        return [event for event in events if event[0] not in self.quiet]
 
     def close(self) -> None:
         self.number = -1
         self._set.close()
         self.always.clear()
+        self.quiet.clear()
 
 
 class Kqueue:
@@ -212,7 +252,7 @@ class Kqueue:
     URGENT is never reported, for Python lacks the filter.
     """
 
-    __slots__ = ("_filters", "_queue", "_registered", "always")
+    __slots__ = ("_filters", "_queue", "_registered", "always", "quiet")
 
     name: ClassVar[str] = "kqueue"
     is_kernel_set: ClassVar[bool] = True
@@ -222,6 +262,7 @@ class Kqueue:
         self._filters = {READ: _system.KQ_FILTER_READ, WRITE: _system.KQ_FILTER_WRITE}
         self._registered: dict[int, int] = {}  # the READ and WRITE for which there is a filter
         self.always: dict[int, int] = {}
+        self.quiet: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
         self.always.pop(fd, None)  # a file that had the number before
@@ -252,6 +293,9 @@ class Kqueue:
                 # One at a time, for what follows a change that fails is not done.
                 self._queue.control([_system.kevent(fd, number, action)], 0, 0)
                 self._registered[fd] ^= flag
+
+    def quieten(self, fd: int, flags: int) -> None:
+        pass  # a hang-up comes together with READ or WRITE
 
     def unregister(self, fd: int) -> bool:
         if self.always.pop(fd, None) is not None:
@@ -298,7 +342,7 @@ class Kqueue:
 class Poll:
     """poll of POSIX systems; it has no set in the kernel."""
 
-    __slots__ = ("_poll", "always")
+    __slots__ = ("_poll", "always", "quiet")
 
     name: ClassVar[str] = "poll"
     is_kernel_set: ClassVar[bool] = False
@@ -306,14 +350,25 @@ class Poll:
     def __init__(self) -> None:
         self._poll = _system.poll()
         self.always: dict[int, int] = {}
+        self.quiet: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
+        self.quiet.pop(fd, None)
         self._poll.register(fd, flags)
 
     def modify(self, fd: int, flags: int) -> None:
-        self._poll.modify(fd, flags)
+        if self.quiet.pop(fd, None) is None:
+            self._poll.modify(fd, flags)
+        else:
+            self._poll.register(fd, flags)
+
+    def quieten(self, fd: int, flags: int) -> None:
+        if self.unregister(fd):
+            self.quiet[fd] = flags
 
     def unregister(self, fd: int) -> bool:
+        if self.quiet.pop(fd, None) is not None:
+            return True
         try:
             self._poll.unregister(fd)
         except (KeyError, ValueError) as failure:  # ValueError: a negative number
@@ -323,12 +378,31 @@ class Poll:
         return True
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        # A hang-up ends every wait of poll(), so the quiet are asked in between.
+        while self.quiet and (milliseconds < 0 or milliseconds > _ASK_QUIET):
+            events = self._wait_once(_ASK_QUIET)
+            if events:
+                return events
+            milliseconds = max(milliseconds - _ASK_QUIET, -1)
+        return self._wait_once(milliseconds)
+
+    def _wait_once(self, milliseconds: int) -> list[tuple[int, int]]:
         events: list[tuple[int, int]] = self._poll.poll(milliseconds)
+        if self.quiet:
+            asked = _system.poll()
+            for fd, flags in list(self.quiet.items()):
+                asked.register(fd, flags)
+            events += [(fd, flags) for fd, flags in asked.poll(0) if flags != HANG_UP]
         return events
 
     def close(self) -> None:
+        self.quiet.clear()
         if hasattr(_system, "poll"):  # eventlet takes it away
             self._poll = _system.poll()
+
+
+# How often Poll asks the quiet, in milliseconds.
+_ASK_QUIET = 1000
 
 
 class Select:
@@ -337,7 +411,7 @@ class Select:
     Windows refuses to wait where nothing is registered, and where more than 512 sockets are.
     """
 
-    __slots__ = ("_lists", "_registered", "always")
+    __slots__ = ("_lists", "_registered", "always", "quiet")
 
     name: ClassVar[str] = "select"
     is_kernel_set: ClassVar[bool] = False
@@ -347,6 +421,7 @@ class Select:
         # The arguments of select(), made again by the wait after a change.
         self._lists: tuple[list[int], ...] = ()
         self.always: dict[int, int] = {}
+        self.quiet: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
         """As with the others; raises ValueError where *fd* is too large for select()."""
@@ -361,6 +436,9 @@ class Select:
             raise _not_registered(fd)
         self._registered[fd] = flags
         self._lists = ()
+
+    def quieten(self, fd: int, flags: int) -> None:
+        pass  # it does not tell of hang-ups
 
     def unregister(self, fd: int) -> bool:
         self._lists = ()

@@ -175,8 +175,11 @@ class Watch:
             # No descriptor is left, and it is noticed when the wait ends; or the poller was closed,
             # and nobody waits for it.
         finally:
-            if "thread" in self.maker and self.maker["thread"] == me:
-                del self.maker["thread"]
+            try:  # in one step, for another thread may take its own away meanwhile
+                if self.maker["thread"] == me:
+                    del self.maker["thread"]
+            except KeyError:
+                pass
 
     def _is_rejoining(self, entry: Any) -> bool:
         """Whether a program put the channel of *entry* where it is already, and nothing more."""
@@ -439,7 +442,11 @@ class Watch:
             self.note(fd)
             return True
         known = self.registered[fd]
-        if known and self.poller.is_kernel_set:
+        if fd in self.poller.quiet:  # to modify it would end that
+            if not self._is_open(fd):
+                self._bury(entry)
+                return False
+        elif known and self.poller.is_kernel_set:
             try:
                 self.poller.modify(fd, known)
             except (OSError, ValueError) as failure:
@@ -531,6 +538,8 @@ class Watch:
         """Ask all anew, because ``poll`` and ``poll2`` do not wait for the same."""
         self.is_poll2 = is_poll2
         self.touched |= dict.fromkeys(self.entries)
+        if self.poller.quiet:
+            self.needs_new_set = True  # poll2() tells of each hang-up
         for entry in list(self.asked.values()):
             entry.said = -1
 
@@ -623,7 +632,24 @@ class Watch:
             if flags & INVALID and core["_holds"](map, fd, answer):
                 core["_bury"](answer[0], map, fd)
         sets = as_select([(fd, answer[2], flags) for fd, (answer, flags) in happened.items()])
+        if not any(sets):
+            self._quieten(happened)
         core["_hand_out_sets"](asked, *sets, map)
+
+    def _quieten(self, happened: dict[int, tuple[Any, int]]) -> None:
+        """Let what select() would not tell of end no further wait: a hang-up, but no input wanted.
+
+        *happened* are answers and flags by descriptor.
+        """
+        for fd in happened:
+            known = self.registered[fd]
+            if known and not known & READ:
+                try:
+                    self.poller.quieten(fd, known)
+                except OSError as failure:
+                    if not is_ours(failure):
+                        raise
+                    self.needs_new_set = True  # it was closed, or is another file now
 
 
 def _milliseconds(timeout: Any, is_poll2: bool) -> int:

@@ -64,6 +64,7 @@ from fastchat._hangups import kept as _kept
 from fastchat._hangups import remember as _remember
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
+from fastchat._pollers import Poll as _Poll
 from fastchat._pollers import as_select as _as_select
 from fastchat._pollers import is_ours as _is_ours
 from fastchat._pollers import is_refusal as _is_refusal
@@ -326,7 +327,18 @@ def _holds(map, fd, entry):
 def _deliver(event, entry, map, fd, *args):
     """Hand one event to the channel that was asked, if *fd* is still its own."""
     if _holds(map, fd, entry):
-        _contain(event, entry[0], map, fd, *args)
+        _call_event(event, entry[0], map, fd, *args)
+
+
+def _call_event(event, channel, map, fd, *args):
+    """Call *event*; what leaves it costs *channel* only, unless a program put *event* here."""
+    if any(event is stock for stock in _STOCK_EVENTS):
+        _contain(event, channel, map, fd, *args)
+    else:
+        event(channel, *args)
+
+
+_STOCK_EVENTS = (read, write, _exception, readwrite)
 
 
 def _contain(handler, channel, map, fd, *args):
@@ -359,9 +371,9 @@ def _overrides_handle_error(channel):
 def _hand_input(channel, map, fd, is_poll2):
     """Tell *channel* that there is input, by the function that a program has put here meanwhile."""
     if is_poll2:
-        _contain(readwrite, channel, map, fd, _READS)
+        _call_event(readwrite, channel, map, fd, _READS)
     else:
-        _contain(read, channel, map, fd)
+        _call_event(read, channel, map, fd)
 
 
 def _settle_failure(channel, map, fd, is_poll2):
@@ -488,11 +500,18 @@ def _bury_refused(refused, asked, map):
 
 def _select_by_poll(asked, timeout):
     """What ``select`` would return for those who were *asked*, could it take their descriptors."""
-    pollster = select.poll()
+    poller = _Poll()
     for fd, answer in asked.items():
-        pollster.register(fd, answer[2])
-    happened = pollster.poll(None if timeout is None else _math.ceil(timeout * 1000))
-    return _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
+        poller.register(fd, answer[2])
+    milliseconds = -1 if timeout is None else _math.ceil(timeout * 1000)
+    happened = poller.wait(milliseconds)
+    sets = _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
+    if happened and not any(sets):  # hang-ups of which select() says nothing
+        for fd, _ in happened:
+            poller.quieten(fd, asked[fd][2])
+        happened = poller.wait(milliseconds)
+        sets = _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
+    return sets
 
 
 def _hand_out_sets(asked, readable, writable, urgent, map):
@@ -649,6 +668,8 @@ class dispatcher:
     addr = None
     ignore_log_types = frozenset({"warning"})
 
+    # Where programs put other functions and values.
+    _fc_core = globals()
     # How often this channel joined or left a map.  An event of an earlier count is stale.
     _fc_registration = 0
     # How often it was closed.  Input cut before a close is not delivered after it.
@@ -713,19 +734,22 @@ class dispatcher:
 
     def add_channel(self, map=None):
         """Join *map*, by default the one given to ``__init__``."""
-        try:
-            self._fc_registration += 1
-        except AttributeError:  # whatever borrows this method
-            _count(self, "_fc_registration")
         if map is None:
             map = self._map
+        try:
+            if map is self._map:  # to join another one changes nothing for the events of this one
+                self._fc_registration += 1
+        except AttributeError:  # whatever borrows this method
+            _count(self, "_fc_registration")
         fd = self._fileno  # once, for a signal handler may close the channel in between
         # close() takes the descriptor, so this is one anew, perhaps of the same object.
         if fd is not None and getattr(self, "_fc_closed", None) is not None:
             _remember(self, "_fc_closed", None)
         map[fd] = self
-        if type(map) is dict and id(map) in _watches:
-            _watches[id(map)].note(fd)
+        if type(map) is dict:
+            watch = _watches.get(id(map))  # once, for another thread's loop may end meanwhile
+            if watch is not None:
+                watch.note(fd)
 
     def del_channel(self, map=None):
         """Leave *map*, by default the one given to ``__init__``."""
@@ -741,8 +765,10 @@ class dispatcher:
                 map.pop(fd, None)  # a signal handler may close it at this moment, too
             else:
                 del map[fd]
-            if type(map) is dict and id(map) in _watches:
-                _watches[id(map)].forget(fd)
+            if type(map) is dict:
+                watch = _watches.get(id(map))
+                if watch is not None:
+                    watch.forget(fd)
         self._fileno = None
 
     def create_socket(self, family=socket.AF_INET, type=socket.SOCK_STREAM):
