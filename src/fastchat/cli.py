@@ -103,10 +103,12 @@ def run(words: Sequence[str]) -> None:
 def _prepare_path(program: ModuleType, path: str) -> CodeType:
     """Make *program* the ``__main__`` of what is at *path*, and return its code."""
     full_path = _full_path(path)
-    importer = pkgutil.get_importer(full_path)
+    # What PyPy shows of a program's code has no dots; of __file__ it keeps them.
+    code_path = os.path.abspath(full_path) if sys.implementation.name == "pypy" else full_path
+    importer = pkgutil.get_importer(code_path)
     if importer is not None and os.path.exists(path):
         # A directory or a zip file: its modules are the program's, with -P as well.
-        _put_first_on_path(full_path, even_if_safe=True)
+        _put_first_on_path(code_path, even_if_safe=True)
         spec = importer.find_spec("__main__")
         if spec is None:
             _refuse(f"there is no __main__.py in {path!r}")
@@ -122,7 +124,7 @@ def _prepare_path(program: ModuleType, path: str) -> CodeType:
     compiled: CodeType | None = pkgutil.read_code(io.BytesIO(source))  # None where it is none
     loader = SourceFileLoader if compiled is None else SourcelessFileLoader
     program.__loader__ = loader("__main__", full_path)
-    return compiled or compile(source, full_path, "exec", dont_inherit=True)
+    return compiled or compile(source, code_path, "exec", dont_inherit=True)
 
 
 def _full_path(path: str) -> str:
