@@ -475,11 +475,18 @@ def test_what_a_handler_has_sent_is_not_dropped_twice() -> None:
         ("modify", PermissionError),
         ("unregister", FileNotFoundError),
         ("unregister", ValueError),
+        ("_without_quiet", PermissionError),
     ],
 )
 def test_a_handler_s_exception_leaves_epoll(method: str, kind: type[Exception]) -> None:
     poller = _pollers.Epoll.__new__(_pollers.Epoll)
     poller.always, poller.quiet = {}, {}
+    if method == "_without_quiet":
+        poller.quiet = {7: 1}
+        poller._set = SimpleNamespace(modify=fail_with(kind()))
+        with pytest.raises(kind):
+            poller._without_quiet([(7, 1)])
+        return
     poller._set = SimpleNamespace(**{method: fail_with(kind())})
     with pytest.raises(kind):
         getattr(poller, method)(*[7, 1][: 1 if method == "unregister" else 2])

@@ -457,12 +457,21 @@ def test_poll_asks_the_quiet_in_between(
     assert waits == ([2, 2, 2] if milliseconds < 0 else [2, 2, 1])
 
 
-def test_where_a_hang_up_ends_no_wait_nobody_has_to_be_quiet(stack: ExitStack) -> None:
+def test_where_a_hang_up_ends_no_wait_nobody_has_to_be_quiet(
+    kqueue: FakeKqueue, stack: ExitStack
+) -> None:
     mine, _ = pair(stack)
-    poller = _pollers.Select()
-    poller.register(mine.fileno(), WRITE)
-    poller.quieten(mine.fileno(), WRITE)
-    assert poller.wait(LONG) == [(mine.fileno(), WRITE)]
+    for poller in (_pollers.Select(), _pollers.Kqueue()):
+        poller.register(mine.fileno(), WRITE)
+        poller.quieten(mine.fileno(), WRITE)
+        assert not poller.quiet
+    assert len(kqueue.filters) == 1
+
+
+@needs_poll
+def test_poll_makes_nobody_quiet_whom_it_does_not_know() -> None:
+    poller = _pollers.Poll()
+    poller.quieten(7, WRITE)
     assert not poller.quiet
 
 

@@ -660,17 +660,53 @@ class Racing(dict[Any, Any]):
         return "another thread's"
 
 
+class Interrupted(dict[Any, Any]):
+    """A dict in which nothing gets, because a signal handler raises before."""
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:
+        raise ZeroDivisionError
+
+
+def senders_of(stage: Stage, monkeypatch: pytest.MonkeyPatch, senders: dict[Any, Any]) -> None:
+    """Let *senders* say which thread sends what, where a dict does."""
+    methods = stage.asyncore._methods
+    if not hasattr(methods, "_senders"):
+        pytest.skip("compiled, who sends is a number in the state")
+    monkeypatch.setattr(methods, "_senders", senders)
+
+
 def test_a_thread_may_be_done_while_another_looks_who_sends(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    methods = own.asyncore._methods
-    if not hasattr(methods, "_senders"):
-        pytest.skip("compiled, who sends is a number in the state")
-    monkeypatch.setattr(methods, "_senders", Racing())
     chat = own.chat()
     chat.producer_fifo.append(b"x")
+    senders_of(own, monkeypatch, Racing())
     chat.initiate_send()
     assert list(chat.producer_fifo) == [b"x"]
+
+
+def test_who_sends_is_noted_until_that_thread_is_done(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = own.chat()
+    chat.producer_fifo.append(b"x")
+    another = {chat._fc_state: -1}
+    senders_of(own, monkeypatch, another)
+    chat.initiate_send()
+    assert list(chat.producer_fifo) == [b"x"]
+    assert another == {chat._fc_state: -1}
+
+
+def test_who_was_interrupted_before_it_was_noted_does_not_send(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = own.chat()
+    assert not chat.producer_fifo
+    senders_of(own, monkeypatch, Interrupted())
+    chat._fc_state.offset = 1  # something was sent of the first entry
+    for look in (lambda: chat.producer_fifo, chat.initiate_send):
+        with pytest.raises(ZeroDivisionError):
+            look()
 
 
 def test_a_thread_may_be_done_while_another_looks_who_wakes(own: Stage) -> None:

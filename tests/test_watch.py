@@ -1374,6 +1374,18 @@ def quieten_not(poller: Any, fd: int, flags: int) -> None:
     raise OSError(2, "gone")
 
 
+@posix_only
+def test_who_wants_input_or_has_left_is_not_made_quiet(with_unasked: Stage) -> None:
+    channel = reader(with_unasked)
+    with_unasked.loop()
+    watch = watch_of(with_unasked)
+    watch._quieten({channel._fileno: (), channel.peer.fileno(): ()})
+    assert not watch.poller.quiet
+    channel.peer.sendall(b"x")
+    with_unasked.loop()
+    assert channel.got == [b"x"]
+
+
 @needs_poll
 @posix_only
 def test_one_pass_with_a_large_descriptor_waits_as_select_does(own: Stage) -> None:
