@@ -304,6 +304,7 @@ def test_a_hang_up_is_no_room_for_output(
         readable=lambda channel: bool(ends),
         writable=lambda channel: True,
         handle_read=lambda channel: channel.recv(9),
+        handle_write=lambda channel: None,
     )
     pipe[1].close()
     stage.loop(3, use_poll)

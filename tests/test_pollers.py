@@ -16,6 +16,7 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -379,7 +380,9 @@ def test_what_else_happens_to_who_is_quiet_is_told_until_it_is_no_more(
     writer = write()
     assert unasked.wait(0) == []
     os.write(writer, b"x")
-    assert [unasked.wait(LONG) for _ in range(3)] == [[(reader, READ)]] * 3
+    assert unasked.wait(LONG) == [(reader, READ)]
+    assert not unasked.quiet
+    assert [unasked.wait(0) for _ in range(3)] == [[(reader, READ)]] * 3
 
 
 @posix_only
@@ -398,7 +401,8 @@ def test_who_is_changed_is_quiet_no_more(
         assert not unasked.unregister(reader)
     else:
         unasked.close()
-        unasked = _pollers.Poll() if unasked.name == "poll" else _pollers.Epoll()
+        assert not unasked.quiet
+        unasked = type(unasked)()
         stack.callback(unasked.close)
     assert not unasked.quiet
     if change != "modify":
@@ -452,7 +456,9 @@ def test_poll_asks_the_quiet_in_between(
     poller = _pollers.Poll()
     poller.register(reader, READ)
     poller.quieten(reader, READ)
-    monkeypatch.setattr(poller, "_poll", SimpleNamespace(poll=others))
+    monkeypatch.setattr(
+        poller, "_poll", SimpleNamespace(poll=others, register=lambda fd, flags: None)
+    )
     assert poller.wait(milliseconds) == [(reader, READ)]
     assert waits == ([2, 2, 2] if milliseconds < 0 else [2, 2, 1])
 
@@ -469,10 +475,36 @@ def test_where_a_hang_up_ends_no_wait_nobody_has_to_be_quiet(
 
 
 @needs_poll
-def test_poll_makes_nobody_quiet_whom_it_does_not_know() -> None:
+def test_poll_forgets_nobody_though_quieten_is_interrupted(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, write = hung_up(stack, tmp_path)
     poller = _pollers.Poll()
-    poller.quieten(7, WRITE)
+    poller.register(reader, READ)
+    real = poller._poll
+    poller._poll = SimpleNamespace(unregister=fail_with(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        poller.quieten(reader, READ)
+    poller._poll = real
+    assert poller.wait(0) == [(reader, HANG_UP)]
+    poller.quieten(reader, READ)
+    assert poller.wait(0) == []
+    os.write(write(), b"x")
+    assert poller.wait(LONG) == [(reader, READ)]
+
+
+def test_who_cannot_be_made_quiet_by_epoll_is_not_noted() -> None:
+    poller = _pollers.Epoll.__new__(_pollers.Epoll)
+    poller.quiet = {}
+    poller._set = SimpleNamespace(modify=fail_with(FileNotFoundError()))
+    with pytest.raises(FileNotFoundError):
+        poller.quieten(7, WRITE)
     assert not poller.quiet
+
+
+def test_what_is_left_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 12.5)
+    assert [_pollers.rest_of(ms, 10.0) for ms in (-1, 0, 2000, 3000)] == [-1, 0, 0, 500]
 
 
 # Descriptors that are closed, duplicated, used again, or no descriptors at all.

@@ -1264,6 +1264,18 @@ def test_passes_hand_out_all_that_has_happened_to_many(own: Stage, use_poll: boo
     assert [channel.got for channel in channels] == [[b"x"]] * 400
 
 
+def test_a_poller_may_be_given_back_by_a_pass_of_a_signal_handler(own: Stage) -> None:
+    channel = reader(own)
+    own.loop()
+    watch = watch_of(own)
+    poller = watch.poller
+    watch._make_new_set(watch.kind)  # while this one interrupts another that does the same
+    watch._give_back(poller)
+    channel.peer.sendall(b"x")
+    own.loop(timeout=PATIENCE)
+    assert channel.got == [b"x"]
+
+
 # A hang-up that nobody waits for.
 
 
@@ -1282,6 +1294,7 @@ def deaf(stage: Stage, number: int = 0) -> Any:
         reading,
         readable=lambda channel: channel.wants,
         handle_read=lambda channel: channel.recv(9),
+        handle_write=lambda channel: None,
         handle_close=lambda channel: channel.close(),
         wants=False,
     )
@@ -1372,6 +1385,35 @@ def test_who_cannot_be_made_quiet_gets_a_new_set(
 
 def quieten_not(poller: Any, fd: int, flags: int) -> None:
     raise OSError(2, "gone")
+
+
+@posix_only
+def test_the_number_of_a_quiet_channel_may_become_another_file(with_unasked: Stage) -> None:
+    own = with_unasked
+    channel = deaf(own)
+    own.loop(2)
+    mine, _ = own.pair()
+    os.dup2(mine.fileno(), channel._fileno)
+    own.until(lambda: "write" in channel.events, passes=5)
+    assert not watch_of(own).poller.quiet
+
+
+@posix_only
+def test_a_pass_of_a_hook_with_poll2_makes_nobody_quiet(with_unasked: Stage) -> None:
+    def handle_read(channel: Any) -> None:
+        channel.recv(9)
+        own.asyncore.poll2(0, own.map)
+
+    own = with_unasked
+    channel = deaf(own)
+    type(channel).handle_close = lambda channel: channel.events.append("told")
+    other = own.dispatcher(handle_read=handle_read)
+    other.peer.sendall(b"x")
+    own.loop(timeout=PATIENCE)
+    told = channel.events.count("told")
+    for _ in range(3):
+        own.asyncore.poll2(0, own.map)
+    assert channel.events.count("told") == told + 3
 
 
 @posix_only

@@ -122,7 +122,7 @@ def _show_what_is_left(state: State) -> None:
                 return
         state.queue()
     finally:
-        try:  # in one step, for another thread may take its own away meanwhile
+        try:  # without asking first, for another thread may take its own away meanwhile
             if is_mine and _senders[state] == me:
                 del _senders[state]
         except KeyError:
@@ -567,7 +567,8 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         raise
     finally:
         # Without a call, for after each a signal handler might raise an exception; one that did so
-        # above may have left anything here.  In one step, for another thread may take its own away.
+        # above may have left anything here.  Without asking first, for another thread may take its
+        # own away.
         try:
             if _senders[state] == me:
                 del _senders[state]

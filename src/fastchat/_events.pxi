@@ -187,19 +187,17 @@ cpdef int ask_chat(channel, tuple stock) except -1:
 
 
 cpdef registration_of(channel):
-    """How often *channel* joined or left a map; None where it is no dispatcher, or gone."""
+    """How often *channel* joined or left its map; None where it is no dispatcher, -1 where gone."""
     kind = type(channel)
-    if type(getattr(kind, "_fc_registration", None)) is int:
-        return channel._fc_registration
-    if not issubclass(kind, _ProxyTypes):
+    if issubclass(kind, _ProxyTypes):
+        try:
+            # No call: a signal handler may run behind one, whose exception would be lost here.
+            kind = channel.__class__
+        except ReferenceError:
+            return -1
+    if type(getattr(kind, "_fc_registration", None)) is not int:
         return None
-    try:
-        # As _hangups.behind() does it, without a call: a signal handler may run behind one, whose
-        # exception would be lost here.
-        channel = channel.__reduce_ex__.__self__
-    except ReferenceError:
-        return None
-    return registration_of(channel)
+    return channel._fc_registration
 
 
 def touch_fd(watch, fd):

@@ -254,20 +254,18 @@ def _hand_out(
 
 
 def registration_of(channel: Any) -> int | None:
-    """How often *channel* joined or left a map; None where it is no dispatcher, or gone."""
-    kind = type(channel)
-    if type(getattr(kind, "_fc_registration", None)) is int:
-        count: int = channel._fc_registration
-        return count
-    if not issubclass(kind, ProxyTypes):
+    """How often *channel* joined or left its map; None where it is no dispatcher, -1 where gone."""
+    kind: Any = type(channel)
+    if issubclass(kind, ProxyTypes):
+        try:
+            # No call: a signal handler may run behind one, whose exception would be lost here.
+            kind = channel.__class__
+        except ReferenceError:
+            return -1
+    if type(getattr(kind, "_fc_registration", None)) is not int:
         return None
-    try:
-        # As _hangups.behind() does it, without a call: a signal handler may run behind one, whose
-        # exception would be lost here.
-        channel = channel.__reduce_ex__.__self__
-    except ReferenceError:
-        return None
-    return registration_of(channel)
+    count: int = channel._fc_registration
+    return count
 
 
 def _answer_of(entry: Entry) -> tuple[Any, int | None, int]:

@@ -9,6 +9,7 @@ in CPython 3.11.
 
 from __future__ import annotations
 
+import sys
 from errno import EBADF, ECONNABORTED, ECONNRESET, ENOTCONN, EPIPE, ESHUTDOWN
 from typing import Any
 from weakref import ProxyTypes
@@ -21,7 +22,10 @@ DISCONNECTED = frozenset({ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, 
 def means_gone(channel: Any, failure: OSError) -> bool:
     """Whether *failure* of a call of the socket of *channel* means that the connection is gone."""
     core: dict[str, Any] | None = getattr(type(channel), "_fc_core", None)
-    return failure.errno in (DISCONNECTED if core is None else core["_DISCONNECTED"])
+    if core is None:  # something of a class of its own that borrows recv() or send()
+        module = sys.modules.get("fastchat.asyncore")
+        return failure.errno in getattr(module, "_DISCONNECTED", DISCONNECTED)
+    return failure.errno in core["_DISCONNECTED"]
 
 
 def hang_up(channel: Any) -> None:
@@ -64,20 +68,12 @@ def is_dispatcher(channel: Any) -> bool:
 
     Raises ReferenceError where the dispatcher is gone.
     """
+    kind = type(channel)
+    if issubclass(kind, ProxyTypes):
+        kind = channel.__class__  # of what it stands for
     # Neither isinstance() nor an attribute of the object, which would run code of the program's.
-    # Not the class either: there is another where a program imports the modules anew.
-    return type(getattr(type(behind(channel)), "_fc_registration", None)) is int
-
-
-def behind(channel: Any) -> Any:
-    """What a weak proxy stands for; what is none stands for itself.
-
-    Raises ReferenceError where that is gone.
-    """
-    if not issubclass(type(channel), ProxyTypes):
-        return channel
-    method: Any = channel.__reduce_ex__  # every object has it; the proxy's are all of the other
-    return method.__self__
+    # Not the class dispatcher either: there is another where a program imports the modules anew.
+    return type(getattr(kind, "_fc_registration", None)) is int
 
 
 def kept(channel: Any, name: str) -> Any:

@@ -46,6 +46,7 @@ import errno
 import os
 import select
 import stat
+import time
 import types
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
@@ -133,9 +134,9 @@ class Poller(Protocol):
     def quieten(self, fd: int, flags: int) -> None:
         """Let the hang-up of *fd*, registered with *flags*, end no wait until it is modified.
 
-        Whatever else happens to it ends the wait still, within a second where the system cannot do
-        better.  It does nothing where a hang-up ends no wait, and where *fd* is quiet already.
-        Raises what ``modify`` does.
+        Whatever else happens to it ends that, and the wait, within a second where the system cannot
+        do better.  The hang-up may be told once more, by no more than a wait that returns nothing.
+        Does nothing where a hang-up ends no wait.  Raises what ``modify`` does.
         """
 
     def close(self) -> None:
@@ -189,9 +190,12 @@ class Epoll:
             self.always[fd] = flags
 
     def quieten(self, fd: int, flags: int) -> None:
-        if fd not in self.quiet:
+        self.quiet[fd] = flags  # before, for another thread may close it during the call
+        try:
             self._set.modify(fd, flags | _system.EPOLLET)  # only what changes ends a wait
-            self.quiet[fd] = flags
+        except BaseException:
+            self.quiet.pop(fd, None)
+            raise
 
     def unregister(self, fd: int) -> bool:
         if self.quiet:
@@ -210,11 +214,13 @@ class Epoll:
         ready = _readable_or_writable(self.always)
         if ready:
             milliseconds = 0
+        since = time.monotonic() if self.quiet else 0.0
         events = self._wait_once(milliseconds)
         if self.quiet and events:
             events = self._without_quiet(events)
             if not events:  # a hang-up is told once more after quieten()
-                events = self._without_quiet(self._wait_once(milliseconds))
+                rest = rest_of(milliseconds, since)
+                events = self._without_quiet(self._wait_once(rest))
         return events + ready if ready else events
 
     def _wait_once(self, milliseconds: int) -> list[tuple[int, int]]:
@@ -230,9 +236,10 @@ class Epoll:
     def _without_quiet(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """*events* without the hang-ups of the quiet; who has something else is quiet no more."""
         for fd, flags in events:
-            if flags != HANG_UP and fd in self.quiet:
+            wanted = self.quiet.get(fd)
+            if wanted is not None and flags != HANG_UP:
                 try:
-                    self.modify(fd, self.quiet[fd])
+                    self.modify(fd, wanted)
                 except OSError as failure:
                     if not is_ours(failure):
                         raise
@@ -353,22 +360,24 @@ class Poll:
         self.quiet: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
-        self.quiet.pop(fd, None)
         self._poll.register(fd, flags)
+        self.quiet.pop(fd, None)
 
     def modify(self, fd: int, flags: int) -> None:
-        if self.quiet.pop(fd, None) is None:
-            self._poll.modify(fd, flags)
+        if fd in self.quiet:
+            self.register(fd, flags)
         else:
-            self._poll.register(fd, flags)
+            self._poll.modify(fd, flags)
 
     def quieten(self, fd: int, flags: int) -> None:
-        if self.unregister(fd):
-            self.quiet[fd] = flags
+        self.quiet[fd] = flags  # before, so that a signal handler does not find it in neither
+        self._take_out(fd)
 
     def unregister(self, fd: int) -> bool:
-        if self.quiet.pop(fd, None) is not None:
-            return True
+        was_quiet = self.quiet.pop(fd, None) is not None
+        return self._take_out(fd) or was_quiet
+
+    def _take_out(self, fd: int) -> bool:
         try:
             self._poll.unregister(fd)
         except (KeyError, ValueError) as failure:  # ValueError: a negative number
@@ -392,7 +401,11 @@ class Poll:
             asked = _system.poll()
             for fd, flags in list(self.quiet.items()):
                 asked.register(fd, flags)
-            events += [(fd, flags) for fd, flags in asked.poll(0) if flags != HANG_UP]
+            for fd, flags in asked.poll(0):
+                wanted = self.quiet.get(fd)
+                if wanted is not None and flags != HANG_UP:
+                    self.modify(fd, wanted)  # it is quiet no more
+                    events.append((fd, flags))
         return events
 
     def close(self) -> None:
@@ -513,6 +526,13 @@ def _readable_or_writable(always: dict[int, int]) -> list[tuple[int, int]]:
         return []
     wanted = READ | WRITE  # nothing is ever urgent about a file
     return [(fd, flags & wanted) for fd, flags in list(always.items()) if flags & wanted]
+
+
+def rest_of(milliseconds: int, since: float) -> int:
+    """What is left of *milliseconds* (negative for ever) that began at ``monotonic()`` *since*."""
+    if milliseconds < 0:
+        return milliseconds
+    return max(milliseconds - int((time.monotonic() - since) * 1000), 0)
 
 
 def _seconds(milliseconds: int) -> float | None:

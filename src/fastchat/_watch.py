@@ -175,7 +175,7 @@ class Watch:
             # No descriptor is left, and it is noticed when the wait ends; or the poller was closed,
             # and nobody waits for it.
         finally:
-            try:  # in one step, for another thread may take its own away meanwhile
+            try:  # without asking first, for another thread may take its own away meanwhile
                 if self.maker["thread"] == me:
                     del self.maker["thread"]
             except KeyError:
@@ -295,11 +295,11 @@ class Watch:
 
     def _owns_its_number(self, poller: Any) -> bool:
         """Whether *poller* was not closed by a program, with all that it did not know."""
-        if not isinstance(poller, _pollers.Epoll):
-            return True
+        if not isinstance(poller, _pollers.Epoll) or poller.number < 0:
+            return True  # it has none, perhaps because a pass of a signal handler gave it back
         try:
             # A set of epoll is of none of the kinds of file.
-            return stat.S_IFMT(os.fstat(poller.fileno()).st_mode) == 0
+            return stat.S_IFMT(os.fstat(poller.number).st_mode) == 0
         except OSError as failure:
             if not is_ours(failure):
                 raise
@@ -442,13 +442,10 @@ class Watch:
             self.note(fd)
             return True
         known = self.registered[fd]
-        if fd in self.poller.quiet:  # to modify it would end that
-            if not self._is_open(fd):
-                self._bury(entry)
-                return False
-        elif known and self.poller.is_kernel_set:
+        if known and self.poller.is_kernel_set:
+            is_quiet = fd in self.poller.quiet
             try:
-                self.poller.modify(fd, known)
+                (self.poller.quieten if is_quiet else self.poller.modify)(fd, known)
             except (OSError, ValueError) as failure:
                 if not is_ours(failure):
                     raise
@@ -632,7 +629,7 @@ class Watch:
             if flags & INVALID and core["_holds"](map, fd, answer):
                 core["_bury"](answer[0], map, fd)
         sets = as_select([(fd, answer[2], flags) for fd, (answer, flags) in happened.items()])
-        if not any(sets):
+        if not any(sets) and not self.is_poll2:  # a hook may have made a pass with poll2()
             self._quieten(happened)
         core["_hand_out_sets"](asked, *sets, map)
 

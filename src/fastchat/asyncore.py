@@ -47,13 +47,13 @@ from errno import (  # noqa: F401 (programs take them from here)
     EWOULDBLOCK,
     errorcode,
 )
+from weakref import ProxyTypes as _ProxyTypes
 
 from fastchat import _copying
 from fastchat._accepting import accept as _accept
 from fastchat._backend import events as _events
 from fastchat._backend import methods as _methods
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED
-from fastchat._hangups import behind as _behind
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
 from fastchat._hangups import forget_hang_up as _forget_hang_up
@@ -69,6 +69,7 @@ from fastchat._pollers import as_select as _as_select
 from fastchat._pollers import is_ours as _is_ours
 from fastchat._pollers import is_refusal as _is_refusal
 from fastchat._pollers import refusal_of as _refusal_of
+from fastchat._pollers import rest_of as _rest_of
 from fastchat._touch import touch as _touch
 from fastchat._touch import watch_of as _watch_of
 from fastchat._touch import watches as _watches
@@ -308,7 +309,10 @@ def _wants_urgent(channel):
     The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
     ready for ever.
     """
-    channel = _behind(channel)
+    if not _is_dispatcher(channel):
+        return True
+    if issubclass(type(channel), _ProxyTypes):
+        channel = getattr(channel.handle_expt, "__self__", None)
     if not (
         _has_own(channel, "handle_expt", _STOCK_EXPT)
         and _has_own(channel, "handle_expt_event", _STOCK_EXPT_EVENT)
@@ -332,7 +336,7 @@ def _deliver(event, entry, map, fd, *args):
 
 def _call_event(event, channel, map, fd, *args):
     """Call *event*; what leaves it costs *channel* only, unless a program put *event* here."""
-    if any(event is stock for stock in _STOCK_EVENTS):
+    if [stock for stock in _STOCK_EVENTS if stock is event]:
         _contain(event, channel, map, fd, *args)
     else:
         event(channel, *args)
@@ -427,7 +431,10 @@ def _hang_up_or_fail(channel):
     except _reraised_exceptions:
         raise
     except BaseException as failure:
-        _fail(channel, failure)
+        if _is_dispatcher(channel):
+            _fail(channel, failure)
+        else:  # nobody knows what it was told, and it is not to be told for ever
+            channel.handle_error()
 
 
 def _drop(channel, map, fd):
@@ -504,12 +511,13 @@ def _select_by_poll(asked, timeout):
     for fd, answer in asked.items():
         poller.register(fd, answer[2])
     milliseconds = -1 if timeout is None else _math.ceil(timeout * 1000)
+    since = time.monotonic()
     happened = poller.wait(milliseconds)
     sets = _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
     if happened and not any(sets):  # hang-ups of which select() says nothing
         for fd, _ in happened:
             poller.quieten(fd, asked[fd][2])
-        happened = poller.wait(milliseconds)
+        happened = poller.wait(_rest_of(milliseconds, since))
         sets = _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
     return sets
 
@@ -736,11 +744,7 @@ class dispatcher:
         """Join *map*, by default the one given to ``__init__``."""
         if map is None:
             map = self._map
-        try:
-            if map is self._map:  # to join another one changes nothing for the events of this one
-                self._fc_registration += 1
-        except AttributeError:  # whatever borrows this method
-            _count(self, "_fc_registration")
+        _count_registration(self, map)
         fd = self._fileno  # once, for a signal handler may close the channel in between
         # close() takes the descriptor, so this is one anew, perhaps of the same object.
         if fd is not None and getattr(self, "_fc_closed", None) is not None:
@@ -753,13 +757,10 @@ class dispatcher:
 
     def del_channel(self, map=None):
         """Leave *map*, by default the one given to ``__init__``."""
-        try:
-            self._fc_registration += 1
-        except AttributeError:
-            _count(self, "_fc_registration")
-        fd = self._fileno
         if map is None:
             map = self._map
+        _count_registration(self, map)
+        fd = self._fileno
         if fd in map and (map[fd] is self or not _belongs_to_another(map[fd], self)):
             if type(map) is _ChannelMap:
                 map.pop(fd, None)  # a signal handler may close it at this moment, too
@@ -782,6 +783,7 @@ class dispatcher:
         """Serve *sock*, which should be non-blocking, in *map*."""
         self.socket = sock
         self._fileno = sock.fileno()
+        _count_registration(self, self._map)  # in whatever map, for the number may be an old one
         self.add_channel(map)
 
     def set_reuse_addr(self):
@@ -991,6 +993,18 @@ _STOCK_ERROR = dispatcher.handle_error
 
 # When the rests of listeners end, by the id of the channel: a pass must not sleep through it.
 _resting = {}
+
+
+def _count_registration(channel, map):
+    """Note that *channel* joins or leaves *map*, if that is the one given to ``__init__``.
+
+    To join or leave another one changes nothing for the events of this one.
+    """
+    try:
+        if map is channel._map:
+            channel._fc_registration += 1
+    except AttributeError:
+        pass  # whatever borrows the methods that call this is no dispatcher
 
 
 def _belongs_to_another(entry, channel):
