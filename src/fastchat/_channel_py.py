@@ -570,7 +570,7 @@ def _send_once(channel: Any, state: State, is_flush: bool, is_first: bool = True
         # above may have left anything here.  Without asking first, for another thread may take its
         # own away.
         try:
-            if _senders[state] == me:
+            if _senders[state] == me:  # pragma: no branch
                 del _senders[state]
         except KeyError:
             pass
