@@ -859,3 +859,13 @@ def test_which_errors_are_a_hang_up_may_be_changed_for_borrowers(
     borrower.socket = FakeSocket(recv=[failure(errno.EPIPE)], send=[failure(errno.EPIPE)])
     with pytest.raises(BrokenPipeError):
         borrower.recv(9) if method == "recv" else borrower.send(b"x")
+
+
+def test_who_has_called_no_init_may_join_a_map_by_name(stage: Stage) -> None:
+    channel = stage.bare(handle_read=lambda channel: channel.recv(9))
+    del channel._map
+    mine, peer = stage.pair()
+    channel.set_socket(mine, stage.map)
+    peer.sendall(b"x")
+    stage.loop(timeout=PATIENCE)
+    assert channel.events == ["read"]

@@ -783,7 +783,7 @@ class dispatcher:
         """Serve *sock*, which should be non-blocking, in *map*."""
         self.socket = sock
         self._fileno = sock.fileno()
-        _count_registration(self, self._map)  # in whatever map, for the number may be an old one
+        _count_registration(self)  # in whatever map, for the number may be an old one
         self.add_channel(map)
 
     def set_reuse_addr(self):
@@ -995,13 +995,14 @@ _STOCK_ERROR = dispatcher.handle_error
 _resting = {}
 
 
-def _count_registration(channel, map):
-    """Note that *channel* joins or leaves *map*, if that is the one given to ``__init__``.
+def _count_registration(channel, map=None):
+    """Note that *channel* joins or leaves *map*, if that is the one given to ``__init__``, or None.
 
     To join or leave another one changes nothing for the events of this one.
     """
     try:
-        if map is channel._map:
+        # Who has called no __init__() has none, and may join one by name.
+        if map is None or map is getattr(channel, "_map", map):
             channel._fc_registration += 1
     except AttributeError:
         pass  # whatever borrows the methods that call this is no dispatcher
