@@ -425,6 +425,27 @@ def test_the_number_of_who_is_quiet_may_be_used_again(
     assert [unasked.wait(LONG) for _ in range(2)] == [[(reader, READ | HANG_UP)]] * 2
 
 
+@posix_only
+def test_a_signal_handler_may_unregister_who_is_quiet_no_more(
+    unasked: Any, stack: ExitStack, tmp_path: Path
+) -> None:
+    class Interrupted(dict[int, int]):
+        def get(self, fd: int, default: Any = None) -> Any:
+            flags = super().get(fd, default)
+            if flags is not default:
+                unasked.unregister(fd)  # as a handler does between this call and the next
+            return flags
+
+    reader, write = hung_up(stack, tmp_path)
+    unasked.register(reader, READ)
+    unasked.quieten(reader, READ)
+    assert unasked.wait(0) == []
+    os.write(write(), b"x")
+    unasked.quiet = Interrupted(unasked.quiet)
+    assert unasked.wait(LONG) == [(reader, READ)]
+    assert not unasked.quiet
+
+
 @needs_epoll
 def test_epoll_tells_of_a_quiet_file_that_was_closed(
     epoll: _pollers.Epoll, stack: ExitStack, tmp_path: Path

@@ -404,7 +404,8 @@ class Poll:
             for fd, flags in asked.poll(0):
                 wanted = self.quiet.get(fd)
                 if wanted is not None and flags != HANG_UP:
-                    self.modify(fd, wanted)  # it is quiet no more
+                    # It is quiet no more.  Unlike modify(), this may follow an unregister().
+                    self.register(fd, wanted)
                     events.append((fd, flags))
         return events
 
