@@ -684,6 +684,8 @@ WAITING = """
     far.sendall(b"one\\ntwo\\nthree\\n")
     asyncore.loop(timeout=20, count=1)
     print(far.recv(100, socket.MSG_DONTWAIT).decode())
+    asyncore.close_all()
+    far.close()
 """
 
 # What a hook does after it has pushed: it waits for the peer to have it, or writes by itself.
