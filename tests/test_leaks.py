@@ -55,3 +55,13 @@ def test_what_is_left_is_told() -> None:
     told = leaks.growth(before, after, 400)
     assert told["leaks"] == {"descriptors": "1", "objects": "Channel +400"}
     assert (told["references"], told["blocks"], told["resident"]) == (53, 0, 0)
+
+
+@pytest.mark.parametrize(("more", "told"), [(304, {}), (305, {"references": "all objects +305"})])
+def test_a_debug_build_tells_of_more_references_to_all_objects_together(
+    more: int, told: dict[str, str]
+) -> None:
+    before, after = leaks.Count(), leaks.Count()
+    before.references[leaks.ALL_OBJECTS] = 10**6
+    after.references[leaks.ALL_OBJECTS] = 10**6 + more
+    assert leaks.growth(before, after, 400)["leaks"] == told

@@ -10,7 +10,8 @@ objects      of each type that the garbage collector knows; references, to each 
              leak, and so is one for each hundred.  Ten objects may have come whatever the number,
              and 50 references to one: Cython keeps a piece of code for each of its lines that an
              exception has passed, and which those are is left to chance where signal handlers
-             raise.  A debug build counts references to all objects, six for each such piece.
+             raise.  A debug build counts those to all objects together as well, nine for each
+             such piece, and of them 300 may have come.
 blocks       of Python's allocator, which has all objects, known to the collector or not, up to 512
              bytes.  The interpreter itself takes and gives some back, so 100 are not looked at, nor
              one for each twenty connections: what is left behind is seldom less than one for each.
@@ -68,10 +69,8 @@ IMPLEMENTATIONS = {"cython": "compiled", "python": "Python"}
 
 # What is counted.
 
-# What counts the references to all objects, in a debug build; and how many a piece of Cython's code
-# has, to what it is made of.
+# What the references to all objects together, which a debug build counts, are called.
 ALL_OBJECTS = "all objects"
-OF_A_PIECE = 6
 
 
 @dataclass
@@ -143,7 +142,7 @@ def growth(before: Count, after: Count, connections: int) -> dict[str, Any]:
         "resident": (16 << 20) + 257 * connections if connections >= MANY else sys.maxsize,
     }
     leaks = {name: str(grown[name]) for name, bound in bounds.items() if grown[name] > bound}
-    if total > OF_A_PIECE * 50 + few:
+    if total > 300 + few:
         leaks["references"] = str(total)
         references[ALL_OBJECTS] = total
     for name, found in (("objects", objects), ("references", references)):
@@ -476,10 +475,9 @@ class Signals(Scene):
 
     def make_a_pass(self) -> None:
         self.turn = turn = getattr(self, "turn", 0) + 1
-        delay = 0.00001 + turn % 97 * 0.00002
         try:
             self.may_raise = True
-            signal.setitimer(signal.ITIMER_REAL, delay)
+            signal.setitimer(signal.ITIMER_REAL, 0.00001 + turn % 97 * 0.00002)
             super().make_a_pass()
             self.may_raise = False
         except KeyboardInterrupt:
