@@ -24,6 +24,8 @@ DISTRIBUTIONS = (
     "pyasyncore",
     "uvloop",
     "rloop",
+    "zuvloop",
+    "aiofastnet",
     "Twisted",
     "gevent",
     "Cython",

@@ -74,6 +74,7 @@ UNFIT = (
             "tests/test_aliases.py",
             "tests/test_backend.py",
             "tests/test_bench.py",
+            "tests/test_bench_rivals.py",
             "tests/test_bench_serve.py",
             "tests/test_build.py",
             "tests/test_cli.py",

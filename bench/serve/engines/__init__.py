@@ -100,6 +100,16 @@ ENGINES = {
         ),
         Engine("uvloop-streams", "uvloop streams", "streams", needs=("uvloop",)),
         Engine("rloop-protocol", "rloop Protocol", "protocol", needs=("rloop",)),
+        Engine("zuvloop-protocol", "zuvloop Protocol", "protocol", needs=("zuvloop",)),
+        Engine(
+            "aiofastnet-asyncio", "aiofastnet Protocol, asyncio", "protocol", needs=("aiofastnet",)
+        ),
+        Engine(
+            "aiofastnet-uvloop",
+            "aiofastnet Protocol, uvloop",
+            "protocol",
+            needs=("aiofastnet", "uvloop"),
+        ),
         Engine("twisted", "Twisted LineReceiver", "twisted_lines", needs=("twisted",)),
         Engine("gevent", "gevent", "gevent_lines", needs=("gevent",)),
         Engine("hooks", "Python, hooks and no more", "hooks", ("echo", "ingest")),

@@ -1,4 +1,4 @@
-"""Protocols of asyncio, on its own event loop, on uvloop's and on rloop's.
+"""Protocols of asyncio, on its own event loop and on others, and on aiofastnet's transports.
 
 ``transport.write`` is called once per line, as everybody does it first.  The author of
 ``JoinedEchoProtocol`` has thought further and joins the replies to all that one read brought.
