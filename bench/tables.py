@@ -24,6 +24,9 @@ NO_RIVALS = (OURS, "fastchat-unheld", "fastchat-python", "hooks", "c")
 # What every engine is compared with: the peer to beat, what it replaces, and what is possible.
 BASELINES = {"uvloop-protocol": "uvloop", "stdlib": "stdlib", "c": "C"}
 
+# And where there is no asynchat in the standard library, what takes its place.
+LATER_BASELINES = {"uvloop-protocol": "uvloop", "pyasynchat": "pyasynchat", "c": "C"}
+
 # A load that used more of its CPU than this was perhaps what set the pace.
 BUSY_LOAD = 0.95
 
@@ -66,13 +69,20 @@ def labels(engines: Iterable[str]) -> str:
 # Serving.
 
 
+def baselines(comparison: Comparison) -> dict[str, str]:
+    """What the engines of *comparison* are compared with, each with its name in columns."""
+    is_later = "pyasynchat" in comparison.samples and "stdlib" not in comparison.samples
+    return LATER_BASELINES if is_later else BASELINES
+
+
 def workload_table(name: str, comparison: Comparison) -> Table:
     """One workload in full: an engine a row."""
     unit = comparison.unit
+    beside = baselines(comparison)
     table = Table(
         f"{name}: {WORKLOADS[name].label}",
         ["engine", f"CPU µs per {unit}", "least - most"]
-        + [f"/ {label}" for label in BASELINES.values()]
+        + [f"/ {label}" for label in beside.values()]
         + [f"{plural(unit)}/s", "p50 µs", "p99 µs", "server", "load", "KiB per idle"],
     )
     for engine, samples in comparison.samples.items():
@@ -80,7 +90,7 @@ def workload_table(name: str, comparison: Comparison) -> Table:
             continue
         cpu = comparison.figure(engine, "cpu")
         row = [ENGINES[engine].label, median(cpu), spread(cpu)]
-        row += [median(comparison.ratio(engine, baseline)) for baseline in BASELINES]
+        row += [median(comparison.ratio(engine, baseline)) for baseline in beside]
         row += [median(comparison.figure(engine, what)) for what in ("rate", "p50", "p99")]
         for what in ("server_share", "load_share"):
             share = comparison.figure(engine, what)

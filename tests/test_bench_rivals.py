@@ -6,14 +6,19 @@ answers, and what is known of how.
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("resource", reason="bench/serve is for Linux")
 
-from bench.serve.engines import ENGINES
+from bench import tables
+from bench.results import Comparison, Sample
+from bench.serve.engines import ENGINES, HAS_STDLIB
 from tests.building import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bench/serve is for Linux")
@@ -74,3 +79,42 @@ def test_loop_and_transport_are_those_of_the_label(name: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert tuple(done.stdout.split()) == LOOPS[name]
+
+
+def test_asynchat_is_that_of_the_label() -> None:
+    """The standard library's on Python 3.11, and on later ones pyasynchat's; one of them at most,
+    because both have the same name."""
+    present = [name for name in ("stdlib", "pyasynchat") if ENGINES[name].absence() is None]
+    if HAS_STDLIB:
+        assert present == ["stdlib"]
+        return
+    # The suite compares with it: it is in the dependency group.
+    assert present == ["pyasynchat"]
+    found = importlib.util.find_spec("asynchat")
+    assert found
+    assert found.origin
+    files = metadata.distribution("pyasynchat").files or []
+    assert Path(found.origin) in [Path(str(file.locate())) for file in files]
+
+
+@pytest.mark.parametrize(
+    ("engines", "column"),
+    [
+        (["fastchat", "stdlib"], "/ stdlib"),
+        (["fastchat", "pyasynchat"], "/ pyasynchat"),
+        (["fastchat", "stdlib", "pyasynchat"], "/ stdlib"),
+        (["fastchat"], "/ stdlib"),
+    ],
+)
+def test_pyasynchat_takes_the_place_of_the_standard_library(
+    engines: list[str], column: str
+) -> None:
+    samples: dict[str, list[Sample | None]] = {
+        name: [Sample(cpu=2.0 + number, rate=1.0, server_share=1.0)]
+        for number, name in enumerate(engines)
+    }
+    table = tables.workload_table("ping-pong", Comparison("line", samples))
+    named = {"/ stdlib", "/ pyasynchat"} & set(table.columns)
+    assert named == {column}
+    ratio = dict(zip(table.columns, table.rows[0], strict=True))[column]
+    assert ratio == ("0.667" if len(engines) > 1 else "")
