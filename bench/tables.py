@@ -114,17 +114,26 @@ def workload_table(name: str, comparison: Comparison) -> Table:
     return table
 
 
+# The last column of tables about all workloads.
+JOINED = "replies joined"
+
+
+def joined(engine: str) -> str:
+    """Whether replies of *engine* to requests that arrived together leave in one send."""
+    return {True: "yes", False: "no", None: "not known"}[ENGINES[engine].joins]
+
+
 def overview(serve: Serve) -> Table:
     """CPU time by engine and workload."""
     names = list(serve.workloads)
     table = Table(
         "Server CPU time in µs per line (per MB, connection or request where it says so)",
-        ["engine", *map(_heading, names, serve.workloads.values())],
+        ["engine", *map(_heading, names, serve.workloads.values()), JOINED],
     )
     for engine in ENGINES:
         cells = [median(each.figure(engine, "cpu")) for each in serve.workloads.values()]
         if any(cells):
-            table.rows.append([ENGINES[engine].label, *cells])
+            table.rows.append([ENGINES[engine].label, *cells, joined(engine)])
     table.remarks += absences(serve.absent)
     if noise := disturbance(serve.workloads.values()):
         table.remarks.append(noise)
@@ -142,7 +151,7 @@ def ratios(serve: Serve) -> Table:
     """fastchat's CPU time over everybody else's, by engine and workload."""
     table = Table(
         "CPU time of fastchat, compiled, over that of others: median (least - most) of the rounds",
-        ["over", *serve.workloads],
+        ["over", *serve.workloads, JOINED],
     )
     for engine in ENGINES:
         cells = []
@@ -150,7 +159,7 @@ def ratios(serve: Serve) -> Table:
             ratio = comparison.ratio(OURS, engine) if engine != OURS else None
             cells.append(f"{median(ratio)} ({spread(ratio)})" if ratio else "")
         if any(cells):
-            table.rows.append([ENGINES[engine].label, *cells])
+            table.rows.append([ENGINES[engine].label, *cells, joined(engine)])
     return table
 
 

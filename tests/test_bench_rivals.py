@@ -7,6 +7,10 @@ answers, and what is known of how.
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
+import socket
+import struct
 import subprocess
 import sys
 from importlib import metadata
@@ -17,8 +21,11 @@ import pytest
 pytest.importorskip("resource", reason="bench/serve is for Linux")
 
 from bench import tables
-from bench.results import Comparison, Sample
+from bench.results import Comparison, Sample, Serve
+from bench.serve import run as serving
 from bench.serve.engines import ENGINES, HAS_STDLIB
+from bench.serve.process import choose_cpus
+from bench.serve.workloads import WORKLOADS
 from tests.building import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bench/serve is for Linux")
@@ -118,3 +125,79 @@ def test_pyasynchat_takes_the_place_of_the_standard_library(
     assert named == {column}
     ratio = dict(zip(table.columns, table.rows[0], strict=True))[column]
     assert ratio == ("0.667" if len(engines) > 1 else "")
+
+
+# How replies leave.
+
+# Fewer than the segments that may be on their way before the first is acknowledged, which is 10: a
+# further one would wait, and leave with those behind it.
+TOGETHER = 8
+# Where the kernel says how many segments with data a socket has received; linux/tcp.h has the rest.
+SEGMENTS = struct.Struct("152xI")
+
+
+def segments(client: socket.socket) -> int:
+    (count,) = SEGMENTS.unpack(
+        client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SEGMENTS.size)
+    )
+    assert isinstance(count, int)
+    return count
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("name", ENGINES)
+def test_replies_to_pipelined_requests_leave_as_declared(name: str) -> None:
+    """With TCP_NODELAY, each call of the system that sends makes a segment of its own, so that
+    those that reach the client are the sends of the server."""
+    engine = ENGINES[name]
+    if absence := engine.absence():
+        pytest.skip(absence)
+    request = b"".join(b"line %d of some\r\n" % number for number in range(TOGETHER))
+    taken = []
+    with (
+        serving.start(engine, "echo", choose_cpus()[0], serving.Helpers.build()) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
+    ):
+        for _ in range(3):
+            before = segments(client)
+            client.sendall(request)
+            reply = b""
+            while len(reply) < len(request):
+                piece = client.recv(65536)
+                assert piece
+                reply += piece
+            assert reply == request
+            taken.append(segments(client) - before)
+    if engine.joins is None:
+        pytest.skip(f"nobody has said what it does; {TOGETHER} replies took {taken} sends")
+    assert taken == [1 if engine.joins else TOGETHER] * 3
+
+
+def test_the_tables_say_whose_replies_are_joined() -> None:
+    samples: dict[str, list[Sample | None]] = {
+        name: [Sample(cpu=2.0, rate=1.0, server_share=1.0)]
+        for name in ("fastchat", "uvloop-protocol", "uvloop-joined", "zuvloop-protocol")
+    }
+    serve = Serve(0.3, [1, 0], workloads={"pipelined-16": Comparison("line", samples)})
+    overview = tables.overview(serve)
+    assert overview.columns[-1] == "replies joined"
+    assert {row[0]: row[-1] for row in overview.rows} == {
+        "fastchat, compiled": "yes",
+        "uvloop Protocol": "no",
+        "uvloop Protocol, replies joined": "yes",
+        "zuvloop Protocol": "not known",
+    }
+    ratios = tables.ratios(serve)
+    assert ratios.columns[-1] == "replies joined"
+    assert [row[-1] for row in ratios.rows] == ["no", "yes", "not known"]
+
+
+def test_the_readme_says_where_replies_are_joined() -> None:
+    """Where there are several in flight, and by fastchat alone of the three that it has."""
+    joins = [ENGINES[name].joins for name in ("fastchat", "stdlib", "uvloop-protocol")]
+    assert joins == [True, False, False]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)`.* \| ([\w ]+) \| [\d.]+ \| [\d.]+ \|$", text, re.MULTILINE)
+    assert rows
+    for workload, said in rows:
+        assert said == ("by fastchat" if WORKLOADS[workload].depth > 1 else "none"), workload

@@ -37,7 +37,8 @@ class Engine:
 
     *name* is what the command line calls it and *label* what tables do; *module* of this package
     serves it; it can do *services*; it has to find the modules it *needs*, and gets *environment*;
-    *python* is the interpreter that runs it.
+    *python* is the interpreter that runs it.  *joins* says whether replies to requests that arrived
+    together leave in one send, rather than each in its own; None where nobody has counted.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Engine:
     needs: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    joins: bool | None = False
 
     def absence(self) -> str | None:
         """Why this engine cannot run here, or None where it can (the C server may still not)."""
@@ -75,7 +77,14 @@ def _fastchat(
     # Held output is on for programs that import fastchat.asynchat, and off for those that are run
     # on it unawares; those measured here are the same, and so are told.
     environment = {"FASTCHAT_IMPLEMENTATION": implementation, "FASTCHAT_COALESCE": coalesce}
-    return Engine(name, label, "async_chat", needs=("fastchat", *needs), environment=environment)
+    return Engine(
+        name,
+        label,
+        "async_chat",
+        needs=("fastchat", *needs),
+        environment=environment,
+        joins=coalesce == "1",
+    )
 
 
 ENGINES = {
@@ -92,15 +101,22 @@ ENGINES = {
         Engine("stdlib", "stdlib asynchat", "async_chat"),
         Engine("pyasynchat", "pyasynchat", "async_chat"),
         Engine("asyncio-protocol", "asyncio Protocol", "protocol"),
-        Engine("asyncio-joined", "asyncio Protocol, replies joined", "protocol", ("echo",)),
+        Engine(
+            "asyncio-joined", "asyncio Protocol, replies joined", "protocol", ("echo",), joins=True
+        ),
         Engine("asyncio-streams", "asyncio streams", "streams"),
         Engine("uvloop-protocol", "uvloop Protocol", "protocol", needs=("uvloop",)),
         Engine(
-            "uvloop-joined", "uvloop Protocol, replies joined", "protocol", ("echo",), ("uvloop",)
+            "uvloop-joined",
+            "uvloop Protocol, replies joined",
+            "protocol",
+            ("echo",),
+            ("uvloop",),
+            joins=True,
         ),
         Engine("uvloop-streams", "uvloop streams", "streams", needs=("uvloop",)),
         Engine("rloop-protocol", "rloop Protocol", "protocol", needs=("rloop",)),
-        Engine("zuvloop-protocol", "zuvloop Protocol", "protocol", needs=("zuvloop",)),
+        Engine("zuvloop-protocol", "zuvloop Protocol", "protocol", needs=("zuvloop",), joins=None),
         Engine(
             "aiofastnet-asyncio", "aiofastnet Protocol, asyncio", "protocol", needs=("aiofastnet",)
         ),
@@ -110,10 +126,10 @@ ENGINES = {
             "protocol",
             needs=("aiofastnet", "uvloop"),
         ),
-        Engine("twisted", "Twisted LineReceiver", "twisted_lines", needs=("twisted",)),
+        Engine("twisted", "Twisted LineReceiver", "twisted_lines", needs=("twisted",), joins=True),
         Engine("gevent", "gevent", "gevent_lines", needs=("gevent",)),
         Engine("hooks", "Python, hooks and no more", "hooks", ("echo", "ingest")),
-        Engine("c", "C, epoll and memchr", ""),
+        Engine("c", "C, epoll and memchr", "", joins=True),
     )
 }
 
