@@ -1,8 +1,9 @@
 """The command line of the benchmarks: ``python -m bench --help``, from the root of the tree.
 
 Two benchmarks, alone or together; what is measured by them, and why so, is in docs/performance.md.
-Exit status: 0; 1 where a target is missed, or where a contender did its work wrong, which ends the
-run; 2 for a wrong command line; 130 after Ctrl-C, which prints what there is.
+Exit status: 0; 1 where a target is missed, where a server waited for its CPU however often it was
+tried, so that there is less than was asked for, or where a contender did its work wrong, which ends
+the run; 2 for a wrong command line; 130 after Ctrl-C, which prints what there is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import compare, report, targets, terminal
+from bench import compare, report, tables, targets, terminal
 from bench.compiled import NoCompiler
 from bench.results import Results, Scan
 from bench.scan import run as scanning
@@ -166,7 +167,18 @@ def measure(options: argparse.Namespace) -> int:
     if options.save and status != 130:
         kept = keep(results, options.save)
         where.print("Kept:", *map(str, kept), soft_wrap=True, highlight=False)
-    return status
+    disturbed = report_disturbed(tables.all_left_out(results.serve) if results.serve else [])
+    return status or disturbed
+
+
+def report_disturbed(sentences: list[str]) -> int:
+    """Say what is not in the figures because servers waited; returns the exit status."""
+    if not sentences:
+        return 0
+    terminal.complain("this machine was busy, and some of it is not measured:")
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    return 1
 
 
 def beside_another(options: argparse.Namespace) -> int:
@@ -178,12 +190,12 @@ def beside_another(options: argparse.Namespace) -> int:
     compared = compare.Compared(options.python)
     where = terminal.console()
     try:
-        terminal.take(where, list(compare.steps(compared, made, quiet_only=True)))
+        terminal.take(where, list(compare.steps(compared, made)))
     except (Failure, NoCompiler) as failure:
         terminal.complain(str(failure))
         return 1
     terminal.show(where, compared.table())
-    return 0
+    return report_disturbed(compared.left_out())
 
 
 def keep(results: Results, directory: Path) -> list[Path]:

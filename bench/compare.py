@@ -14,9 +14,9 @@ from functools import partial
 from bench.results import Sample, paired
 from bench.serve import run as serving
 from bench.serve.engines import ENGINES, Engine
-from bench.serve.process import allow_descriptors, choose_cpus
+from bench.serve.process import Waited, allow_descriptors, choose_cpus
 from bench.serve.workloads import WORKLOADS
-from bench.tables import QUIET, Table, median, spread
+from bench.tables import Table, left_out_rounds, median, spread
 
 # What can be compared.
 NAMES = [name for name in ENGINES if name.startswith("fastchat")]
@@ -24,12 +24,14 @@ NAMES = [name for name in ENGINES if name.startswith("fastchat")]
 
 @dataclass
 class Pairs:
-    """The samples of one engine at one workload, here and there, round by round."""
+    """The samples of one engine at one workload, here and there, round by round; none of a round in
+    which a server waited for its CPU, and the share of the time that it did in *waited*."""
 
     engine: str
     workload: str
     here: list[Sample | None] = field(default_factory=list)
     there: list[Sample | None] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -48,25 +50,24 @@ class Compared:
         for pairs in self.pairs:
             figure = paired(pairs.here, pairs.there)
             row = [pairs.workload, ENGINES[pairs.engine].label, median(figure), spread(figure)]
-            made.rows.append([*row, str(len(pairs.here))])
-        waited = [
-            share
-            for pairs in self.pairs
-            for sample in pairs.here + pairs.there
-            if sample and (share := sample.waiting_share)
-        ]
-        if waited and max(waited) > QUIET:
-            made.remarks.append(f"A server waited up to {max(waited):.0%} of the time for its CPU.")
+            made.rows.append([*row, str(len(pairs.here) - len(pairs.waited))])
+        made.remarks += self.left_out()
         return made
 
+    def left_out(self) -> list[str]:
+        """Sentences that say which rounds are not in the figures."""
+        return [
+            left_out_rounds(pairs.engine, pairs.workload, pairs.waited, len(pairs.here))
+            for pairs in self.pairs
+            if pairs.waited
+        ]
 
-def steps(
-    compared: Compared, plan: serving.Plan, quiet_only: bool = False
-) -> Iterator[tuple[str, Callable[[], None]]]:
+
+def steps(compared: Compared, plan: serving.Plan) -> Iterator[tuple[str, Callable[[], None]]]:
     """What there is to measure, which fills *compared*; the steps raise Failure.
 
-    A pair in which a server waited for its CPU for more than ``QUIET`` of the time is measured
-    again, up to three times, if *quiet_only*.
+    A pair in which a server waited for its CPU is measured again, and left out where that does not
+    help.
     """
     helpers, cpus = serving.Helpers.build(), choose_cpus()
     descriptors = allow_descriptors()
@@ -82,15 +83,17 @@ def steps(
 
     def take(pairs: Pairs, is_swapped: bool) -> None:
         engine = ENGINES[pairs.engine]
-        for _ in range(3 if quiet_only else 1):
-            both = [(pairs.here, engine), (pairs.there, replace(engine, python=compared.python))]
-            samples = [
-                (kept, measure(one, pairs.workload))
-                for kept, one in (reversed(both) if is_swapped else both)
-            ]
-            if all((sample.waiting_share or 0) <= QUIET for _, sample in samples):
-                break
-        for kept, sample in samples:
+        both = [(pairs.here, engine), (pairs.there, replace(engine, python=compared.python))]
+        if is_swapped:
+            both.reverse()
+        samples: list[Sample | None] = [None, None]
+        try:
+            samples[:] = serving.undisturbed(
+                lambda: [measure(one, pairs.workload) for _, one in both]
+            )
+        except Waited as waited:
+            pairs.waited.append(waited.share)
+        for (kept, _), sample in zip(both, samples, strict=True):
             kept.append(sample)
 
     for number in range(plan.rounds):

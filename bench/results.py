@@ -6,6 +6,8 @@ Rules this file keeps:
   that, here and nowhere else.
 * A ratio of two engines is the median of the ratios of single rounds, in which one was measured
   right after the other: what the machine did meanwhile, it did to both.
+* What was measured while the server waited for its CPU is not among the samples: that round has
+  none, and ``Comparison.waited`` says so.
 * A file has the same rows as the tables on the terminal; a reader of another format refuses.
 """
 
@@ -21,6 +23,9 @@ from typing import Any
 from bench import machine
 
 FORMAT = 1
+
+# A server that waited longer for its CPU, as a share of the time, was not alone on it.
+QUIET = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,12 @@ class Sample:
     p99: float | None = None
     memory: float | None = None
 
+    @property
+    def has_waited(self) -> bool:
+        """Whether something else had the server's CPU, for more than ``QUIET`` of the time; not
+        where nobody knows."""
+        return (self.waiting_share or 0) > QUIET
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -59,11 +70,16 @@ class Figure:
 
 @dataclass
 class Comparison:
-    """One workload: what each engine did in each round, and who could not do it."""
+    """One workload: what each engine did in each round, and who could not do it.
+
+    *waited* has, for each round of an engine that is left out because its server waited for its
+    CPU whenever it was tried, the least share of the time that it did.
+    """
 
     unit: str
     samples: dict[str, list[Sample | None]] = field(default_factory=dict)
     unfinished: dict[str, str] = field(default_factory=dict)
+    waited: dict[str, list[float]] = field(default_factory=dict)
 
     def figure(self, engine: str, what: str) -> Figure | None:
         """The attribute *what* of the samples of *engine*, over all rounds."""

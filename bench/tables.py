@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bench.results import Case, Comparison, Figure, Results, Scan, Serve
+from bench.results import QUIET, Case, Comparison, Figure, Results, Scan, Serve
 from bench.scan import contenders
 from bench.serve.engines import ENGINES
 from bench.serve.workloads import WORKLOADS, plural
@@ -29,9 +29,6 @@ LATER_BASELINES = {"uvloop-protocol": "uvloop", "pyasynchat": "pyasynchat", "c":
 
 # A load that used more of its CPU than this was perhaps what set the pace.
 BUSY_LOAD = 0.95
-
-# A server that waited longer for its CPU, as a share of the time, was not alone on it.
-QUIET = 0.05
 
 
 @dataclass
@@ -102,6 +99,7 @@ def workload_table(name: str, comparison: Comparison) -> Table:
         table.rows = [row[:-1] for row in table.rows]
     for engine, reason in comparison.unfinished.items():
         table.remarks.append(f"{ENGINES[engine].label}: {reason}.")
+    table.remarks += left_out(comparison)
     busy = [
         engine
         for engine in comparison.samples
@@ -140,6 +138,7 @@ def overview(serve: Serve) -> Table:
     for name, comparison in serve.workloads.items():
         for engine, reason in comparison.unfinished.items():
             table.remarks.append(f"{ENGINES[engine].label}, {name}: {reason}.")
+        table.remarks += left_out(comparison, name)
     return table
 
 
@@ -202,6 +201,33 @@ def losses(serve: Serve) -> list[str]:
             if behind:
                 said.append(f"{name}: fastchat's {noun} is {'; '.join(behind)}.")
     return said
+
+
+def left_out(comparison: Comparison, name: str = "") -> list[str]:
+    """Sentences that say which rounds are not in the figures of *comparison*, the workload *name*,
+    because the server waited for its CPU."""
+    return [
+        left_out_rounds(engine, name, shares, len(comparison.samples[engine]))
+        for engine, shares in comparison.waited.items()
+    ]
+
+
+def left_out_rounds(engine: str, workload: str, shares: list[float], rounds: int) -> str:
+    """The sentence for one engine: *shares* as in ``Comparison.waited``, of so many *rounds*."""
+    what = ", ".join(filter(None, [ENGINES[engine].label, workload]))
+    return (
+        f"{what}: {len(shares)} of {rounds} rounds are left out: the server waited for its CPU "
+        f"whenever they were tried, for at least {min(shares):.0%} of the time."
+    )
+
+
+def all_left_out(serve: Serve) -> list[str]:
+    """The same, of all workloads."""
+    return [
+        sentence
+        for name, comparison in serve.workloads.items()
+        for sentence in left_out(comparison, name)
+    ]
 
 
 def disturbance(comparisons: Iterable[Comparison]) -> str:

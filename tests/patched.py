@@ -76,6 +76,7 @@ UNFIT = (
             "tests/test_bench.py",
             "tests/test_bench_rivals.py",
             "tests/test_bench_serve.py",
+            "tests/test_bench_waited.py",
             "tests/test_build.py",
             "tests/test_cli.py",
             "tests/test_cpython_suite.py",

@@ -544,8 +544,10 @@ def test_picture(suffix: str, recorded: Results, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def command_line() -> Any:
+def command_line(monkeypatch: pytest.MonkeyPatch) -> Any:
     pytest.importorskip("rich")
+    # What else runs here must not decide; test_bench_waited.py has that.
+    monkeypatch.setattr("bench.results.QUIET", float("inf"))
     return importlib.import_module("bench.__main__")
 
 

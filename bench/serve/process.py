@@ -38,6 +38,15 @@ class Unfinished(Exception):
     """A server was too slow, or this machine too small: there is a reason instead of a figure."""
 
 
+class Waited(Exception):
+    """Something else had the server's CPU, however often it was tried: *share* of the time, of 1,
+    where it was least."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(f"the server waited for its CPU for {share:.0%} of the time")
+        self.share = share
+
+
 def choose_cpus() -> tuple[int, int]:
     """A CPU for the server and one for the load, on different cores where there are two."""
     allowed = sorted(os.sched_getaffinity(0))
@@ -153,6 +162,15 @@ class Server:
         if ctypes.CDLL(None).clock_getcpuclockid(self.pid, ctypes.byref(clock)):
             raise Failure("the server has ended")
         return time.clock_gettime(clock.value)
+
+    def waiting(self) -> float:
+        """How long the process was ready to run while something else had its CPU, in seconds; 0
+        where the kernel does not say."""
+        try:
+            counted = Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            return 0.0
+        return int(counted[1]) / 1e9 if len(counted) > 1 else 0.0
 
     def _read_port(self) -> int:
         line = b""

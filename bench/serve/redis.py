@@ -43,16 +43,18 @@ def measure(server: Server, workload: Workload, seconds: float, cpu: int) -> Sam
     """What it costs *server* to answer redis-benchmark.  Raises Failure where it does not."""
     _requests(server, workload, 1000, cpu)  # the warm-up
     count = max(1000, int(seconds / 2 * RATES[workload.depth]))
-    server_cpu, began = server.cpu_time(), time.monotonic()
+    server_cpu, waiting, began = server.cpu_time(), server.waiting(), time.monotonic()
     rows = _requests(server, workload, count, cpu)
     took = time.monotonic() - began
     server_cpu = server.cpu_time() - server_cpu
+    waiting = server.waiting() - waiting
     _read_back(server)
     return Sample(
         cpu=server_cpu / (count * len(COMMANDS)) * 1e6,
         # Of the two kinds of request, of which there are equally many.
         rate=2 / sum(1 / float(row["rps"]) for row in rows),
         server_share=server_cpu / took,
+        waiting_share=waiting / took,
         p50=max(float(row["p50_latency_ms"]) for row in rows) * 1000,
         p99=max(float(row["p99_latency_ms"]) for row in rows) * 1000,
     )
