@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench import compare, report, tables, targets, terminal
 from bench.compiled import NoCompiler
-from bench.results import Results, Scan
+from bench.results import Results, Scan, newest
 from bench.scan import run as scanning
 from bench.serve import run as serving
 from bench.serve.engines import ENGINES
@@ -100,7 +100,12 @@ def parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print the tables of kept results")
     show.add_argument("file", type=Path)
     write = commands.add_parser("report", help="write kept results into docs/performance.md")
-    write.add_argument("file", type=Path)
+    write.add_argument(
+        "file",
+        type=Path,
+        nargs="*",
+        help="one for each interpreter; without any, the newest of each in bench/results",
+    )
     write.add_argument("--document", type=Path, default=DOCUMENT, help="another document")
     return made
 
@@ -209,12 +214,24 @@ def keep(results: Results, directory: Path) -> list[Path]:
     return kept
 
 
+def write_report(options: argparse.Namespace) -> int:
+    """Write kept results into the document, those that are named or the newest."""
+    try:
+        files = options.file or newest(RESULTS)
+        if not files:
+            raise ValueError(f"there are no results in {RESULTS}")
+        report.rewrite(options.document, *files)
+    except (ValueError, report.NoMarkers) as failure:
+        terminal.complain(str(failure))
+        return 1
+    return 0
+
+
 def main(words: list[str]) -> int:
     options = parser().parse_args(words)
     options.typed = shlex.join(["python", "-m", "bench", *words])
     if options.command == "report":
-        report.rewrite(options.document, options.file)
-        return 0
+        return write_report(options)
     if options.command == "compare":
         return beside_another(options)
     if options.command == "show":

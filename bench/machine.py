@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -61,8 +62,16 @@ def cpu_model() -> str:
 
 
 def python() -> str:
-    """Which interpreter this is."""
-    return f"{platform.python_implementation()} {platform.python_version()}"
+    """Which interpreter this is, and which build of it where that is not the usual one."""
+    kinds = [
+        kind
+        for kind, is_there in (
+            ("without a GIL", bool(sysconfig.get_config_var("Py_GIL_DISABLED"))),
+            ("debug", hasattr(sys, "gettotalrefcount")),
+        )
+        if is_there
+    ]
+    return " ".join([platform.python_implementation(), platform.python_version(), *kinds])
 
 
 def versions() -> dict[str, str]:

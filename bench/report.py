@@ -1,7 +1,8 @@
-"""Writes results into a document: ``python -m bench report FILE.json``.
+"""Writes results into a document: ``python -m bench report [FILE.json ...]``.
 
-The part of docs/performance.md between two markers is made from one file of results and from
-nothing else, so that what the document claims was measured, and where, when and with what.
+The part of docs/performance.md between two markers is made from files of results, one for each
+interpreter, and from nothing else, so that what the document claims was measured, and where, when
+and with what.
 """
 
 from __future__ import annotations
@@ -24,19 +25,42 @@ class NoMarkers(Exception):
     """The document does not say where results belong."""
 
 
-def rewrite(document: Path, source: Path) -> None:
-    """Put the results in *source* between the markers of *document*.  Raises NoMarkers."""
+def rewrite(document: Path, *sources: Path) -> None:
+    """Put the results in *sources*, in that order, between the markers of *document*.
+
+    Raises NoMarkers, and ValueError where two are of the same interpreter.
+    """
     text = document.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise NoMarkers(f"{document} has no lines {BEGIN} and {END}")
-    made = section(Results.read(source), source, document)
+    made = sections({source: Results.read(source) for source in sources}, document)
     document.write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}", encoding="utf-8")
 
 
-def section(results: Results, source: Path, document: Path) -> str:
-    """The results, which are kept in *source*, as Markdown to stand in *document*."""
+def sections(kept: dict[Path, Results], document: Path) -> str:
+    """All results, by the files that they are kept in, as Markdown to stand in *document*: where
+    there are several interpreters, a table of them, and a part for each.
+
+    Raises ValueError where two files are of the same interpreter, which nobody could tell apart.
+    """
+    pythons = [results.python for results in kept.values()]
+    if len(set(pythons)) < len(pythons):
+        raise ValueError(f"two results are of the same interpreter: {', '.join(pythons)}")
+    if len(kept) == 1:
+        ((source, results),) = kept.items()
+        return section(results, source, document)
+    table = tables.interpreters(list(kept.values()))
+    parts = ["### The interpreters\n", table.title + ".\n", markdown(table) + "\n"]
+    for source, results in kept.items():
+        parts += [f"### {results.python}\n", section(results, source, document, "####")]
+    return "\n".join(parts)
+
+
+def section(results: Results, source: Path, document: Path, level: str = "###") -> str:
+    """The results, which are kept in *source*, as Markdown to stand in *document*; headings begin
+    with *level*."""
     parts = [*tables.provenance(results), f"All figures: {_link(source, document)}."]
     serve, scan = results.serve, results.scan
     if serve:
@@ -47,21 +71,21 @@ def section(results: Results, source: Path, document: Path) -> str:
                 break
         overview = tables.overview(serve)
         memory = tables.other_figures(serve, "memory", "")
-        parts += ["### CPU time", overview.title + ".", markdown(overview)]
+        parts += [f"{level} CPU time", overview.title + ".", markdown(overview)]
         ratios = tables.ratios(serve)
-        parts += ["### fastchat and the others", ratios.title + ".", markdown(ratios)]
-        parts += ["### Where fastchat does not win"]
+        parts += [f"{level} fastchat and the others", ratios.title + ".", markdown(ratios)]
+        parts += [f"{level} Where fastchat does not win"]
         parts += ["\n".join(f"- {sentence}" for sentence in tables.losses(serve))]
         parts[-1] = parts[-1] or "In none of these workloads."
-        parts += ["### Latency", "The slowest turn in a hundred, in µs, all connections busy."]
+        parts += [f"{level} Latency", "The slowest turn in a hundred, in µs, all connections busy."]
         parts += [markdown(tables.other_figures(serve, "p99", ""))]
         if memory.rows:
-            parts += ["### Memory", "KiB of the server's memory for an idle connection."]
+            parts += [f"{level} Memory", "KiB of the server's memory for an idle connection."]
             parts += [markdown(memory)]
     if scan:
         headlines = tables.scan_headlines(scan)
         headlines.remarks = tables.absences(scan.absent)
-        parts += ["### The scanner", markdown(headlines)]
+        parts += [f"{level} The scanner", markdown(headlines)]
         parts += [
             text
             for table in tables.scan_tables(scan)

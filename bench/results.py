@@ -14,6 +14,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -168,6 +169,11 @@ class Results:
             machine.versions(),
         )
 
+    def line(self) -> str:
+        """The interpreter without the number of its bug fixes, so that "CPython 3.13.0" and
+        "CPython 3.13.1" are of one line."""
+        return re.sub(r"(\d+\.\d+)\S*", r"\1", self.python, count=1)
+
     def name(self) -> str:
         """What the file is called, without its suffix: date, CPU and Python."""
         return "-".join([self.made[:10], *map(machine.slug, [self.machine["cpu"], self.python])])
@@ -210,6 +216,27 @@ class Results:
         if scan:
             results.scan = Scan([Case(**case) for case in scan["cases"]], scan["absent"])
         return results
+
+
+def newest(directory: Path) -> list[Path]:
+    """The files in *directory* to make tables from: for each line of interpreters the one that was
+    made last, in the order of their versions.
+
+    Raises ValueError where one is of another format.
+    """
+    found: dict[str, tuple[str, Path]] = {}
+    for path in sorted(directory.glob("*.json")):
+        results = Results.read(path)
+        line = results.line()
+        found[line] = max(found.get(line, ("", path)), (results.made, path))
+    return [found[line][1] for line in sorted(found, key=_order)]
+
+
+def _order(line: str) -> tuple[str, list[int], str]:
+    """The key by which lines of interpreters are sorted: 3.9 comes before 3.11."""
+    implementation, _, rest = line.partition(" ")
+    version, _, kind = rest.partition(" ")
+    return implementation, [int(number) for number in re.findall(r"\d+", version)], kind
 
 
 # A file has a list of numbers for each attribute rather than an object for each sample: a tenth of

@@ -162,6 +162,32 @@ def ratios(serve: Serve) -> Table:
     return table
 
 
+def interpreters(several: Iterable[Results]) -> Table:
+    """fastchat on each of several interpreters, beside what it is compared with on that one."""
+    runs = [results for results in several if results.serve]
+    names = list(
+        dict.fromkeys(name for each in runs if each.serve for name in each.serve.workloads)
+    )
+    table = Table(
+        "CPU time of fastchat, compiled, over that of others on the same interpreter: medians of "
+        "the rounds",
+        ["interpreter", "over", *names],
+    )
+    for results in runs:
+        assert results.serve
+        workloads = results.serve.workloads
+        beside = {engine for comparison in workloads.values() for engine in baselines(comparison)}
+        for engine in (name for name in ENGINES if name in beside):
+            ratios = [
+                comparison.ratio(OURS, engine) if (comparison := workloads.get(name)) else None
+                for name in names
+            ]
+            if any(ratios):
+                row = [results.python, ENGINES[engine].label, *map(median, ratios)]
+                table.rows.append(row)
+    return table
+
+
 def other_figures(serve: Serve, what: str, title: str) -> Table:
     """Another attribute of the samples, by engine and workload."""
     found = {
