@@ -138,6 +138,7 @@ def test_sdist_has_what_building_and_testing_need(sdist: Path) -> None:
         "pyproject.toml",
         "setup.py",
         "src/fastchat/_channel.pxi",
+        "src/fastchat/_methods.pxi",
         "src/fastchat/_scanner.pyi",
         "src/fastchat/_scanner.pyx",
         "src/fastchat/_scanner_py.py",

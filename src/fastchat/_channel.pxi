@@ -231,7 +231,7 @@ def drop_input(channel):
     state.closes += 1
 
 
-cpdef handle_read_event(self):
+cdef object handle_read_event(self):
     """The descriptor is readable: a connection to take, a connect that is done, or input."""
     cdef State state = _state_of(self)
     if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
@@ -242,7 +242,7 @@ cpdef handle_read_event(self):
         self.handle_read()
 
 
-cpdef handle_write_event(self):
+cdef object handle_write_event(self):
     """The descriptor is writable: a connect that is done, or room for output."""
     cdef State state = _state_of(self)
     if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
@@ -253,7 +253,7 @@ cpdef handle_write_event(self):
         self.handle_write()
 
 
-cpdef recv(self, buffer_size):
+cdef object recv(self, buffer_size):
     """Receive at most *buffer_size* bytes.
 
     Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
@@ -287,7 +287,7 @@ cdef object _recv(channel, State state, Py_ssize_t size, buffer_size):
     return data
 
 
-cpdef handle_read(self):
+cdef object handle_read(self):
     """Receive once, and deliver what can be delivered."""
     cdef State state = _state_of(self)
     if state is None or not _fits(self, state):
@@ -331,7 +331,7 @@ cpdef handle_read(self):
             _know(None, None)
 
 
-cpdef get_terminator(self):
+cdef object get_terminator(self):
     """What ``set_terminator`` set; for an int, how many bytes of it are still to come."""
     return self.terminator
 
@@ -339,12 +339,12 @@ cpdef get_terminator(self):
 # What the loop asks.
 
 
-cpdef readable(self):
+cdef object readable(self):
     """Whether to wait for input: always."""
     return 1
 
 
-cpdef writable(self):
+cdef object writable(self):
     """Whether to wait for room for output: while there is some, or no connection yet."""
     cdef State state = _state_of(self)
     if state is None or not _fits(self, state) or type(state.fifo) is Absent:
@@ -360,7 +360,7 @@ cpdef writable(self):
 # Output.
 
 
-cpdef send(self, data):
+cdef object send(self, data):
     """Send what the kernel takes of *data* (bytes-like); returns how many bytes that was.
 
     Returns 0 when it takes none now, and when the connection is gone: ``handle_close`` has
@@ -407,7 +407,7 @@ cdef int _not_sent(channel, int error) except -1:
     return 0
 
 
-cpdef push(self, data):
+cdef object push(self, data):
     """Queue *data* and send what can be sent at once.
 
     Raises TypeError unless *data* is bytes, bytearray or memoryview.
@@ -614,11 +614,11 @@ cdef int _send_at_once(channel, State state, bytes data, list pieces) except -1:
     return 0
 
 
-cpdef handle_write(self):
+cdef object handle_write(self):
     self.initiate_send()
 
 
-cpdef initiate_send(self):
+cdef object initiate_send(self):
     """Send once of what is queued, at most ``ac_out_buffer_size`` bytes."""
     cdef State state = _state_of(self)
     if state is None:
@@ -822,141 +822,3 @@ def leave_to_the_parent():
     cdef State state
     for state in list(_holding):
         _queue_with_held(state)
-
-
-# The methods are functions of Python (_channel_c.py), as a program may expect of a method: mock and
-# inspect treat them like any.  Called from C, as they mostly are, each goes straight to its cpdef
-# function above, without a frame of Python: 50 ns less a call, seven times a line.  A call that is
-# not plain, with keywords or a wrong number of arguments, takes the way of a Python function.
-
-cdef extern from *:
-    """
-    static vectorcallfunc fastchat_vectorcall_of(PyObject *function)
-    { return ((PyFunctionObject *) function)->vectorcall; }
-    static void fastchat_set_vectorcall(PyObject *function, vectorcallfunc call)
-    {
-    #if PY_VERSION_HEX >= 0x030C0000
-        PyFunction_SetVectorcall((PyFunctionObject *) function, call);
-    #else
-        ((PyFunctionObject *) function)->vectorcall = call;
-    #endif
-    }
-    """
-    ctypedef PyObject *const_args "PyObject *const"
-    ctypedef object (*vectorcallfunc)(PyObject *, const_args *, size_t, PyObject *)
-    vectorcallfunc fastchat_vectorcall_of(object function)
-    void fastchat_set_vectorcall(object function, vectorcallfunc call)
-
-cdef extern from "Python.h":
-    Py_ssize_t PyVectorcall_NARGS(size_t flags)
-
-cdef vectorcallfunc _call_plainly = NULL
-
-cdef inline bint _is_call_of(Py_ssize_t count, size_t flags, PyObject *names):
-    return names == NULL and PyVectorcall_NARGS(flags) == count
-
-
-cdef object _call_handle_read_event(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return handle_read_event(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_handle_write_event(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return handle_write_event(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_handle_write(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return handle_write(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_handle_read(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return handle_read(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_get_terminator(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return get_terminator(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_readable(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return readable(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_writable(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return writable(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_initiate_send(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(1, flags, names):
-        return initiate_send(<object> args[0])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_recv(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(2, flags, names):
-        return recv(<object> args[0], <object> args[1])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_send(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(2, flags, names):
-        return send(<object> args[0], <object> args[1])
-    return _call_plainly(function, args, flags, names)
-
-
-cdef object _call_push(
-    PyObject *function, const_args *args, size_t flags, PyObject *names
-):
-    if _is_call_of(2, flags, names):
-        return push(<object> args[0], <object> args[1])
-    return _call_plainly(function, args, flags, names)
-
-
-def adopt(functions):
-    """Let *functions*, a dict by name of Python functions, be called without their own code."""
-    global _call_plainly
-    _stock.update(functions)
-    _call_plainly = fastchat_vectorcall_of(functions["push"])
-    fastchat_set_vectorcall(functions["handle_read_event"], _call_handle_read_event)
-    fastchat_set_vectorcall(functions["handle_write_event"], _call_handle_write_event)
-    fastchat_set_vectorcall(functions["handle_write"], _call_handle_write)
-    fastchat_set_vectorcall(functions["recv"], _call_recv)
-    fastchat_set_vectorcall(functions["handle_read"], _call_handle_read)
-    fastchat_set_vectorcall(functions["get_terminator"], _call_get_terminator)
-    fastchat_set_vectorcall(functions["readable"], _call_readable)
-    fastchat_set_vectorcall(functions["writable"], _call_writable)
-    fastchat_set_vectorcall(functions["send"], _call_send)
-    fastchat_set_vectorcall(functions["push"], _call_push)
-    fastchat_set_vectorcall(functions["initiate_send"], _call_initiate_send)

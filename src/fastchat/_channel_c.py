@@ -1,17 +1,18 @@
-"""The methods of channels through which every byte goes, as functions of Python over compiled code.
+"""The methods of channels through which every byte goes, as programs see them.
 
-What a program finds on the classes must be functions of Python, for ``inspect``, for ``mock`` and
-for whoever looks.  These are, and do nothing but call the compiled function of the same name; the
-extension makes calls that come from C go there at once.
+What a program finds on the classes must pass for a function of Python, for ``inspect``, ``mock``
+and whoever looks.  So each method is an object of the extension (``_methods.pxi``) that shows a
+function from here, and calls it where a call is none that compiled code takes: with keywords, or
+with a wrong number of arguments.  The function then calls the method in the plain way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastchat import _channel_py, _scanner
 
-_push = _scanner.push  # called from Python, once for each line
 own_state = _scanner.own_state
 begin = _scanner.begin
 get_socket = _scanner.get_socket
@@ -26,51 +27,57 @@ enqueue = _scanner.enqueue
 
 
 def handle_read_event(self: Any) -> Any:
-    return _scanner.handle_read_event(self)
+    return METHODS["handle_read_event"](self)
 
 
 def handle_write_event(self: Any) -> Any:
-    return _scanner.handle_write_event(self)
+    return METHODS["handle_write_event"](self)
 
 
 def handle_read(self: Any) -> Any:
-    return _scanner.handle_read(self)
+    return METHODS["handle_read"](self)
 
 
 def handle_write(self: Any) -> Any:
-    return _scanner.handle_write(self)
+    return METHODS["handle_write"](self)
 
 
 def get_terminator(self: Any) -> Any:
-    return _scanner.get_terminator(self)
+    return METHODS["get_terminator"](self)
 
 
 def readable(self: Any) -> Any:
-    return _scanner.readable(self)
+    return METHODS["readable"](self)
 
 
 def writable(self: Any) -> Any:
-    return _scanner.writable(self)
+    return METHODS["writable"](self)
 
 
 def initiate_send(self: Any) -> Any:
-    return _scanner.initiate_send(self)
+    return METHODS["initiate_send"](self)
 
 
 def recv(self: Any, buffer_size: Any) -> Any:
-    return _scanner.recv(self, buffer_size)
+    return METHODS["recv"](self, buffer_size)
 
 
 def send(self: Any, data: Any) -> Any:
-    return _scanner.send(self, data)
+    return METHODS["send"](self, data)
 
 
 def push(self: Any, data: Any) -> Any:
-    return _push(self, data)
+    return METHODS["push"](self, data)
 
 
-METHODS = {name: globals()[name] for name in _channel_py.DISPATCHERS + _channel_py.CHATS}
-for _name, _method in METHODS.items():
-    _method.__doc__ = getattr(_channel_py, _name).__doc__
-    _channel_py.dress(_method)
-_scanner.adopt(METHODS)
+def _functions() -> dict[str, Callable[..., Any]]:
+    """The functions above, by name, as they are to be seen."""
+    functions = {name: globals()[name] for name in _channel_py.DISPATCHERS + _channel_py.CHATS}
+    for name, function in functions.items():
+        function.__doc__ = getattr(_channel_py, name).__doc__
+        _channel_py.dress(function)
+    return functions
+
+
+METHODS = _scanner.make_methods(_functions())
+globals().update(METHODS)

@@ -12,20 +12,9 @@ from fastchat._channel_py import flush_all as flush_all
 from fastchat._channel_py import flush_everything as flush_everything
 from fastchat._channel_py import get_fifo as get_fifo
 from fastchat._channel_py import get_socket as get_socket
-from fastchat._channel_py import get_terminator as get_terminator
-from fastchat._channel_py import handle_read as handle_read
-from fastchat._channel_py import handle_read_event as handle_read_event
-from fastchat._channel_py import handle_write as handle_write
-from fastchat._channel_py import handle_write_event as handle_write_event
-from fastchat._channel_py import initiate_send as initiate_send
 from fastchat._channel_py import leave_to_the_parent as leave_to_the_parent
 from fastchat._channel_py import own_state as own_state
-from fastchat._channel_py import push as push
-from fastchat._channel_py import readable as readable
-from fastchat._channel_py import recv as recv
-from fastchat._channel_py import send as send
 from fastchat._channel_py import set_socket as set_socket
-from fastchat._channel_py import writable as writable
 from fastchat._events_py import Entry as Entry
 from fastchat._events_py import Flags as Flags
 from fastchat._events_py import ask_chat as ask_chat
@@ -50,4 +39,4 @@ from fastchat._state_py import State as State
 
 COMPANIONS: dict[str, ModuleType]
 
-def adopt(functions: dict[str, Callable[..., Any]]) -> None: ...
+def make_methods(functions: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]: ...

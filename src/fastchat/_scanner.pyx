@@ -459,5 +459,6 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
 
 
 include "_channel.pxi"
+include "_methods.pxi"
 include "_shape.pxi"
 include "_events.pxi"
