@@ -9,7 +9,7 @@
 # Rules this file keeps:
 #
 # * Only the public C API is used: a heap type with the vectorcall protocol of PEP 590.
-# * What is read, assigned and deleted on a Method is so on its function.  It has of its own only what
+# * What is read, assigned and deleted on a Method is so on its function.  Its own is only what
 #   makes it another object: how it is called and bound, what it equals, how it is shown and copied.
 
 cdef extern from *:
