@@ -1,9 +1,9 @@
 """What a program replaces is called from then on, however and whenever it replaces it.
 
-The compiled path does not look a method up for every line; it knows by the version of the class,
-and by the names that its objects share, that a look-up would find nothing new (``_shape.pxi``).
-These tests replace everything it knows, in every way that Python has, after a channel has served
-lines with what was there before.  They hold for the standard library too.
+The compiled path knows by the version of a class that a look-up on it would find nothing new, and
+looks only at what the channel has of its own (``_shape.pxi``).  These tests replace everything it
+calls or relies on, in every way that Python has, after a channel has served lines with what was
+there before.  They hold for the standard library too.
 """
 
 from __future__ import annotations
@@ -412,6 +412,50 @@ def test_a_hook_may_delete_itself(stage: Stage) -> None:
 
 
 @pytest.mark.compiled
-def test_shapes_are_used_where_they_can_be() -> None:
-    can_be = sys.version_info < (3, 14) and getattr(sys, "_is_gil_enabled", lambda: True)()
-    assert load("cython").scanner._try_shapes() is can_be
+def test_what_is_known_of_a_class_holds_until_it_changes() -> None:
+    with Stage(load("cython")) as stage:
+        knows = stage.asynchat._scanner.knows_class_of
+        channel = mixed_channel(stage)
+        mixin = type(channel).__mro__[1]
+        assert knows(channel)
+        kind: Any
+        for kind in (type(channel), mixin, stage.asynchat.async_chat):
+            kind.changed = True
+            assert not knows(channel)
+            ask(stage, channel, b"line\n")
+            assert knows(channel)
+            del kind.changed
+            assert not knows(channel)
+            ask(stage, channel, b"line\n")
+        channel.__class__ = type("Other", (type(channel),), {})
+        assert not knows(channel)
+        ask(stage, channel, b"line\n")
+        assert knows(channel)
+        assert not knows(stage.asyncore.dispatcher(None, {}))
+
+
+@pytest.mark.compiled
+def test_a_class_that_changes_all_the_time_is_left_alone() -> None:
+    with Stage(load("cython")) as stage:
+        channel = echo_channel(stage)
+        for number in range(1001):
+            type(channel).number = number
+            stage.asynchat._scanner.drive(channel)
+        assert not stage.asynchat._scanner.knows_class_of(channel)
+        ask(stage, channel, b"one\ntwo\n")
+        on_the_channel(channel, "send")
+        ask(stage, channel, b"three\n")
+        assert channel.did == ["send"]
+
+
+@pytest.mark.parametrize("name", ["push", "initiate_send", "send"])
+def test_what_is_not_there_is_not_looked_past(stage: Stage, name: str) -> None:
+    # None hides a method as well as a function does.
+    channel = echo_channel(stage)
+    vars(channel)[name] = None
+    ask(stage, channel, b"line\n", b"")
+    assert [type(problem) for problem in channel.did] == [TypeError]
+    del channel.did[:]
+    vars(channel).pop(name)
+    channel.push(b"")
+    ask(stage, channel, b"line\n", b"line\nline\n" if name != "push" else b"line\n")

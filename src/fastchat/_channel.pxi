@@ -110,11 +110,6 @@ cdef bint _is_plain_socket(sock) except -1:
     return _socket_is_plain
 
 
-cdef inline bint _has_stock(channel, str name) except -1:
-    """Whether what *channel* has as the method *name* is the stock one, and its own."""
-    return fastchat_binds(getattr(channel, name, None), _stock[name], channel)
-
-
 cdef _socket_to_use(channel, State state):
     """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
     if state is None or state.held is not None or state.socket is ABSENT:
@@ -234,10 +229,8 @@ def drop_input(channel):
 cdef object handle_read_event(self):
     """The descriptor is readable: a connection to take, a connect that is done, or input."""
     cdef State state = _state_of(self)
-    if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
+    if state is None or state.told or not self.connected or self.accepting:
         _channel_py.handle_read_event(self)
-    elif _has_shape(self, state) and state.shape.stock_reading:
-        handle_read(self)
     else:
         self.handle_read()
 
@@ -245,10 +238,8 @@ cdef object handle_read_event(self):
 cdef object handle_write_event(self):
     """The descriptor is writable: a connect that is done, or room for output."""
     cdef State state = _state_of(self)
-    if state is None or state.told or not _is_connected(self, state) or _is_accepting(self, state):
+    if state is None or state.told or not self.connected or self.accepting:
         _channel_py.handle_write_event(self)
-    elif _has_shape(self, state) and state.shape.stock_writing:
-        _send_once(self, state, False)
     else:
         self.handle_write()
 
@@ -259,14 +250,10 @@ cdef object recv(self, buffer_size):
     Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
     Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
     """
-    return _recv(self, _state_of(self), _number(buffer_size), buffer_size)
-
-
-cdef object _recv(channel, State state, Py_ssize_t size, buffer_size):
-    """``recv``, where *buffer_size* as a C number is *size*, or ABSENT if that says all."""
+    cdef Py_ssize_t size = _number(buffer_size)
     cdef bytes received = None
     cdef int error = 0
-    sock = _socket_to_use(channel, state)
+    sock = _socket_to_use(self, _state_of(self))
     if 0 < size <= LARGEST and _is_plain_socket(sock):
         received = _receive(sock, size, &error)
         if received is not None and PyBytes_GET_SIZE(received):
@@ -276,13 +263,13 @@ cdef object _recv(channel, State state, Py_ssize_t size, buffer_size):
         if error:
             raise OSError(error, _strerror(error))
         if data is None:
-            data = sock.recv(size if buffer_size is ABSENT else buffer_size)
+            data = sock.recv(buffer_size)
     except OSError as failure:
-        if not means_gone(channel, failure):
+        if not means_gone(self, failure):
             raise
         data = b""
     if not data:
-        hang_up(channel)
+        hang_up(self)
         return b""
     return data
 
@@ -295,10 +282,7 @@ cdef object handle_read(self):
         return
     cdef Py_ssize_t closes = state.closes
     try:
-        if _has_shape(self, state) and state.shape.stock_reading and state.shape.in_size:
-            data = _recv(self, state, state.shape.in_size, ABSENT)
-        else:
-            data = self.recv(self.ac_in_buffer_size)
+        data = self.recv(self.ac_in_buffer_size)
     except BlockingIOError:
         return
     except OSError:
@@ -354,7 +338,7 @@ cdef object writable(self):
     if state.fifo:
         # Not queue(), which would cut off what was sent of the first entry, for every event.
         return state.fifo if state.exposed else True
-    return not _is_connected(self, state)
+    return not self.connected
 
 
 # Output.
@@ -437,10 +421,10 @@ cdef object push(self, data):
         _flush(self, state)
     if (
         size
-        and size <= _out_size(self, state)
+        and size <= _number(self.ac_out_buffer_size)
         and _has_stock_initiate_send(self, state)
         and _has_stock_send(self, state)
-        and _is_connected(self, state)
+        and self.connected
         # Last, for while the program is asked the above another thread may push.
         and state.held is None
         and _may_send_at_once(state)
@@ -488,7 +472,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
         or not _joins(channel, state)
         or not _has_stock_initiate_send(channel, state)
         or not _has_stock_push(channel, state)
-        or not _is_connected(channel, state)
+        or not channel.connected
     ):
         return 0
     fifo = state.fifo
@@ -496,7 +480,7 @@ cdef Py_ssize_t _limit_of(channel, State state) except -1:
         # A queue of the program's own may have an append() that counts.
         if type(fifo) is not deque or (fifo and type(fifo[0]) is not bytes):
             return 0
-    return min(_out_size(channel, state), LARGEST)
+    return min(_number(channel.ac_out_buffer_size), LARGEST)
 
 
 cdef inline bint _is_stream(State state) except -1:
@@ -513,32 +497,8 @@ cdef inline bint _joins(channel, State state) except -1:
         and MAY_COALESCE
         and _has_stock_send(channel, state)
         and (_is_plain_socket(state.socket) or has_raw_send(state.socket))
-        and _coalesces(channel, state)
+        and channel.ac_out_coalesce
     )
-
-
-cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
-    if _has_shape(channel, state) and state.shape.stock_initiate_send:
-        return True
-    return _has_stock(channel, "initiate_send")
-
-
-cdef inline bint _has_stock_send(channel, State state) except -1:
-    if _has_shape(channel, state) and state.shape.stock_send:
-        return True
-    return _has_stock(channel, "send")
-
-
-cdef inline bint _has_stock_push(channel, State state) except -1:
-    if _has_shape(channel, state) and state.shape.stock_push:
-        return True
-    return _has_stock(channel, "push")
-
-
-cdef inline bint _coalesces(channel, State state) except -1:
-    if _has_shape(channel, state) and state.shape.coalesces:
-        return True
-    return bool(channel.ac_out_coalesce)
 
 
 cdef list _take_held(State state):
@@ -667,7 +627,7 @@ cdef int _send_queued(channel, State state, bint is_flush) except -1:
     fifo = state.fifo if state.held is None else _queue_with_held(state)
     if (fifo is None or type(fifo) is deque) and _fits(channel, state):
         while True:
-            if not fifo or not (is_flush or _is_connected(channel, state)):
+            if not fifo or not (is_flush or channel.connected):
                 return 0
             head = fifo[0]
             if type(head) is bytes and PyBytes_GET_SIZE(head):
@@ -684,7 +644,8 @@ cdef int _send_queued(channel, State state, bint is_flush) except -1:
 
 cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) except -1:
     """Send the bytes at the head of *fifo*: small ones together, what is large in parts."""
-    cdef Py_ssize_t size = _out_size(channel, state), left = PyBytes_GET_SIZE(entry) - state.offset
+    cdef Py_ssize_t size = _number(channel.ac_out_buffer_size)
+    cdef Py_ssize_t left = PyBytes_GET_SIZE(entry) - state.offset
     cdef Py_ssize_t count = 1
     if is_flush:
         size = max(size, state.held_size)  # which it allowed when that was pushed
@@ -697,10 +658,7 @@ cdef int _send_bytes(channel, State state, fifo, bytes entry, bint is_flush) exc
     elif state.offset or left > size:
         data = entry[state.offset : state.offset + size]
     try:
-        if is_flush or (_has_shape(channel, state) and state.shape.stock_send):
-            sent = send(channel, data)
-        else:
-            sent = channel.send(data)
+        sent = send(channel, data) if is_flush else channel.send(data)
     except OSError:
         channel.handle_error()
         return 0
@@ -766,13 +724,6 @@ cdef bytes _joined(
         pieces.append(piece)
     count[0] = len(pieces)
     return b"".join(pieces)
-
-
-cdef inline Py_ssize_t _out_size(channel, State state) except -1:
-    """``ac_out_buffer_size`` of *channel*, or 0 where it is no plain number, or not to be meant."""
-    if _has_shape(channel, state) and state.shape.out_size:
-        return state.shape.out_size
-    return _number(channel.ac_out_buffer_size)
 
 
 cdef int _flush(channel, State state) except -1:

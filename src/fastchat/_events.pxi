@@ -177,11 +177,11 @@ cpdef int ask_chat(channel, tuple stock) except -1:
         or not has_own(channel, "handle_expt", stock[2])
         or not has_own(channel, "handle_expt_event", stock[3])
         or type(state.fifo) is Absent
-        or not (_has_bools(channel, state) or has_bools(channel))
-        or _is_accepting(channel, state)
+        or not has_bools(channel)
+        or channel.accepting
     ):
         return 0
-    if state.held is not None or state.fifo or not _is_connected(channel, state):
+    if state.held is not None or state.fifo or not channel.connected:
         return READS | WRITES
     return READS
 
@@ -392,22 +392,15 @@ cdef class _Pass:
         """Tell the channel of *entry* that there is input, if it still wants any."""
         channel = entry.channel
         cdef State state = entry.state
-        cdef bint is_stock = False
         try:
             if state is not None:
                 _know(channel, state)
-                if not _has_shape(channel, state):
-                    _find_shape(channel, state)
-                is_stock = state.shape.stock_reading and _has_shape(channel, state)
-            if not is_stock and not channel.readable():
+            if not channel.readable():
                 self.watch.touched[entry.fd] = None
                 return 0
             if state.told if state is not None else channel._fc_hung_up is not None:
                 forget_hang_up(channel)
-            if is_stock:
-                handle_read_event(channel)
-            else:
-                channel.handle_read_event()
+            channel.handle_read_event()
         except BaseException:
             self.watch.touched[entry.fd] = None  # for what follows may leave the loop
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)
@@ -435,19 +428,11 @@ cdef class _Pass:
         """Tell the channel of *entry* that there is room for output, if it still wants any."""
         channel = entry.channel
         cdef State state = entry.state
-        cdef bint is_stock = False
         try:
-            if state is not None:
-                if not _has_shape(channel, state):
-                    _find_shape(channel, state)
-                is_stock = state.shape.stock_writing and _has_shape(channel, state)
-            if (writable(channel) if is_stock else channel.writable()) and not channel.accepting:
+            if channel.writable() and not channel.accepting:
                 if state.told if state is not None else channel._fc_hung_up is not None:
                     forget_hang_up(channel)
-                if is_stock and _has_shape(channel, state):  # writable() may have sent something
-                    handle_write_event(channel)
-                else:
-                    channel.handle_write_event()
+                channel.handle_write_event()
         except BaseException:
             self.watch.touched[entry.fd] = None  # for what follows may leave the loop
             self.watch.core["_settle_failure"](channel, self.watch.map, entry.fd, self.is_poll2)

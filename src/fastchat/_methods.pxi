@@ -41,13 +41,31 @@ cdef extern from *:
             return ((fastchat_method *) self)->binary(args[0], args[1]);
         return PyObject_Vectorcall(fastchat_function_of(self), args, flags, names);
     }
+    /* The Method that is looked for now, and on what; nobody calls what is found. */
+    static PyObject *fastchat_wanted = NULL, *fastchat_wanted_on = NULL;
     static PyObject *fastchat_bind(PyObject *self, PyObject *object, PyObject *kind)
     {
-        if (object == NULL || object == Py_None) {
+        if (object == NULL || object == Py_None
+            || (self == fastchat_wanted && object == fastchat_wanted_on))
+        {
             Py_INCREF(self);
             return self;
         }
         return PyMethod_New(self, object);
+    }
+    /* Whether a look-up of *name* on *object*, whose class has *method* there and no look-up of its
+       own, finds that; -1 where it raises.  Nothing is made for it, and no code of Python runs. */
+    static int fastchat_finds(PyObject *object, PyObject *name, PyObject *method)
+    {
+        PyObject *found;
+        fastchat_wanted = method;
+        fastchat_wanted_on = object;
+        found = PyObject_GenericGetAttr(object, name);
+        fastchat_wanted = fastchat_wanted_on = NULL;
+        if (found == NULL)
+            return -1;
+        Py_DECREF(found);
+        return found == method;
     }
     /* An attribute of the function, for who asks by object.__getattribute__. */
     static PyObject *fastchat_get_shown(PyObject *self, void *name)
@@ -158,6 +176,7 @@ cdef extern from *:
     """
     ctypedef object (*fastchat_unary)(object)
     ctypedef object (*fastchat_binary)(object, object)
+    bint fastchat_finds(object object, object name, object method) except -1
     object fastchat_make_method_type()
     object fastchat_make_method(
         object kind, object function, fastchat_unary unary, fastchat_binary binary

@@ -342,8 +342,8 @@ cdef int cut(channel, State state) except -1:
     cdef bint found, untouched, counted
     cdef bytes buffer, plain
     cdef tuple several = None
-    if not _has_shape(channel, state):
-        _find_shape(channel, state)
+    if not _has_facts(channel, state):
+        _find_facts(channel, state)
     while True:
         if type(state.buffer) is not bytes:
             if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
@@ -356,7 +356,7 @@ cdef int cut(channel, State state) except -1:
             return 0
 
         # Where the piece ends, where the search goes on, and whether that is a terminator's end.
-        terminator = _terminator_of(channel, state)
+        terminator = channel.get_terminator()
         if state.buffer is not buffer:
             # get_terminator() has changed the input, which counts, or closed the channel.
             if state.closes != closes:
@@ -416,7 +416,7 @@ cdef int cut(channel, State state) except -1:
 
         state.more = end < size
         if piece_end > start or counted:
-            _collect(channel, state, _slice(buffer, start, piece_end))
+            channel.collect_incoming_data(_slice(buffer, start, piece_end))
             if state.closes != closes:
                 return 0
         # The very object, because what is new has to be looked at anew.
@@ -434,7 +434,7 @@ cdef int cut(channel, State state) except -1:
                 channel.terminator = 0
             elif isinstance(terminator, tuple):
                 channel.matched_terminator = several[which]
-            _found(channel, state)
+            channel.found_terminator()
             if state.closes != closes:
                 return 0
         elif end < size:

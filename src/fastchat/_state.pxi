@@ -1,7 +1,7 @@
 # What an async_chat channel keeps of its input and output; the twin is _state_py.py, which says
 # what each attribute is for and what rules it keeps.
 
-cdef class _Shape
+cdef class _Facts
 
 
 @final
@@ -32,14 +32,14 @@ cdef class State:
     cdef public bint more
     cdef public bint told
     cdef public object is_stream  # None where nobody has looked yet
-    cdef _Shape shape  # what is known of its class
+    cdef _Facts facts  # of its class
     cdef public object plain
     cdef object _kind
     cdef bint _fits
 
     def __init__(self):
         self.buffer = self.socket = self.fifo = ABSENT
-        self.shape = _SHAPELESS
+        self.facts = _UNKNOWN
 
     cpdef bint fits(self, channel) except -1:
         """Whether the class of *channel* leaves the three properties as they are."""
@@ -48,10 +48,10 @@ cdef class State:
         return self._fits
 
     cdef int _look_at(self, channel) except -1:
-        if not _has_shape(channel, self):
-            _find_shape(channel, self)
-        if _has_shape(channel, self):
-            self._fits = self.shape.fits
+        if not _has_facts(channel, self):
+            _find_facts(channel, self)
+        if _has_facts(channel, self):
+            self._fits = self.facts.fits
         else:
             self._fits = has_properties(type(channel))
         self._kind = type(channel)
