@@ -54,7 +54,8 @@ cdef extern from *:
         return PyMethod_New(self, object);
     }
     /* Whether a look-up of *name* on *object*, whose class has *method* there and no look-up of its
-       own, finds that; -1 where it raises.  Nothing is made for it, and no code of Python runs. */
+       own, finds that; -1 where it raises.  Nothing is made for it, and no code of Python runs,
+       unless *object* has names in its __dict__ that are of a subclass of str. */
     static int fastchat_finds(PyObject *object, PyObject *name, PyObject *method)
     {
         PyObject *found;
