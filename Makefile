@@ -81,8 +81,8 @@ test-all-pythons: ## run it on CPython 3.11 to 3.15, PyPy and without a GIL; mak
 test-gevent: ## run it where gevent has patched, before the import of fastchat and after
 test-eventlet: ## run it where eventlet has
 test-gevent test-eventlet: $(installed) $(VENV)/.group-test
-	$(VENV_PYTHON) -m pytest -p tests.patched --patched $(@:test-%=%)-before $(PYTEST_ARGS)
-	$(VENV_PYTHON) -m pytest -p tests.patched --patched $(@:test-%=%)-after $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest -p tests.support.patched --patched $(@:test-%=%)-before $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest -p tests.support.patched --patched $(@:test-%=%)-after $(PYTEST_ARGS)
 
 test-pyftpdlib: $(installed) $(VENV)/.group-pyftpdlib ## run pyftpdlib's own suite on fastchat
 	$(VENV_PYTHON) tools/pyftpdlib_suite.py $(PYFTPDLIB)
@@ -106,9 +106,9 @@ leaks: $(installed) ## look for what 100,000 connections leave behind
 	$(VENV_PYTHON) tools/leaks.py --connections $(CONNECTIONS)
 
 traces: $(installed) $(VENV)/.group-test ## compare implementations and loops over random scripts
-	$(VENV_PYTHON) -m tests.traces --count 100000
-	$(VENV_PYTHON) -m tests.loops --count 20000
-	$(VENV_PYTHON) -m tests.interrupted --count 1000
+	$(VENV_PYTHON) -m tests.random.traces --count 100000
+	$(VENV_PYTHON) -m tests.random.loops --count 20000
+	$(VENV_PYTHON) -m tests.random.interrupted --count 1000
 
 linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.implementations import FASTCHAT, STDLIB, Implementation, load
+from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 
 LIMIT = 2.2
 

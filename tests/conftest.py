@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import fastchat
-from tests.channels import Clock, Stage, inside
-from tests.implementations import FASTCHAT, STDLIB, Implementation, load
+from tests.support.channels import Clock, Stage, inside
+from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import Stage, both_pollers, failure
+from tests.support.channels import Stage, both_pollers, failure
 
 CLIENTS = 40
 

@@ -25,7 +25,7 @@ import pytest
 
 import fastchat
 from fastchat import aliases
-from tests.implementations import FASTCHAT
+from tests.support.implementations import FASTCHAT
 
 OLD = ("asyncore", "asynchat")
 

@@ -22,7 +22,7 @@ import pytest
 
 import fastchat
 from fastchat import _backend
-from tests.implementations import AUTOMATIC
+from tests.support.implementations import AUTOMATIC
 
 PACKAGE = Path(fastchat.__file__).parent
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bench import linear
-from tests.implementations import FASTCHAT, load
+from tests.support.implementations import FASTCHAT, load
 
 
 @pytest.mark.parametrize("name", FASTCHAT)

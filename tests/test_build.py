@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.building import build, copy_project, run, the_only
+from tests.support.building import build, copy_project, run, the_only
 
 pytestmark = [
     pytest.mark.build,

@@ -23,7 +23,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import PATIENCE, FakeSocket, Stage, fail_with, failure, recording
+from tests.support.channels import PATIENCE, FakeSocket, Stage, fail_with, failure, recording
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ import pytest
 
 import fastchat
 from fastchat import aliases, cli
-from tests.channels import counts_references
-from tests.implementations import FASTCHAT
+from tests.support.channels import counts_references
+from tests.support.implementations import FASTCHAT
 
 # Relative entries would mean another directory for the programs, which run elsewhere.
 SEARCH_PATH = os.pathsep.join(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, has_nothing, received
-from tests.coalescing import do_nothing, drained, echo, serve
+from tests.support.channels import PATIENCE, Stage, has_nothing, received
+from tests.support.coalescing import do_nothing, drained, echo, serve
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     PATIENCE,
     Stage,
     arrived,
@@ -24,7 +24,7 @@ from tests.channels import (
     received,
     reset,
 )
-from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
+from tests.support.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 # Somebody looks while it is held.
 

@@ -15,8 +15,8 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import PATIENCE, FakeSocket, Stage, fail_with, receive_all, received
-from tests.coalescing import count_sends, do_nothing, drained, echo, exceptions_of, serve
+from tests.support.channels import PATIENCE, FakeSocket, Stage, fail_with, receive_all, received
+from tests.support.coalescing import count_sends, do_nothing, drained, echo, exceptions_of, serve
 
 
 def push_three(chat: Any, line: bytes) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, closes, failure, receive_all, received
-from tests.coalescing import do_nothing, drained, echo, exceptions_of, serve
+from tests.support.channels import PATIENCE, Stage, closes, failure, receive_all, received
+from tests.support.coalescing import do_nothing, drained, echo, exceptions_of, serve
 
 
 def waiting(stage: Stage, *words: Any, size: int = 65536) -> Any:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.channels import PATIENCE, Stage
-from tests.coalescing import drained, exceptions_of
-from tests.implementations import FASTCHAT, STDLIB, Implementation, load
+from tests.support.channels import PATIENCE, Stage
+from tests.support.coalescing import drained, exceptions_of
+from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 
 
 class Producer:

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels import Stage, received
-from tests.implementations import load
+from tests.support.channels import Stage, received
+from tests.support.implementations import load
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     PATIENCE,
     FakeSocket,
     Stage,
@@ -25,7 +25,7 @@ from tests.channels import (
     watch_a_dict,
     watch_of,
 )
-from tests.implementations import Implementation
+from tests.support.implementations import Implementation
 
 
 def chats_of(stage: Stage, count: int = 2) -> list[Any]:

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from tests.implementations import FASTCHAT
+from tests.support.implementations import FASTCHAT
 
 # Some have the package and not the tests.
 HAS_TESTS = all(importlib.util.find_spec(name) for name in ("test", "test.test_smtplib"))

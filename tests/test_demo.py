@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 import fastchat
-from tests.building import ROOT, clean_environment
-from tests.implementations import STDLIB
+from tests.support.building import ROOT, clean_environment
+from tests.support.implementations import STDLIB
 
 DEMO = ROOT / "tools" / "demo.py"
 TIMEOUT = 60.0  # seconds

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.building import ROOT
-from tests.channels import (
+from tests.support.building import ROOT
+from tests.support.channels import (
     PATIENCE,
     Clock,
     FakeSocket,
@@ -37,7 +37,7 @@ from tests.channels import (
     name_of,
     posix_only,
 )
-from tests.implementations import load
+from tests.support.implementations import load
 
 if sys.platform != "win32":
     import resource

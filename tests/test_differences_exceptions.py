@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     ENDING,
     PATIENCE,
     Clock,

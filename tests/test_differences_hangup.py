@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, closes, fresh, needs_poll, posix_only, recording
+from tests.support.channels import PATIENCE, Stage, closes, fresh, needs_poll, posix_only, recording
 
 
 def hung_up_pair(stage: Stage, kind: str, data: bytes) -> Any:

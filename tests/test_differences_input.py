@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.channels import Stage, fail_with, recording
+from tests.support.channels import Stage, fail_with, recording
 
 # d11: no input after close().
 

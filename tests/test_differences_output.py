@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import FakeSocket, Stage, fail_with, failure, receive_all
+from tests.support.channels import FakeSocket, Stage, fail_with, failure, receive_all
 
 # d17: the same bytes from dispatcher_with_send, with less work.
 

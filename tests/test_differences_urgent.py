@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import PATIENCE, FakeSocket, Stage, both_pollers
+from tests.support.channels import PATIENCE, FakeSocket, Stage, both_pollers
 
 
 def urge(stage: Stage, base: Any = None, **members: Any) -> tuple[Any, socket.socket]:

@@ -27,7 +27,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     ENDING,
     GONE,
     PATIENCE,

@@ -29,8 +29,8 @@ import pytest
 import fastchat
 from bench.results import Results
 from bench.tables import median
-from tests.building import ROOT
-from tests.implementations import Implementation
+from tests.support.building import ROOT
+from tests.support.implementations import Implementation
 
 DOCUMENTS = ["README.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 # Somebody may read these on a page, so their links and names count as well.

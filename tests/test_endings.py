@@ -25,9 +25,17 @@ import pytest
 
 import fastchat
 from fastchat import _endings
-from tests.channels import PATIENCE, Stage, fail_with, forking, has_nothing, posix_only, received
-from tests.coalescing import do_nothing, exceptions_of, serve
-from tests.implementations import FASTCHAT
+from tests.support.channels import (
+    PATIENCE,
+    Stage,
+    fail_with,
+    forking,
+    has_nothing,
+    posix_only,
+    received,
+)
+from tests.support.coalescing import do_nothing, exceptions_of, serve
+from tests.support.implementations import FASTCHAT
 
 pytestmark = posix_only
 

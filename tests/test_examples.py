@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.implementations import FASTCHAT, STDLIB
+from tests.support.implementations import FASTCHAT, STDLIB
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TIMEOUT = 20.0  # seconds; for what should happen at once

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     PATIENCE,
     Stage,
     both_pollers,

@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 from fastchat import _output, _pollers
-from tests import interrupted
-from tests.channels import (
+from tests.random import interrupted
+from tests.support.channels import (
     PATIENCE,
     Stage,
     fail_with,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.channels import PATIENCE, counts_references, posix_only
-from tests.implementations import Implementation
+from tests.support.channels import PATIENCE, counts_references, posix_only
+from tests.support.implementations import Implementation
 from tools import leaks
 
 pytestmark = [posix_only, counts_references]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     ENDING,
     GONE,
     PATIENCE,

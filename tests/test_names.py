@@ -26,8 +26,8 @@ from typing import Any
 
 import pytest
 
-from tests.building import ROOT
-from tests.implementations import Implementation
+from tests.support.building import ROOT
+from tests.support.implementations import Implementation
 
 needs_stdlib = pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="the standard library has no such modules any more"

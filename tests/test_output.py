@@ -20,7 +20,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     ENDING,
     GONE,
     PATIENCE,
@@ -32,7 +32,7 @@ from tests.channels import (
     name_of,
     receive_all,
 )
-from tests.implementations import load
+from tests.support.implementations import load
 
 
 class Sends:

@@ -17,8 +17,8 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import Stage, both_pollers, has_nothing
-from tests.implementations import FASTCHAT, load
+from tests.support.channels import Stage, both_pollers, has_nothing
+from tests.support.implementations import FASTCHAT, load
 
 METHODS = [
     "readable",

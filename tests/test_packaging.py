@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.building import ADDED, ROOT, build, copy_project, project_files, run, the_only
-from tests.implementations import AUTOMATIC
+from tests.support.building import ADDED, ROOT, build, copy_project, project_files, run, the_only
+from tests.support.implementations import AUTOMATIC
 
 pytestmark = pytest.mark.build
 

@@ -27,7 +27,7 @@ import pytest
 
 from fastchat import _pollers
 from fastchat._pollers import ERROR, HANG_UP, INVALID, READ, URGENT, WRITE
-from tests.channels import (
+from tests.support.channels import (
     PATIENCE,
     alarms,
     as_the_system,

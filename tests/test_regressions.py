@@ -21,7 +21,7 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     GONE,
     PATIENCE,
     Clock,
@@ -34,7 +34,7 @@ from tests.channels import (
     received,
     watch_of,
 )
-from tests.implementations import Implementation
+from tests.support.implementations import Implementation
 
 
 class _ByProxy:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import naive
-from tests.channels import Stage
-from tests.implementations import FASTCHAT, load
+from tests.support import naive
+from tests.support.channels import Stage
+from tests.support.implementations import FASTCHAT, load
 
 
 def test_the_oracle_itself() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels import Stage
-from tests.implementations import load
+from tests.support.channels import Stage
+from tests.support.implementations import load
 
 # What is called for each line, and what for each event.
 FOR_A_LINE = ["get_terminator", "collect_incoming_data", "found_terminator", "push", "send"]

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from fastchat import _pollers
-from tests.channels import (
+from tests.support.channels import (
     PATIENCE,
     Stage,
     alarms,

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from tests.channels import posix_only
-from tests.implementations import FASTCHAT
-from tests.sockets_of_others import ENTRIES, KINDS, WHEN
+from tests.support.channels import posix_only
+from tests.support.implementations import FASTCHAT
+from tests.support.sockets_of_others import ENTRIES, KINDS, WHEN
 
 pytestmark = posix_only
 
@@ -40,8 +40,9 @@ def _kind(name: str) -> Any:
 @cache
 def run(kind: str, when: str, names: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """The process of *kind* and *when*, with the implementations *names*."""
+    command = [sys.executable, "-W", "error", "-m", "tests.support.sockets_of_others"]
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.sockets_of_others", kind, when, *names],
+        [*command, kind, when, *names],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.channels import (
+from tests.support.channels import (
     PATIENCE,
     Stage,
     both_pollers,
@@ -29,8 +29,8 @@ from tests.channels import (
     received,
     watch_of,
 )
-from tests.coalescing import do_nothing, exceptions_of, serve
-from tests.implementations import load
+from tests.support.coalescing import do_nothing, exceptions_of, serve
+from tests.support.implementations import load
 
 THREADS = 4
 PUSHES = 200

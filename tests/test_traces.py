@@ -1,6 +1,6 @@
 """The traces of random scripts agree, and how a stream was split does not show.
 
-The long run is ``python -m tests.traces``; see that module for what is compared.
+The long run is ``python -m tests.random.traces``; see that module for what is compared.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests import naive, traces
-from tests.implementations import Implementation
+from tests.random import traces
+from tests.support import naive
+from tests.support.implementations import Implementation
 
 
 @pytest.mark.compiled

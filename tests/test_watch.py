@@ -25,8 +25,8 @@ from typing import Any
 
 import pytest
 
-from tests import loops
-from tests.channels import (
+from tests.random import loops
+from tests.support.channels import (
     PATIENCE,
     Stage,
     alarms,
@@ -42,7 +42,7 @@ from tests.channels import (
     watch_a_dict,
     watch_of,
 )
-from tests.implementations import Implementation
+from tests.support.implementations import Implementation
 
 if sys.platform != "win32":
     import resource
@@ -379,7 +379,7 @@ COUNT = 500
 
 
 def test_any_sequence_is_one_that_the_old_loop_could_have_given(ours: Implementation) -> None:
-    # The same ones each time; `python -m tests.loops` plays others.
+    # The same ones each time; `python -m tests.random.loops` plays others.
     for seed in range(COUNT):
         difference = loops.disagreement(seed, [ours.name])
         assert difference is None, f"{difference}\n{loops.explain(loops.make(seed))}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import compiled
-from tests.implementations import FASTCHAT, STDLIB, Implementation, load
+from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 
 # How many terminators there are, each time that they are counted together.
 Searcher = Callable[[bytes, bytes, int], int]

@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from tests.implementations import Implementation
+from tests.support.implementations import Implementation
 
 # Whether a pass is made with poll(), for tests that make their point with either.
 both_pollers = pytest.mark.parametrize(

@@ -4,7 +4,7 @@ A script is made from a seed: what the socket receives and accepts, what the pro
 events and inside its hooks.  Playing it records every hook with the type and value of its
 argument, every send, every exception, and after each step every attribute that programs look at.
 
-``python -m tests.traces --count 100000`` is the long run; the suite does a short one.
+``python -m tests.random.traces --count 100000`` is the long run; the suite does a short one.
 
 What is compared with the standard library leaves out the deliberate differences of
 ``docs/compat.md`` that a script can reach, and nothing else:
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from tests.implementations import (
+from tests.support.implementations import (
     FASTCHAT,
     STDLIB,
     Implementation,

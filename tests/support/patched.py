@@ -1,6 +1,6 @@
 """A pytest plugin: runs the suite in a process that gevent or eventlet has patched.
 
-    python -m pytest -p tests.patched --patched gevent-before
+    python -m pytest -p tests.support.patched --patched gevent-before
 
 "before" patches, and lets fastchat be imported then, as programs of theirs do; "after" imports
 both implementations and patches then.  Tests that are about what such a patch takes away are left
@@ -44,7 +44,7 @@ def patch_with_eventlet() -> None:
 
 
 def _import_both() -> None:
-    from tests.implementations import FASTCHAT, load  # noqa: PLC0415 (not before the patch)
+    from tests.support.implementations import FASTCHAT, load  # noqa: PLC0415 (not before the patch)
 
     for name in FASTCHAT:
         load(name)
@@ -185,7 +185,7 @@ ORDERS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--patched", choices=ORDERS, help="who patches, and when: see tests/patched.py"
+        "--patched", choices=ORDERS, help="who patches, and when: see tests/support/patched.py"
     )
 
 

@@ -1,6 +1,6 @@
 """Line echoes over sockets that are not the standard class, and what a program sees of them.
 
-    python -m tests.sockets_of_others KIND WHEN IMPLEMENTATION...
+    python -m tests.support.sockets_of_others KIND WHEN IMPLEMENTATION...
 
 prints it as JSON, by implementation and by entry, the model's first.  A process of its own for
 each KIND of socket, because what WHEN says is when ``socket.socket`` becomes that kind: before
@@ -26,7 +26,7 @@ from types import MethodType
 from typing import Any
 from unittest import mock
 
-from tests import patched
+from tests.support import patched
 
 REAL: Any = socket.socket  # unless a patch came first, which only the command line of pytest does
 WHEN = ("before", "after", "between")
@@ -530,7 +530,7 @@ def run(name: str, when: str, *names: str) -> dict[str, dict[str, list[Any]]]:
     kind = KINDS[name]
     if when == "before":
         kind.replace()
-    from tests.implementations import load  # noqa: PLC0415 (not before)
+    from tests.support.implementations import load  # noqa: PLC0415 (not before)
 
     loaded = {each: load(each) for each in ("model", *names)}
     if when == "after":

@@ -18,7 +18,7 @@ world.  What must hold then is what ``Scene.faults`` looks at:
 What a channel at work loses is as in CPython 3.11, where ``recv``, ``send``, ``accept`` and
 ``close`` take an ``OSError`` of some numbers for their socket's, whoever raised it: ``LOSSES``.
 
-``python -m tests.interrupted --all`` takes all points and all actions.
+``python -m tests.random.interrupted --all`` takes all points and all actions.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 from fastchat._hangups import DISCONNECTED
-from tests.channels import PATIENCE, Stage, alarms, watch_of
-from tests.implementations import FASTCHAT, load
+from tests.support.channels import PATIENCE, Stage, alarms, watch_of
+from tests.support.implementations import FASTCHAT, load
 
 
 class OwnError(Exception):

@@ -10,7 +10,7 @@ In which order the channels of one pass are served is the kernel's affair, and w
 for other channels, it matters.  So the second play puts its map into an order that would have
 given what the first play saw; where there is none, that is a disagreement.
 
-``python -m tests.loops --count 20000`` is the long run; the suite does a short one.
+``python -m tests.random.loops --count 20000`` is the long run; the suite does a short one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.implementations import FASTCHAT, load
+from tests.support.implementations import FASTCHAT, load
 
 KINDS = ("chat", "asked chat", "with send", "reader", "dispatcher", "stubborn", "listener")
 WEIGHTS = (6, 3, 3, 3, 1, 2, 1)

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels import PATIENCE, Stage, has_nothing
-from tests.implementations import passing_for_the_systems
+from tests.support.channels import PATIENCE, Stage, has_nothing
+from tests.support.implementations import passing_for_the_systems
 
 Hook = Callable[[Any, bytes], Any]
 

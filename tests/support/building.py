@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 # What setuptools adds to an sdist.
 ADDED = re.compile(r"PKG-INFO|setup\.cfg|src/fast_asynchat\.egg-info/.*")
