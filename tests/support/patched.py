@@ -100,7 +100,8 @@ UNFIT = (
         (
             "tests/test_corners.py",
             "tests/test_pollers.py",
-            "tests/test_watch.py",
+            "tests/test_loops.py",
+            "tests/test_watch_",
         ),
     ),
     Kind(
