@@ -84,6 +84,12 @@ def own(ours: Implementation) -> Iterator[Stage]:
 
 
 @pytest.fixture
+def dispatcher(stage: Stage) -> Any:
+    """The class, of each implementation."""
+    return stage.asyncore.dispatcher
+
+
+@pytest.fixture
 def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage whose passes check no channel, as if there were many."""
     monkeypatch.setitem(inside(own), "FEW", 0)

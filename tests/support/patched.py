@@ -108,8 +108,8 @@ UNFIT = (
         "they look at what the methods of the standard class call",
         "",
         (
-            "tests/test_dispatcher.py::test_accept_is_that_of_the_class_of_sockets",
-            "tests/test_dispatcher.py::test_accept_makes_a_socket_of_the_class_that_is_there_now",
+            "tests/test_dispatcher_connections.py::test_accept_is_that_of_the_class_of_sockets",
+            "tests/test_dispatcher_connections.py::test_accept_makes_a_socket_of_the_class",
         ),
     ),
     Kind(
@@ -150,9 +150,9 @@ UNFIT = (
         "eventlet",
         (
             "tests/test_chat.py::test_a_chat_may_have_a_mock_for_a_socket",
-            "tests/test_dispatcher.py::test_a_channel_with_a_registration_of_its_own",
-            "tests/test_dispatcher.py::test_a_channel_whose_socket_is_set_by_hand",
-            "tests/test_dispatcher.py::test_a_channel_that_connects_again_in_handle_close",
+            "tests/test_dispatcher_shapes.py::test_a_channel_with_a_registration_of_its_own",
+            "tests/test_dispatcher_shapes.py::test_a_channel_whose_socket_is_set_by_hand",
+            "tests/test_dispatcher_shapes.py::test_a_channel_that_connects_again_in_handle_close",
         ),
     ),
     Kind(
