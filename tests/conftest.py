@@ -15,6 +15,9 @@ import fastchat
 from tests.support.channels import Clock, Stage, inside
 from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 
+# Fixtures that only the files of one subject share.
+pytest_plugins = ["tests.support.pollers"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

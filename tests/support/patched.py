@@ -99,7 +99,7 @@ UNFIT = (
         "",
         (
             "tests/test_corners.py",
-            "tests/test_pollers.py",
+            "tests/test_pollers_",
             "tests/test_loops.py",
             "tests/test_watch_",
         ),
