@@ -93,6 +93,12 @@ def dispatcher(stage: Stage) -> Any:
 
 
 @pytest.fixture
+def async_chat(stage: Stage) -> Any:
+    """The class, of each implementation."""
+    return stage.asynchat.async_chat
+
+
+@pytest.fixture
 def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage whose passes check no channel, as if there were many."""
     monkeypatch.setitem(inside(own), "FEW", 0)

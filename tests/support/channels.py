@@ -325,6 +325,10 @@ def fail_with(problem: BaseException) -> Callable[..., Any]:
     return method
 
 
+def survive(chat: Any) -> None:
+    """A handle_error that lets the channel live."""
+
+
 def dead_proxy(stage: Stage) -> Any:
     """A weak proxy whose channel is gone."""
     channels = [stage.asyncore.dispatcher(None, stage.map)]

@@ -149,7 +149,7 @@ UNFIT = (
         "the sockets of eventlet close themselves when nobody has them, and are no subclass",
         "eventlet",
         (
-            "tests/test_chat.py::test_a_chat_may_have_a_mock_for_a_socket",
+            "tests/test_chat_shapes.py::test_a_chat_may_have_a_mock_for_a_socket",
             "tests/test_dispatcher_shapes.py::test_a_channel_with_a_registration_of_its_own",
             "tests/test_dispatcher_shapes.py::test_a_channel_whose_socket_is_set_by_hand",
             "tests/test_dispatcher_shapes.py::test_a_channel_that_connects_again_in_handle_close",
