@@ -143,7 +143,9 @@ UNFIT = (
             "tests/test_loop_events.py::test_every_channel_is_asked_on_every_pass_readable_first",
             "tests/test_loop_events.py::test_select_serves_all_input_before_any_output",
             "tests/test_overrides.py",
-            "tests/test_regressions.py::test_a_",
+            "tests/test_regressions_data.py::test_a_",
+            "tests/test_regressions_loop.py::test_a_",
+            "tests/test_regressions_maps.py::test_a_",
         ),
     ),
     Kind(
