@@ -78,7 +78,7 @@ UNFIT = (
             "tests/test_bench_serve.py",
             "tests/test_bench_waited.py",
             "tests/test_build.py",
-            "tests/test_cli.py",
+            "tests/test_cli_",
             "tests/test_cpython_suite.py",
             "tests/test_demo.py",
             "tests/test_docs.py",
