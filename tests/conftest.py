@@ -16,7 +16,7 @@ from tests.support.channels import Clock, Stage, inside
 from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 
 # Fixtures that only the files of one subject share.
-pytest_plugins = ["tests.support.pollers"]
+pytest_plugins = ["tests.support.examples", "tests.support.pollers"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

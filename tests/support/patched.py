@@ -82,7 +82,7 @@ UNFIT = (
             "tests/test_cpython_suite.py",
             "tests/test_demo.py",
             "tests/test_docs.py",
-            "tests/test_examples.py",
+            "tests/test_examples_",
             "tests/test_packaging.py",
             "tests/test_sanitizer.py",
             "tests/test_sockets_of_others.py",
