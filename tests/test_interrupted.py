@@ -12,6 +12,8 @@ import zlib
 import pytest
 
 from tests.random import interrupted
+from tests.random.actions import ACTIONS
+from tests.random.scene import VARIANTS, Variant
 from tests.support.interruption import where_there_are_points
 
 pytestmark = where_there_are_points
@@ -22,19 +24,14 @@ SAMPLE = 50
 
 @pytest.mark.parametrize(
     ("implementation", "variant"),
-    [
-        pytest.param(variant.implementation, variant, id=str(variant))
-        for variant in interrupted.VARIANTS
-    ],
+    [pytest.param(variant.implementation, variant, id=str(variant)) for variant in VARIANTS],
 )
-def test_the_scene_survives_an_interruption_anywhere(
-    implementation: str, variant: interrupted.Variant
-) -> None:
+def test_the_scene_survives_an_interruption_anywhere(implementation: str, variant: Variant) -> None:
     # The same every time; make traces draws others.
     seed = zlib.crc32(str(variant).encode())
     draw = random.Random(seed)
     golden, points = interrupted.points_of(variant)
     for at in interrupted.sample(points, SAMPLE, draw):
-        fault = interrupted.fault_of(variant, golden, at, draw.choice(interrupted.ACTIONS))
+        fault = interrupted.fault_of(variant, golden, at, draw.choice(ACTIONS))
         assert fault is None, f"seed {seed}: {fault}"
     assert not interrupted.leaks(), f"seed {seed}"

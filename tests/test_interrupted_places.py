@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fastchat import _output
-from tests.random import interrupted
+from tests.random.points import Points
 from tests.support.channels import Stage, has_nothing, watch_a_dict, watch_of
 from tests.support.interruption import Interruption, where_there_are_points
 
@@ -36,7 +36,7 @@ def at_each_point(
     # The first fills caches, the second finds out which points there are.
     for _ in range(2):
         act, check = scene()
-        points = interrupted.Points(directory)
+        points = Points(directory)
         with points:
             act()
         check()
@@ -55,7 +55,7 @@ def at_each_point(
             came.clear()
             act, check = scene()
             try:
-                with interrupted.Points(directory, at):
+                with Points(directory, at):
                     act()
             except Interruption:
                 assert then is None
