@@ -1,0 +1,216 @@
+"""What the documents say is so: their links lead somewhere, and their names and figures exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, NamedTuple
+
+import pytest
+
+import fastchat
+from bench.results import Results
+from bench.tables import median
+from tests.support.building import ROOT
+from tests.support.documents import DOCUMENTS, project, read, split
+
+# Somebody may read these on a page, so their links and names count as well.
+PAGES = [*DOCUMENTS, "CONTRIBUTING.md"]
+
+DIFFERENCES = sorted(f"tests/{p.name}" for p in ROOT.glob("tests/test_differences_*.py"))
+
+
+# Links and names.
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page of *text* has, made from its headings as GitHub does."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", split(text)[1], re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        # The second of two equal headings gets a number.
+        again = sum(1 for anchor in found if re.fullmatch(rf"{re.escape(words)}(-\d+)?", anchor))
+        found.add(f"{words}-{again}" if again else words)
+    return found
+
+
+def broken_links(name: str, text: str) -> list[str]:
+    """Links in a page that do not lead to a file of the tree, or a heading in one."""
+    prose = re.sub(r"`[^`]*`", "", split(text)[1])
+    targets = re.findall(r"\]\(([^)]*)\)", prose) + re.findall(r"(?m)^\[[^]]+\]: (.*)$", prose)
+    return [target for target in targets if not leads_somewhere(target, name, text)]
+
+
+def leads_somewhere(target: str, name: str, text: str) -> bool:
+    """Whether a link in the page *name*, which says *text*, is to something that exists."""
+    if target.startswith("https://"):
+        return True
+    path, _, anchor = target.partition("#")
+    file = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+    # A link out of the tree works on its author's machine only.
+    if not (target and file.exists() and file.is_relative_to(ROOT)):
+        return False
+    return not anchor or anchor in anchors(file.read_text(encoding="utf-8") if path else text)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links(name: str) -> None:
+    assert broken_links(name, read(name)) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["docs/none.md", "#none", "LICENSE#none", "http://example.org", "..", "/etc/passwd", ""],
+)
+def test_broken_link_is_noticed(target: str) -> None:
+    assert broken_links("README.md", f"[x]({target})") == [target]
+
+
+def wrong_names(text: str) -> list[str]:
+    """Code in the prose of a page that names something which is not there."""
+    wrong = []
+    for code in re.findall(r"`([^`]+)`", split(text)[1]):
+        dotted = re.fullmatch(r"fastchat((?:\.\w+)*)(?:\(.*\))?", code)
+        if dotted:
+            right = is_public(dotted[1].split(".")[1:])
+        elif re.fullmatch(r"make [a-z-]+", code):
+            right = re.search(rf"^{code[5:]}:.*## ", read("Makefile"), re.MULTILINE) is not None
+        elif code.startswith("fast-"):
+            right = code == project()["name"]
+        elif code.startswith("FASTCHAT_"):
+            readers = ("setup.py", "src/fastchat/_backend.py", "src/fastchat/_settings.py")
+            right = code.partition("=")[0] in "".join(map(read, readers))
+        elif re.fullmatch(r"[\w./-]+(/|\.py|\.pyi|\.pyx|\.md)", code):
+            right = any((ROOT / place / code).exists() for place in ("", "src/fastchat"))
+        else:
+            right = True
+        if not right:
+            wrong.append(code)
+    return wrong
+
+
+def is_public(names: list[str]) -> bool:
+    """Whether fastchat has an attribute, of an attribute, and so on, of these names."""
+    found: Any = fastchat
+    for name in names:
+        found = getattr(found, name, None)
+    return found is not None
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_names(name: str) -> None:
+    assert wrong_names(read(name)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fastchat.nothing",
+        "fastchat.asyncore.nothing()",
+        "make nonsense",
+        "fast-nonsense",
+        "FASTCHAT_NONSENSE",
+        "FASTCHAT_NONSENSE=1",
+        "nothing.py",
+        "tests/nothing.py",
+        "nothing/",
+    ],
+)
+def test_wrong_name_is_noticed(name: str) -> None:
+    assert wrong_names(f"`{name}`, `fastchat`, `fastchat.install(replace=True)`") == [name]
+
+
+def test_version() -> None:
+    releases = re.findall(r"^## (\d\S*)", read("CHANGELOG.md"), re.MULTILINE)
+    assert releases[0].strip(",") == fastchat.__version__
+    assert f"This is version {fastchat.__version__}" in read("README.md")
+
+
+# The differences of docs/compat.md.
+
+
+class Difference(NamedTuple):
+    """A row of the tables of differences: what its cells say."""
+
+    before: str
+    now: str
+    why: str
+    tests: str
+
+
+def differences() -> list[Difference]:
+    """The rows of all tables in the section "Deliberate differences"."""
+    _, prose = split(read("docs/compat.md"))
+    (section,) = re.findall(r"^## Deliberate differences\n(.*?)(?=^## )", prose, re.DOTALL | re.M)
+    rows = []
+    for line in section.splitlines():
+        if line.startswith("|"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+            assert len(cells) == len(Difference._fields), f"not four cells: {line}"
+            rows.append(Difference(*cells))
+    heads = [row for row in rows if row.tests == "Test"]
+    rules = [row for row in rows if set("".join(row)) == {"-"}]
+    assert heads
+    assert len(heads) == len(rules), "a table without a head"
+    return [row for row in rows if row not in heads and row not in rules]
+
+
+def names_of_tests(name: str) -> set[str]:
+    """The names of the tests in a file of tests, ``Class::method`` for those in a class."""
+    found = set()
+    for node in ast.parse(read(name)).body:
+        members = node.body if isinstance(node, ast.ClassDef) else [node]
+        inside = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
+        for member in members:
+            if isinstance(member, ast.FunctionDef) and member.name.startswith("test_"):
+                found.add(inside + member.name)
+    return found
+
+
+def named_in(cell: str) -> list[tuple[str, str]]:
+    """The tests that a cell names: their file, empty for one of ``DIFFERENCES``, and their name."""
+    return re.findall(r"`(?:(tests/\w+\.py)::)?((?:\w+::)?test_\w+)`", cell)
+
+
+def names_of_all_differences() -> list[str]:
+    """The names of the tests in all files of ``DIFFERENCES``."""
+    return [name for file in DIFFERENCES for name in names_of_tests(file)]
+
+
+def test_every_difference_has_a_test() -> None:
+    rows = differences()
+    assert len(rows) >= 20
+    for row in rows:
+        assert all(row), f"an empty cell: {row}"
+        named = named_in(row.tests)
+        assert named, f"no test: {row}"
+        for file, name in named:
+            tests = names_of_tests(file) if file else names_of_all_differences()
+            assert name in tests, f"there is no {file or DIFFERENCES}::{name}"
+
+
+def test_every_group_of_tests_has_a_row() -> None:
+    # The tests of one difference begin alike, and a row names some of them, without their file.
+    tests = names_of_all_differences()
+    assert len(tests) == len(set(tests)), "a name that stands in two files"
+    named = [test for row in differences() for test in named_in(row.tests)]
+    assert {name.split("_")[1] for name in tests} == {
+        name.split("_")[1] for file, name in named if not file
+    }
+
+
+# Rows that have no better place for their tests: what is said and shown.
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
+    results = set(re.findall(r"bench/results/([\w.-]+\.json)", read("docs/performance.md")))
+    # The README names the interpreter.
+    (name,) = [name for name in results if "-cpython-3.11." in name]
+    serve = Results.read(ROOT / "bench" / "results" / name).serve
+    assert serve
+    rows = re.findall(r"^\| `([\w-]+)`.* \| ([\d.]+) \| ([\d.]+) \|$", read("README.md"), re.M)
+    assert rows
+    for workload, *figures in rows:
+        comparison = serve.workloads[workload]
+        wanted = [comparison.ratio("fastchat", over) for over in ("stdlib", "uvloop-protocol")]
+        assert figures == [median(figure) for figure in wanted], workload
