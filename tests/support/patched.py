@@ -75,6 +75,8 @@ UNFIT = (
             "tests/test_backend.py",
             "tests/test_bench.py",
             "tests/test_bench_rivals.py",
+            "tests/test_bench_results.py",
+            "tests/test_bench_scan.py",
             "tests/test_bench_serve.py",
             "tests/test_bench_waited.py",
             "tests/test_build.py",
