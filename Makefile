@@ -37,8 +37,9 @@ installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)$(subst $(comma),-,$(
 sources := $(wildcard src/fastchat/*.py src/fastchat/*.p[yx][ix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
-hardest := overrides shape shown signals regressions_data regressions_loop regressions_maps \
-    chat_input chat_hooks chat_shapes coalescing_held coalescing_queue traces threads
+hardest := overrides shape shown signals_raised signals_changes signals_waker \
+    regressions_data regressions_loop regressions_maps chat_input chat_hooks chat_shapes \
+    coalescing_held coalescing_queue traces threads
 # By file, because some files build the package once for all their tests.
 suite := --numprocesses auto --dist loadfile \
     $(if $(filter yes,$(SLICE)),$(hardest:%=tests/test_%.py))

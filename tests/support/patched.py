@@ -179,7 +179,7 @@ UNFIT = (
     Kind(
         "what a signal handler raises is raised in the hub, and handled there",
         "",
-        ("tests/test_signals.py",),
+        ("tests/test_signals_",),
     ),
 )
 
