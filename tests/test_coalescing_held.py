@@ -1,6 +1,6 @@
 """Held output: what hooks push leaves in one send, how much of it, and what is not bytes.
 
-Nobody can tell but by counting; coalescing.py has the socket that does.
+Nobody can tell but by counting; tests/support/coalescing.py has the socket that does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A socket may be anything, and ``socket.socket`` too, at any time: nothing is assumed of either.
 
-The scenes are in ``sockets_of_others.py``, one process for each kind of socket and each time at
+The scenes are in tests/support/sockets_of_others.py, one process for each kind and each time at
 which ``socket.socket`` becomes it.  What a program sees there, hook by hook and call by call, is
 compared with the model's.
 
