@@ -16,6 +16,8 @@ PYFTPDLIB ?=
 CONNECTIONS ?= 100000
 # The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
 TEST_GROUP ?= test
+# "yes" keeps what instructions counts, for later runs to be compared with.
+WRITE ?= no
 # "yes" runs, instead of the whole suite, the files that drive the compiled code hardest.
 SLICE ?= no
 # An interpreter that was configured --with-pydebug; Debian and Ubuntu have it in python3-dbg.
@@ -48,7 +50,7 @@ suite := --numprocesses auto --dist loadfile \
 untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
-    test-eventlet test-pyftpdlib lint coverage asan leaks traces linear bench bench-quick \
+    test-eventlet test-pyftpdlib lint coverage asan leaks traces instructions linear bench bench-quick \
     sdist-wheel clean
 .DELETE_ON_ERROR:
 
@@ -110,6 +112,9 @@ traces: $(installed) $(VENV)/.group-test ## compare implementations and loops ov
 	$(VENV_PYTHON) -m tests.random.traces --count 100000
 	$(VENV_PYTHON) -m tests.random.loops --count 20000
 	$(VENV_PYTHON) -m tests.random.interrupted --count 1000
+
+instructions: $(installed) $(VENV)/.group-test ## count instructions per line; WRITE=yes keeps them
+	$(VENV_PYTHON) -m bench.instructions $(if $(filter yes,$(WRITE)),--write)
 
 linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py
