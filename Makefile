@@ -36,7 +36,7 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
 venv := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
 comma := ,
 installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)$(subst $(comma),-,$(FASTCHAT_SANITIZE:%=-%))
-sources := $(wildcard src/fastchat/*.py src/fastchat/*.p[yx][ix] src/fastchat/py.typed) \
+sources := $(wildcard src/fastchat/*.py src/fastchat/_core/*.p* src/fastchat/*.p[yx][dix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
 hardest := overrides shape shown signals_raised signals_changes signals_waker \

@@ -1,4 +1,4 @@
-"""Build the compiled scanner; everything else about the package stands in pyproject.toml.
+"""Build what is compiled; everything else about the package stands in pyproject.toml.
 
 FASTCHAT_BUILD_EXTENSION decides what happens:
 
@@ -19,7 +19,13 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.command.build_ext import build_ext as _build_ext
 
-SOURCE = "src/fastchat/_scanner.pyx"
+# The compiled modules: those in Cython, and the modules of the core that have a .pxd beside them.
+SOURCES = [
+    *sorted(Path("src/fastchat").glob("*.pyx")),
+    *sorted(path.with_suffix(".py") for path in Path("src/fastchat/_core").glob("*.pxd")),
+]
+if not SOURCES:
+    sys.exit("fastchat: setup.py has to run in the directory it is in")
 WANTED = os.environ.get("FASTCHAT_BUILD_EXTENSION", "")
 SANITIZE = os.environ.get("FASTCHAT_SANITIZE", "")
 
@@ -48,36 +54,61 @@ class build_ext(_build_ext):
 
     failed = False
 
-    def build_extension(self, ext: Extension) -> None:
+    def build_extensions(self) -> None:
         say("fastchat: building with the compiled scanner")
-        # One try around both steps: whoever only wanted to install does not mind which one failed.
+        self.parallel = self.parallel or os.cpu_count()
         try:
-            self.translate_and_compile(ext)
+            self.translate()
         except Exception as error:
-            if WANTED == "yes":
-                raise
-            build_ext.failed = True
-            # What an earlier build left in the build directory must not be shipped in its place.
-            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
-            say(BANNER.format(rule="*" * 72, reason=f"{type(error).__name__}: {error}"))
+            self.give_up(error)
+        else:
+            super().build_extensions()
+        if build_ext.failed:
+            # All or none, and nothing that an earlier build left in the build directory.
+            for ext in self.extensions:
+                Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
 
-    def translate_and_compile(self, ext: Extension) -> None:
+    def copy_extensions_to_source(self) -> None:
+        if not build_ext.failed:
+            super().copy_extensions_to_source()
+            return
+        for ext in self.extensions:  # of an earlier build
+            name = self.get_ext_filename(ext.name)  # type: ignore[no-untyped-call]
+            Path("src", name).unlink(missing_ok=True)
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            self.give_up(error)
+
+    def give_up(self, error: Exception) -> None:
+        """Go on without what is compiled, unless it is insisted on; *error* is being handled."""
+        if WANTED == "yes":
+            raise error
+        if not build_ext.failed:
+            say(BANNER.format(rule="*" * 72, reason=f"{type(error).__name__}: {error}"))
+        build_ext.failed = True
+
+    def translate(self) -> None:
         from Cython.Build import cythonize  # noqa: PLC0415 (it may be missing: inside the try)
 
         # The C goes to the build directory: where there is none, none can be stale or shipped.
-        plan = [Extension(ext.name, [SOURCE])]
-        (made,) = cythonize(plan, build_dir=self.build_temp, force=True)  # type: ignore[no-untyped-call]
-        ext.sources = made.sources
-        if SANITIZE:
-            ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
-            ext.extra_compile_args = [*ext.extra_link_args, "-g", "-O1", "-fno-omit-frame-pointer"]
-            # Undefined behaviour would otherwise be reported and gone on with, and what Python is
-            # built with makes signed overflow a defined one.
-            ext.extra_compile_args += ["-fno-sanitize-recover=all", "-fno-wrapv"]
-        elif self.compiler.compiler_type != "msvc":
-            # Python is built with -g, and debug information would be most of the wheel.
-            ext.extra_compile_args = ["-g0"]
-        super().build_extension(ext)
+        plan = [Extension(ext.name, list(ext.sources)) for ext in self.extensions]
+        made = cythonize(plan, build_dir=self.build_temp, force=True, language_level=3)  # type: ignore[no-untyped-call]
+        sources = {ext.name: ext.sources for ext in made}
+        for ext in self.extensions:
+            ext.sources = sources[ext.name]
+            if SANITIZE:
+                ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
+                ext.extra_compile_args = [*ext.extra_link_args, "-g", "-O1"]
+                ext.extra_compile_args += ["-fno-omit-frame-pointer"]
+                # Undefined behaviour would otherwise be reported and gone on with, and what Python
+                # is built with makes signed overflow a defined one.
+                ext.extra_compile_args += ["-fno-sanitize-recover=all", "-fno-wrapv"]
+            elif self.compiler.compiler_type != "msvc":
+                # Python is built with -g, and debug information would be most of the wheel.
+                ext.extra_compile_args = ["-g0"]
 
 
 class bdist_wheel(_bdist_wheel):
@@ -98,6 +129,7 @@ if WANTED == "no" or platform.python_implementation() != "CPython":
     say("fastchat: building without the compiled scanner")
     setup()
 else:
-    # `optional` keeps an editable install from missing the file that the fallback did not make.
-    scanner = Extension("fastchat._scanner", [SOURCE], optional=WANTED != "yes")
-    setup(ext_modules=[scanner], cmdclass={"build_ext": build_ext, "bdist_wheel": bdist_wheel})
+    # `optional` keeps an editable install from missing the files that the fallback did not make.
+    names = {path: ".".join(path.with_suffix("").parts[1:]) for path in SOURCES}
+    extensions = [Extension(names[path], [str(path)], optional=WANTED != "yes") for path in SOURCES]
+    setup(ext_modules=extensions, cmdclass={"build_ext": build_ext, "bdist_wheel": bdist_wheel})

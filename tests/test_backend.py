@@ -7,6 +7,7 @@ own, because the choice is made at the first import, and from ``choose`` in this
 
 from __future__ import annotations
 
+import compileall
 import importlib
 import importlib.machinery
 import importlib.util
@@ -76,7 +77,7 @@ def assert_fails(done: subprocess.CompletedProcess[str], *words: str) -> None:
 @pytest.fixture
 def without(tmp_path: Path) -> Path:
     """A directory with a fastchat that has no extension."""
-    copy = shutil.ignore_patterns("_scanner.*", "__pycache__")
+    copy = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "fastchat", ignore=copy)
     return tmp_path
 
@@ -135,6 +136,123 @@ def test_broken_extension_that_is_asked_for(broken: Path) -> None:
 
 def test_broken_extension_that_is_not_asked_for(broken: Path) -> None:
     assert_says(ask("python", broken), "python", broken)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("value", [None, "cython"])
+def test_an_extension_of_which_a_part_is_missing(value: str | None, tmp_path: Path) -> None:
+    if value is None and not LOOKS:
+        pytest.skip("elsewhere auto does not look for the extension")
+    copy = shutil.ignore_patterns("passes.*.so", "passes.*.pyd", "__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "fastchat", ignore=copy)
+    assert_fails(ask(value, tmp_path), "fastchat._core.passes is not compiled", "install")
+    assert_says(ask("python", tmp_path), "python", tmp_path)
+
+
+@pytest.mark.parametrize("has_extension", [pytest.param(True, marks=pytest.mark.compiled), False])
+@pytest.mark.parametrize("value", ["auto", "python"])
+def test_a_package_without_source(value: str, has_extension: bool, tmp_path: Path) -> None:
+    """As some put it into a container or a frozen program: bytecode in the place of source."""
+    left_out = ["__pycache__"] if has_extension else ["__pycache__", "*.so", "*.pyd"]
+    shutil.copytree(PACKAGE, tmp_path / "fastchat", ignore=shutil.ignore_patterns(*left_out))
+    assert compileall.compile_dir(tmp_path, quiet=1, legacy=True)
+    for source in tmp_path.rglob("*.py"):
+        source.unlink()
+    is_compiled = has_extension and value == "auto" and AUTOMATIC == "cython"
+    assert_says(ask(value, tmp_path), "cython" if is_compiled else "python", tmp_path)
+
+
+# Interrupts the first import of fastchat; imports it, throws it away, and imports it once more.
+INTERRUPTED = """
+import importlib, sys
+
+class Interrupting:
+    left = [KeyboardInterrupt]
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == sys.argv[1] and cls.left:
+            raise cls.left.pop()
+
+sys.meta_path.insert(0, Interrupting)
+try:
+    import fastchat
+except KeyboardInterrupt:
+    pass
+else:
+    sys.exit("it was not interrupted")
+for _ in range(2):
+    import fastchat
+    core = {name: module for name, module in sys.modules.items() if name.startswith("fastchat._")}
+    assert fastchat.implementation == "cython"
+    assert core["fastchat._core.touch"].watches is core["fastchat._core.maps"].watches
+    assert core["fastchat._core.pollers"].PollerLost is core["fastchat._core.passes"].PollerLost
+    own = {"_accepting", "_backend", "_copying", "_properties", "_scanner"}  # of each import
+    shared = core.keys() - {f"fastchat.{name}" for name in own}
+    from fastchat import _backend
+    assert shared == set(_backend._COMPANIONS), shared ^ set(_backend._COMPANIONS)
+    assert all(_backend.scanner.COMPANIONS[name] is core[name] for name in shared)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fastchat"]:
+        del sys.modules[name]
+print("good")
+"""
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "at", ["fastchat._core.watch", "fastchat._core.passes", "fastchat._channel_c"]
+)
+def test_an_import_that_was_interrupted_leaves_one_of_each_module(at: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, at],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), _backend.VARIABLE: "cython"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stderr, done.stdout) == ("", "good\n")
+
+
+# Finds the package's modules in a directory that is on no path, and its extensions where they are.
+OWN_FINDER = """
+import importlib.machinery as machinery, os, sys
+
+store = sys.argv[1]
+seen = []
+
+class Loader(machinery.SourceFileLoader):
+    def get_code(self, name):
+        seen.append(name)
+        return super().get_code(name)
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if not name.startswith("fastchat"):
+            return None
+        place = os.path.join(store, *name.split(".")[:-1])
+        extensions = machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES
+        sources = Loader, machinery.SOURCE_SUFFIXES
+        return machinery.FileFinder(place, extensions, sources).find_spec(name)
+
+sys.meta_path.insert(0, Finder)
+import fastchat.asyncore
+assert {"fastchat.asyncore", "fastchat._core.pollers", "fastchat._core.touch"} <= set(seen), seen
+print(fastchat.implementation)
+"""
+
+
+@pytest.mark.parametrize("value", ["python", pytest.param("cython", marks=pytest.mark.compiled)])
+def test_a_finder_of_the_programs_own_finds_the_core(value: str, tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "fastchat", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", OWN_FINDER, str(tmp_path)],
+        env=os.environ | {_backend.VARIABLE: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stderr, done.stdout) == ("", f"{value}\n")
 
 
 @pytest.mark.parametrize("value", [None, "cython"])

@@ -17,7 +17,7 @@ import pytest
 
 from bench import machine, report, tables
 from bench.results import Comparison, Results, Sample, Serve, newest
-from tests.building import ROOT
+from tests.support.building import ROOT
 
 DAY = "2026-01-02T03:04:05+00:00"
 

@@ -26,7 +26,7 @@ from bench.serve import run as serving
 from bench.serve.engines import ENGINES, HAS_STDLIB
 from bench.serve.process import choose_cpus
 from bench.serve.workloads import WORKLOADS
-from tests.building import ROOT
+from tests.support.building import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bench/serve is for Linux")
 

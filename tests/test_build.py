@@ -2,6 +2,8 @@
 
 import re
 import sys
+import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,13 +87,26 @@ def test_stale_shared_object_is_not_shipped(tree: Path, out: Path) -> None:
     found = run("-c", probe, cwd=tree)
     assert found.returncode == 0, found.stdout
     build_lib, suffix = found.stdout.split()
-    stale = tree / build_lib / "fastchat" / f"_scanner{suffix}"
-    stale.parent.mkdir(parents=True)
-    stale.write_bytes(b"stale")
+    package = tree / build_lib / "fastchat"
+    stale = [package / f"_scanner{suffix}", package / "_core" / f"watch{suffix}"]
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"stale")
     done = build("build_wheel", tree, out, **NO_COMPILER)
     assert done.returncode == 0, done.stdout
-    assert not stale.exists()
+    assert not [path for path in stale if path.exists()]
     assert re.search(FALLBACK, the_only("*.whl", out).name)
+
+
+@needs_cc
+def test_in_place_stale_shared_objects_go(tree: Path) -> None:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    stale = tree / "src" / "fastchat" / "_core" / f"watch{suffix}"
+    stale.write_bytes(b"stale")
+    done = run("setup.py", "build_ext", "--inplace", cwd=tree, environment=NO_COMPILER)
+    assert done.returncode == 0, done.stdout
+    assert BANNER in done.stdout
+    assert not list((tree / "src").rglob(f"*{suffix}"))
 
 
 @needs_cc
@@ -119,8 +134,9 @@ def test_yes_without_cython_fails(tree: Path, out: Path, no_cython: dict[str, st
     assert "No module named 'Cython'" in done.stdout
 
 
-def test_source_that_cython_refuses(tree: Path, out: Path) -> None:
-    (tree / "src" / "fastchat" / "_scanner.pyx").write_text("cdef int f(:\n")
+@pytest.mark.parametrize("source", ["_scanner.pyx", "_core/passes.pxd"])
+def test_source_that_cython_refuses(tree: Path, out: Path, source: str) -> None:
+    (tree / "src" / "fastchat" / source).write_text("cdef int f(:\n")
     done = build("build_wheel", tree, out)
     assert done.returncode == 0, done.stdout
     assert BANNER in done.stdout
@@ -162,3 +178,16 @@ def test_sanitizer_reaches_the_compiler(tree: Path, out: Path) -> None:
     (command,) = re.findall(r"^.*/nonexistent/cc .*_scanner\.c .*$", done.stdout, re.MULTILINE)
     options = "-fsanitize=address -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
     assert command.endswith(f" {options} -fno-wrapv")
+
+
+@needs_cc
+def test_what_was_compiled_before_one_failed_is_not_shipped(tree: Path, out: Path) -> None:
+    source = tree / "src" / "fastchat" / "_sysio.pyx"
+    source.write_text(source.read_text().replace("#include <poll.h>", "#error no"))
+    done = build("build_wheel", tree, out)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(BANNER) == 1
+    wheel = the_only("*.whl", out)
+    assert re.search(FALLBACK, wheel.name)
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".so", ".pyd"))]

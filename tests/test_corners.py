@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,14 +41,14 @@ def chats_of(stage: Stage, count: int = 2) -> list[Any]:
 def test_a_set_that_cannot_be_made_again_becomes_poll(own: Stage) -> None:
     (chat,) = chats_of(own, 1)
     watch = watch_of(own)
-    pollers = inside(own)["_pollers"]
+    pollers = own.implementation.core["pollers"]
 
     class Spent(pollers.Poll):  # type: ignore[misc, name-defined]
         @as_the_system
         def __new__(cls) -> Any:
             raise failure(errno.EMFILE)
 
-    watch._make_new_set(Spent)
+    watch.make_new_set(Spent)
     assert type(watch.poller) is pollers.Poll
     assert own.feed(chat, b"x\n") == [b"x", "found"]
 
@@ -88,7 +89,7 @@ def test_a_set_that_was_closed_costs_no_channel(
     (chat,) = chats_of(own, 1)
     watch = watch_of(own)
     if when != "a check":
-        monkeypatch.setitem(inside(own), "FEW", 0)
+        monkeypatch.setitem(inside(own, "passes"), "FEW", 0)
     os.close(watch.poller.fileno())
     if when == "a channel joins":
         chat = own.chat()
@@ -97,11 +98,19 @@ def test_a_set_that_was_closed_costs_no_channel(
     assert chat.events == [b"x", "found"]
 
 
+def waiting_by(own: Stage, wait: Any) -> Any:
+    """The poller of *own*'s watch, with another function to wait by."""
+    poller = watch_of(own).poller
+    names = ("register", "modify", "unregister", "close", "is_kernel_set", "always", "quiet")
+    return SimpleNamespace(wait=wait, **{name: getattr(poller, name) for name in names})
+
+
 def test_an_error_of_the_wait_that_is_to_leave_the_loop_leaves_it(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chats_of(own, 1)
-    monkeypatch.setattr(inside(own)["events"], "serve", fail_with(ConnectionError()))
+    own.loop()
+    monkeypatch.setattr(watch_of(own), "poller", waiting_by(own, fail_with(ConnectionError())))
     monkeypatch.setattr(own.asyncore, "_reraised_exceptions", (ConnectionError,))
     with pytest.raises(ConnectionError):
         own.loop()
@@ -109,13 +118,13 @@ def test_an_error_of_the_wait_that_is_to_leave_the_loop_leaves_it(
 
 def test_what_died_in_a_quiet_wait_ends_it(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     (chat,) = chats_of(own, 1)
-    serve = inside(own)["events"].serve
+    own.loop()
 
-    def die(*args: Any) -> Any:
+    def die(milliseconds: int) -> Any:
         chat.socket.close()
-        return serve(*args)
+        return []
 
-    monkeypatch.setattr(inside(own)["events"], "serve", die)
+    monkeypatch.setattr(watch_of(own), "poller", waiting_by(own, die))
     own.loop(timeout=PATIENCE)
     assert (chat.events, own.map) == (["close"], {})
 
@@ -124,7 +133,7 @@ def test_who_waits_for_nothing_is_not_registered_in_a_new_set(own: Stage) -> Non
     idle = own.dispatcher(readable=lambda channel: False)
     (chat,) = chats_of(own, 1)
     watch = watch_of(own)
-    watch._make_new_set(type(watch.poller))
+    watch.make_new_set(type(watch.poller))
     assert (watch.registered[idle._fileno], watch.registered[chat._fileno]) == (0, select.POLLIN)
 
 
@@ -132,7 +141,7 @@ def test_a_poller_without_a_set_reports_a_closed_descriptor(
     unchecked: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = unchecked
-    pollers = inside(own)["_pollers"]
+    pollers = own.implementation.core["pollers"]
     monkeypatch.setattr(pollers, "available", lambda: (pollers.Poll,))
     closed, other = chats_of(own)
     closed.socket.close()
@@ -215,7 +224,7 @@ def test_a_duck_on_a_plain_map_that_is_dead_is_forgotten(own: Stage) -> None:
 
     duck = Duck()
     map: dict[int, Any] = {duck.socket.fileno(): duck}
-    assert own.asyncore._watch_over(map, vars(own.asyncore), True)
+    assert own.asyncore._watch_over(map, own.asyncore._family, True)
     own.asyncore.poll(0, map)
     duck.socket.close()
     own.asyncore.poll(0, map)
@@ -362,7 +371,7 @@ def test_a_pass_leaves_alone_what_another_threads_hook_holds(own: Stage) -> None
     thread = threading.Thread(target=chat.handle_read)
     thread.start()
     assert holds.wait(PATIENCE)
-    inside(own)["methods"].flush_all()
+    own.asyncore._methods.flush_all()
     chat.peer.setblocking(False)
     with pytest.raises(BlockingIOError):
         chat.peer.recv(9)
@@ -445,5 +454,5 @@ def test_a_write_event_begins_a_new_event_in_a_loop_of_ones_own(own: Stage) -> N
 def test_to_flush_what_holds_nothing_sends_nothing(own: Stage) -> None:
     chat = own.chat(send=fail_with(AssertionError("nothing is to be sent")))
     chat.producer_fifo.append(b"waits for the loop")
-    inside(own)["methods"].flush(chat)
+    own.asyncore._methods.flush(chat)
     assert list(chat.producer_fifo) == [b"waits for the loop"]

@@ -115,7 +115,8 @@ def test_d5_where_the_unread_bytes_cannot_be_asked_for_it_is_as_it_was(
     own: Stage, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    own.asyncore = fresh(own.asyncore)
+    map: Any = own.map
+    map._fc_system = fresh(own.implementation.core["system"]).System()
     mine, _ = hung_up_pair(own, "unix", b"one two")
     got: list[bytes] = []
     channel = own.dispatcher(mine, handle_read=lambda channel: got.append(channel.recv(4)))

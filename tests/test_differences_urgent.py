@@ -153,6 +153,7 @@ def test_d3_windows_says_in_urgent_data_that_a_connect_failed(
     channel.connected, channel.connecting = False, connecting
     channel.socket = FakeSocket(fd, getsockopt=[errno.ECONNREFUSED])
     monkeypatch.setattr(own.asyncore, "os", SimpleNamespace(name="nt", strerror=os.strerror))
+    monkeypatch.setattr(own.implementation.core["asking"], "os", SimpleNamespace(name="nt"))
     monkeypatch.setattr(own.asyncore, "select", SimpleNamespace(select=note))
     own.loop()
     assert asked == [([fd], [fd], [fd] if connecting else [], 0)]

@@ -97,6 +97,27 @@ def is_public(names: list[str]) -> bool:
     return found is not None
 
 
+def way_of_a_line() -> list[tuple[str, str]]:
+    """The files and functions of the diagram in docs/design.md."""
+    (diagram,) = re.findall(r"```diagram\n(.*?)```", read("docs/design.md"), re.DOTALL)
+    steps, file = [], ""
+    for line in diagram.splitlines():
+        found = re.match(r"^ ([\w/]+\.p\w+)?\s+(\w+)  ", line)
+        if found:
+            file = found[1] or file
+            steps.append((file, found[2]))
+    return steps
+
+
+def test_the_way_of_a_line_is_in_few_files() -> None:
+    steps = way_of_a_line()
+    assert len(steps) == 11
+    assert len({file for file, _ in steps}) == 5
+    for file, function in steps:
+        source = read(f"src/fastchat/{file}")
+        assert re.search(rf"^ *(def|cp?def) ?.*\b{function}\(", source, re.MULTILINE), function
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_names(name: str) -> None:
     assert wrong_names(read(name)) == []

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from fastchat import _output, _pollers
+from fastchat import _output
+from fastchat._core import pollers as _pollers
 from tests.support.channels import (
     PATIENCE,
     Stage,
@@ -127,7 +128,7 @@ def test_a_handler_s_exception_is_not_taken_for_the_poller_s(
 
 
 def test_a_handler_s_exception_leaves_a_waker(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    waker = inside(own)["Waker"]()
+    waker = inside(own, "waker")["Waker"]()
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fail_with(BlockingIOError()))
         patch.setattr(os, "read", fail_with(BlockingIOError()))
@@ -159,7 +160,7 @@ MEANINGFUL: dict[str, tuple[str, Callable[[Any, Any, Any], Any]]] = {
         "os.fstat",
         lambda own, watch, chat: watch._owns_its_number(watch.poller),
     ),
-    "_file_of": ("os.fstat", lambda own, watch, chat: inside(own)["_file_of"](0)),
+    "_file_of": ("os.fstat", lambda own, watch, chat: inside(own, "waker")["_file_of"](0)),
     "Watch._replace_poller": (
         "nothing",
         lambda own, watch, chat: watch._replace_poller(failing_kind()),
@@ -172,12 +173,12 @@ MEANINGFUL: dict[str, tuple[str, Callable[[Any, Any, Any], Any]]] = {
     "Watch._check": ("modify", lambda own, watch, chat: watch._check(chat._fileno)),
     "watch_over": (
         "available",
-        lambda own, watch, chat: own.asyncore._watch_over({}, vars(own.asyncore), True),
+        lambda own, watch, chat: own.asyncore._watch_over({}, own.asyncore._family, True),
     ),
     "_unread": ("_ioctl", lambda own, watch, chat: own.asyncore._unread(chat)),
     "refusal_of": (
         "nothing",
-        lambda own, watch, chat: inside(own)["_pollers"].refusal_of(
+        lambda own, watch, chat: own.implementation.core["pollers"].refusal_of(
             SimpleNamespace(fileno=fail_with(OSError(errno.EBADF, "a handler's")))
         ),
     ),
@@ -199,9 +200,9 @@ def test_a_handler_s_exception_is_not_taken_for_a_system_call_s(
         if fails == "os.fstat":
             patch.setattr(os, "fstat", raises)
         elif fails == "_ioctl":
-            patch.setattr(own.asyncore, "_ioctl", raises)
+            patch.setattr(own.implementation.core["system"], "_ioctl", raises)
         elif fails == "available":
-            patch.setattr(inside(own)["_pollers"], "available", lambda: [failing_kind()])
+            patch.setattr(own.implementation.core["pollers"], "available", lambda: [failing_kind()])
         elif fails != "nothing":
             kernels = SimpleNamespace(is_kernel_set=True, quiet={}, **{fails: raises})
             patch.setattr(watch, "poller", kernels)
@@ -250,16 +251,21 @@ def test_an_empty_map_gives_nothing(own: Stage) -> None:
         own.loop()
 
 
-def test_a_new_set_that_is_not_finished_is_made_again(
-    own: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_set_that_is_not_finished_is_made_again(own: Stage) -> None:
+    to_come = [Interruption]
+    select: Any = own.implementation.core["pollers"].Select
+
+    def register(poller: Any, fd: int, flags: int) -> None:
+        while to_come:
+            raise to_come.pop()
+        select.register(poller, fd, flags)
+
+    interrupted: Any = type("Interrupted", (select,), {"register": register})
     chat = own.chat()
     own.loop()
     watch = watch_of(own)
-    with monkeypatch.context() as patch:
-        patch.setattr(watch, "_wait_for", fail_with(Interruption()))
-        with pytest.raises(Interruption):
-            watch._make_new_set(watch.kind)
+    with pytest.raises(Interruption):
+        watch.make_new_set(interrupted)
     assert watch.needs_new_set
     assert is_answered(own, chat)
 

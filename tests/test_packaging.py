@@ -29,6 +29,9 @@ compiled_only = pytest.mark.skipif(not CPYTHON, reason="only CPython has the com
 # Python's own flags ask for debug information, which would go well over this.
 MOST_BYTES = 500_000
 
+# The modules of the core that are compiled.
+CORE = sorted(path.stem for path in (ROOT / "src" / "fastchat" / "_core").glob("*.pxd"))
+
 
 class Built(NamedTuple):
     """A wheel and what was said while it was made."""
@@ -53,6 +56,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # What lies about in a tree that was built in, and must stay behind.
     for litter in ("_scanner.c", "_scanner.cpython-311-x86_64-linux-gnu.so", "_scanner.pyd"):
         (tree / "src" / "fastchat" / litter).write_text("litter")
+        (tree / "src" / "fastchat" / "_core" / litter.replace("_scanner", "watch")).write_text("")
     (tree / "src" / "fastchat" / "__pycache__").mkdir()
     (tree / "src" / "fastchat" / "__pycache__" / "x.cpython-311.pyc").write_text("litter")
     out = tmp_path_factory.mktemp("sdist")
@@ -138,6 +142,8 @@ def test_sdist_has_what_building_and_testing_need(sdist: Path) -> None:
         "pyproject.toml",
         "setup.py",
         "src/fastchat/_channel.pxi",
+        "src/fastchat/_core/watch.pxd",
+        "src/fastchat/_core/watch.py",
         "src/fastchat/_methods.pxi",
         "src/fastchat/_scanner.pyi",
         "src/fastchat/_scanner.pyx",
@@ -201,10 +207,11 @@ def test_compiled_wheel_is_for_this_interpreter(compiled: Built) -> None:
 
 
 @compiled_only
-def test_compiled_wheel_adds_one_shared_object(compiled: Built) -> None:
+def test_compiled_wheel_adds_shared_objects(compiled: Built) -> None:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     added = compiled.names - described(compiled.names) - package_files()
-    assert added == {f"fastchat/_scanner{suffix}"}
+    names = ["_scanner", "_sysio", *(f"_core/{name}" for name in CORE)]
+    assert added == {f"fastchat/{name}{suffix}" for name in names}
     assert package_files() < compiled.names
 
 
@@ -214,10 +221,11 @@ def test_compiled_wheel_runs(compiled: Built, tmp_path: Path) -> None:
 
 
 @compiled_only
-def test_shared_object_is_small_and_without_debug_information(compiled: Built) -> None:
-    shared = compiled.read(r"fastchat/_scanner\..*\.(so|pyd)")
-    assert len(shared) < MOST_BYTES
-    assert b".debug_info" not in shared
+def test_shared_objects_are_small_and_without_debug_information(compiled: Built) -> None:
+    for name in ("_scanner", "_sysio", *(f"_core/{name}" for name in CORE)):
+        shared = compiled.read(rf"fastchat/{name}\..*\.(so|pyd)")
+        assert len(shared) < MOST_BYTES
+        assert b".debug_info" not in shared
 
 
 @compiled_only
@@ -238,4 +246,4 @@ def test_compiler_flags_are_the_interpreters(compiled: Built) -> None:
 @compiled_only
 def test_building_leaves_no_generated_source_in_the_tree(compiled: Built, unpacked: Path) -> None:
     left = {path.suffix for path in (unpacked / "src" / "fastchat").iterdir()}
-    assert left <= {"", ".py", ".pxi", ".pyi", ".pyx", ".typed"}
+    assert left <= {"", ".py", ".pxd", ".pxi", ".pyi", ".pyx", ".typed"}

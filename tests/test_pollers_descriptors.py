@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from fastchat import _pollers
-from fastchat._pollers import INVALID, READ, URGENT, WRITE
+from fastchat._core import pollers as _pollers
+from fastchat._core.pollers import INVALID, READ, URGENT, WRITE
 from tests.support.channels import PATIENCE, failure, needs_epoll, needs_poll, posix_only
 from tests.support.pollers import (
     LONG,

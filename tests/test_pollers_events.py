@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from fastchat import _pollers
-from fastchat._pollers import ERROR, HANG_UP, READ, URGENT, WRITE
+from fastchat._core import pollers as _pollers
+from fastchat._core.pollers import ERROR, HANG_UP, READ, URGENT, WRITE
 from tests.support.channels import PATIENCE, alarms, as_the_system, posix_only
 from tests.support.pollers import LONG, close_if_open, errno_of, pair
 

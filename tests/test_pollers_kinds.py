@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastchat import _pollers
+from fastchat._core import pollers as _pollers
 from tests.support.channels import as_the_system, fresh
 
 # Which kinds there are.

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastchat import _pollers
-from fastchat._pollers import ERROR, HANG_UP, READ, URGENT, WRITE
+from fastchat._core import pollers as _pollers
+from fastchat._core.pollers import ERROR, HANG_UP, READ, URGENT, WRITE
 from tests.support.channels import as_the_system, fail_with, failure, posix_only
 from tests.support.pollers import (
     ADD,

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from fastchat import _pollers
-from fastchat._pollers import HANG_UP, READ, WRITE
+from fastchat._core import pollers as _pollers
+from fastchat._core.pollers import HANG_UP, READ, WRITE
 from tests.support.channels import fail_with, needs_epoll, needs_poll, posix_only
 from tests.support.pollers import LONG, FakeKqueue, close_if_open, pair
 

@@ -1,7 +1,7 @@
 """What a program replaces is called from then on, however and whenever it replaces it.
 
 The compiled path knows by the version of a class that a look-up on it would find nothing new, and
-looks only at what the channel has of its own (``_shape.pxi``).  These tests replace everything it
+looks only at what the channel has of its own (``_facts.pxi``).  These tests replace everything it
 calls or relies on, in every way that Python has, after a channel has served lines with what was
 there before.  They hold for the standard library too.
 """

@@ -29,8 +29,8 @@ from unittest import mock
 
 import pytest
 
-from tests.channels import Stage
-from tests.implementations import FASTCHAT, Implementation, load
+from tests.support.channels import Stage
+from tests.support.implementations import FASTCHAT, Implementation, load
 
 # By the name of a method: the class that has it, and how many arguments it takes beside self.
 METHODS = {

@@ -38,7 +38,7 @@ def test_no_descriptor_is_taken_before_it_is_needed_and_none_kept_at_the_end(own
     watch = watch_of(own)
     assert watch.waker is None
     from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE), lambda: is_waiting(own))
-    number = vars(watch)["waker"].fileno()
+    number = watch_of(own).waker.fileno()
     own.asyncore._release(own.map)
     assert watch.waker is None
     gc.collect()
@@ -54,7 +54,7 @@ def watching(stage: Stage) -> Any:
 
 
 def test_a_thread_that_ends_the_wait_may_do_so_while_it_is_dropped(own: Stage) -> None:
-    waker = inside(own)["Waker"]()
+    waker = inside(own, "waker")["Waker"]()
     watch = watching(own)
     watch.waker = waker
 
@@ -104,7 +104,7 @@ def test_the_same_descriptor_ends_many_waits(own: Stage) -> None:
         numbers.add(watch_of(own).waker.fileno())
     assert len(numbers) == 1
     # And what was noted in it does not end the next one.
-    assert watch_of(own)._wait(0, False) is None
+    assert own.implementation.core["passes"]._wait(watch_of(own), 0, False) is None
 
 
 def test_without_a_descriptor_it_is_noticed_when_the_wait_ends(
@@ -112,7 +112,7 @@ def test_without_a_descriptor_it_is_noticed_when_the_wait_ends(
 ) -> None:
     own.chat()
     chat = own.chat()
-    monkeypatch.setattr(inside(own)["Waker"], "__init__", _no_descriptor_left)
+    monkeypatch.setattr(inside(own, "waker")["Waker"], "__init__", _no_descriptor_left)
     from_a_handler(chat.close, lambda: own.loop(1, timeout=5 * SOON), lambda: is_waiting(own))
     assert chat not in own.map.values()
     assert watch_of(own).waker is None
@@ -125,7 +125,7 @@ def _no_descriptor_left(self: Any) -> None:
 
 @pytest.fixture
 def waker(own: Stage) -> Any:
-    return inside(own)["Waker"]()
+    return inside(own, "waker")["Waker"]()
 
 
 def is_set(waker: Any) -> bool:
@@ -151,7 +151,7 @@ def test_a_waker_that_nobody_clears_stays_set(waker: Any) -> None:
 
 
 def test_a_waker_gives_its_descriptors_back_when_it_is_forgotten(own: Stage) -> None:
-    made = inside(own)["Waker"]()
+    made = inside(own, "waker")["Waker"]()
     number = made.fileno()
     forget([made])
     del made
@@ -163,7 +163,7 @@ def test_a_waker_gives_its_descriptors_back_when_it_is_forgotten(own: Stage) -> 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_waker_leaves_alone_what_has_its_number_now(own: Stage, which: int) -> None:
     # A daemon closes all descriptors that it did not open, and opens others.
-    made = inside(own)["Waker"]()
+    made = inside(own, "waker")["Waker"]()
     mine, peer = own.pair()
     os.dup2(mine.fileno(), made._ends[which])
     peer.sendall(b"x")
@@ -184,7 +184,7 @@ def test_a_waker_that_a_program_has_closed_is_made_anew(own: Stage, reused: bool
         chat = own.chat()
         from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE), lambda: is_waiting(own))
         assert chat not in own.map.values()
-        waker = vars(watch_of(own))["waker"]
+        waker = watch_of(own).waker
         for number in waker._ends:
             os.close(number)
         if reused:
@@ -197,4 +197,4 @@ def test_a_system_without_pipes_that_can_be_waited_for_has_no_waker(
 ) -> None:
     monkeypatch.setattr(os, "name", "nt")
     with pytest.raises(OSError, match="not implemented"):
-        inside(own)["Waker"]()
+        inside(own, "waker")["Waker"]()

@@ -92,7 +92,7 @@ def test_a_child_may_be_forked_after_a_patch_took_pollers_away(
 def test_a_patch_may_take_away_the_poller_that_is_in_use(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pollers = inside(own)["_pollers"]
+    pollers = own.implementation.core["pollers"]
     monkeypatch.setattr(pollers, "available", lambda: (pollers.Poll,))
     channel = reader(own)
     own.loop()
@@ -184,7 +184,7 @@ def test_a_number_that_another_file_took_over_is_registered_anew(
     own: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool, map_kind: str, few: int
 ) -> None:
     """The flags are the same, and the kernel has to be told all the same."""
-    monkeypatch.setitem(inside(own), "FEW", few)
+    monkeypatch.setitem(inside(own, "passes"), "FEW", few)
     if map_kind == "dict":
         watch_a_dict(own)
     first = reader(own)
@@ -207,7 +207,7 @@ def test_a_number_taken_off_a_plain_dict_and_used_again_is_registered_anew(
     own: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool, few: int
 ) -> None:
     """A plain dict tells nobody that it was cleared."""
-    monkeypatch.setitem(inside(own), "FEW", few)
+    monkeypatch.setitem(inside(own, "passes"), "FEW", few)
     watch_a_dict(own)
     first = reader(own)
     own.loop(use_poll=use_poll)

@@ -20,7 +20,6 @@ from tests.support.channels import (
     as_the_system,
     fail_with,
     failure,
-    inside,
     needs_poll,
     posix_only,
     watch_a_dict,
@@ -61,7 +60,7 @@ def with_unasked(
     request: pytest.FixtureRequest, own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """A stage whose poller tells of hang-ups unasked."""
-    pollers = inside(own)["_pollers"]
+    pollers = own.implementation.core["pollers"]
     kinds = tuple([kind for kind in pollers.available() if kind.name == request.param])
     if not kinds:
         pytest.skip(f"the system has no {request.param}")
@@ -174,7 +173,8 @@ def test_who_wants_input_or_has_left_is_not_made_quiet(with_unasked: Stage) -> N
     channel = reader(with_unasked)
     with_unasked.loop()
     watch = watch_of(with_unasked)
-    watch._quieten({channel._fileno: (), channel.peer.fileno(): ()})
+    quieten = with_unasked.implementation.core["passes"]._quieten
+    quieten(watch, {channel._fileno: (), channel.peer.fileno(): ()})
     assert not watch.poller.quiet
     channel.peer.sendall(b"x")
     with_unasked.loop()
@@ -190,8 +190,9 @@ def test_one_pass_with_a_large_descriptor_waits_as_select_does(own: Stage) -> No
         pytest.skip(f"the limit of descriptors does not allow {number}")
     own.map = {}
     channel = deaf(own, number)
-    asked, _ = own.asyncore._ask(own.map, 0)
-    assert own.asyncore._select_by_poll(asked, 0) == ([], [], [])
+    passes, family = own.implementation.core["full_passes"], own.asyncore._family
+    asked, _ = passes._ask(family, own.map, 0)
+    assert passes.select_by_poll(family, asked, 0) == ([], [], [])
     other = reader(own)
     other.peer.sendall(b"x")
     own.loop(timeout=PATIENCE)

@@ -25,7 +25,6 @@ from tests.support.channels import (
     both_pollers,
     fail_with,
     failure,
-    inside,
     needs_epoll,
     needs_poll,
     watch_of,
@@ -67,7 +66,7 @@ def test_a_loop_keeps_the_registrations_of_a_plain_dict_and_gives_them_back(
     assert watches[0] is watches[1]
     assert len(descriptors()) == before - 1  # the chat
     assert watch_of(own) is None
-    assert not inside(own)["watches"]
+    assert not own.implementation.core["touch"].watches
 
 
 @needs_proc
@@ -159,12 +158,17 @@ class Subclass(dict[int, Any]):
     pass
 
 
+def no_watch() -> Any:
+    """Stands for what says of which kinds a poller can be, which only a new watch asks."""
+    pytest.fail("a watch was made")
+
+
 @both_pollers
 @pytest.mark.parametrize("kind", [weakref.WeakValueDictionary, Subclass])
 def test_of_other_mappings_nothing_is_kept(
     own: Stage, monkeypatch: pytest.MonkeyPatch, kind: Any, use_poll: bool
 ) -> None:
-    monkeypatch.setitem(inside(own), "Watch", lambda *args: pytest.fail("a watch was made"))
+    monkeypatch.setattr(own.implementation.core["pollers"], "available", no_watch)
     own.map = kind()
     channel = asked(own, handle_read=lambda channel: channel.close())
     stock = reader(own)
@@ -178,7 +182,7 @@ def test_of_other_mappings_nothing_is_kept(
 def test_of_one_pass_over_a_plain_dict_nothing_is_kept(
     own: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool
 ) -> None:
-    monkeypatch.setitem(inside(own), "Watch", lambda *args: pytest.fail("a watch was made"))
+    monkeypatch.setattr(own.implementation.core["pollers"], "available", no_watch)
     own.map = {}
     channel = reader(own)
     channel.peer.sendall(b"x")
@@ -291,7 +295,7 @@ def test_without_a_descriptor_for_the_set_passes_are_made_all_the_same(
             tried.append(number)
             raise failure(number)
 
-    monkeypatch.setattr(inside(own)["_pollers"], "available", lambda: (Exhausted,))
+    monkeypatch.setattr(own.implementation.core["pollers"], "available", lambda: (Exhausted,))
     if not is_told:
         own.map = {}
     channel = reader(own)
@@ -312,7 +316,7 @@ def test_without_a_descriptor_for_the_set_passes_are_made_all_the_same(
 def test_what_the_kernels_set_does_not_take_poll_does(
     own: Stage, monkeypatch: pytest.MonkeyPatch, number: int, after: int, use_poll: bool
 ) -> None:
-    pollers = inside(own)["_pollers"]
+    pollers = own.implementation.core["pollers"]
 
     class Full(pollers.Epoll):  # type: ignore[misc, name-defined]
         @as_the_system

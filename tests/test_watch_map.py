@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.channels import Stage, both_pollers, inside, watch_of
+from tests.support.channels import Stage, both_pollers, watch_of
 from tests.support.watched import reader
 
 MUTATORS: list[Any] = [
@@ -87,11 +87,11 @@ def test_a_copy_of_a_channel_map_is_one_of_its_own(
     own: Stage, monkeypatch: pytest.MonkeyPatch, duplicate: Callable[[Any], Any]
 ) -> None:
     # Where pickle looks for the class.
-    watching = inside(own)
-    for name in ("fastchat", "fastchat._watch"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
     kind = own.asyncore.channel_map
-    monkeypatch.setitem(sys.modules, kind.__module__, _Namespace(watching))
+    assert kind.__module__ == "fastchat._core.maps"
+    for name in ("fastchat", "fastchat._core"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, kind.__module__, own.implementation.core["maps"])
     original = kind({7: "x"}, named=1)
     made = duplicate(original)
     assert type(made) is kind
@@ -99,13 +99,6 @@ def test_a_copy_of_a_channel_map_is_one_of_its_own(
     made[8] = "y"
     assert 8 not in original
     assert type(original.copy()) is type(original | {}) is dict
-
-
-class _Namespace:
-    """Looks like a module whose globals are *members*."""
-
-    def __init__(self, members: dict[str, Any]) -> None:
-        vars(self).update(members)
 
 
 def test_a_copy_does_not_disturb_the_registrations(unchecked: Stage) -> None:

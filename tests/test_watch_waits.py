@@ -20,7 +20,6 @@ from tests.support.channels import (
     alarms,
     both_pollers,
     fail_with,
-    inside,
     posix_only,
     watch_a_dict,
     watch_of,
@@ -132,7 +131,7 @@ def test_what_a_nested_pass_is_answered_does_not_change_the_outer_one(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool, kind: str
 ) -> None:
     if kind == "Poll" and not stage.implementation.is_stdlib:
-        pollers = inside(stage)["_pollers"]
+        pollers = stage.implementation.core["pollers"]
         monkeypatch.setattr(pollers, "available", lambda: (pollers.Poll,))
     wants = True
 
@@ -223,7 +222,7 @@ def test_a_poller_may_be_given_back_by_a_pass_of_a_signal_handler(own: Stage) ->
     own.loop()
     watch = watch_of(own)
     poller = watch.poller
-    watch._make_new_set(watch.kind)  # while this one interrupts another that does the same
+    watch.make_new_set(watch.kind)  # while this one interrupts another that does the same
     watch._give_back(poller)
     channel.peer.sendall(b"x")
     own.loop(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""The one place that picks between the compiled scanner and its Python twin.
+"""The one place that picks between what is compiled and the same in Python.
 
 ``FASTCHAT_IMPLEMENTATION`` decides, at the first import:
 
@@ -22,16 +22,51 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 VARIABLE = "FASTCHAT_IMPLEMENTATION"
 CHOICES = ("auto", "cython", "python")
 
-_COMPILED = "fastchat._scanner"
-# What the one compiled module holds, its twin has in several.
-_PYTHON = ("fastchat._scanner_py", "fastchat._channel_py", "fastchat._events_py")
+_SCANNER = "fastchat._scanner"
+_PYTHON = ("fastchat._scanner_py", "fastchat._channel_py")
+# The modules of the core that are compiled as they stand, those that others need first.
+_CORE = (
+    "fastchat._core.family",
+    "fastchat._core.asking",
+    "fastchat._core.watch",
+    "fastchat._core.maps",
+    "fastchat._core.passes",
+)
 
+# What the compiled modules work with: a process has each of these once, as it has them.
+_COMPANIONS = (
+    *("fastchat._sysio", *_CORE, "fastchat._channel_c"),
+    "fastchat._channel_py",
+    "fastchat._core",
+    "fastchat._core._cy",
+    "fastchat._core.failures",
+    "fastchat._core.full_passes",
+    "fastchat._core.pollers",
+    "fastchat._core.system",
+    "fastchat._core.touch",
+    "fastchat._core.waker",
+    "fastchat._endings",
+    "fastchat._hangups",
+    "fastchat._output",
+    "fastchat._scanner_py",
+    "fastchat._settings",
+    "fastchat._state_py",
+    "fastchat._sysio_py",
+)
 
 # Each can say which interpreter runs.  The public one, of 3.14, comes last: it is made of the first
 # one, and its import takes 8 ms where that of the first takes 0.4.
@@ -58,10 +93,38 @@ def _is_place_for_compiled() -> bool:
     return sys.implementation.name == "cpython" and _has_gil()
 
 
+def _import_as_it_is(name: str) -> None:
+    """Import the module *name* of the core from its Python source, also where it is compiled, too.
+
+    ``importlib.reload()`` would take the compiled one then.
+
+    Raises ImportError where the source is not there.
+    """
+    spec = find_spec(name)
+    if spec is None or spec.origin is None or not isinstance(spec.loader, ExtensionFileLoader):
+        importlib.import_module(name)  # from wherever the program's own finders have it
+        return
+    package, _, stem = name.rpartition(".")
+    for suffix in SOURCE_SUFFIXES + BYTECODE_SUFFIXES:
+        path = os.path.join(os.path.dirname(spec.origin), stem + suffix)
+        found = spec_from_file_location(name, path) if os.path.exists(path) else None
+        if found is not None and found.loader is not None:
+            module = sys.modules[name] = module_from_spec(found)
+            try:
+                found.loader.exec_module(module)
+            except BaseException:
+                sys.modules.pop(name, None)
+                raise
+            setattr(sys.modules[package], stem, module)
+            return
+    raise ImportError(f"{name} is there compiled only; {VARIABLE}=python needs its source")
+
+
 def choose(choice: str) -> tuple[list[ModuleType], str]:
     """The modules that *choice* (one of ``CHOICES``) means, and its name.
 
-    They are those of the scanner, of the channels' methods, and of the loop's events.
+    They are those of the scanner and of the channels' methods.  The modules of the core are then
+    imported as they are or compiled, whichever goes with these.
 
     Raises ImportError where *choice* is none of them, where ``cython`` is asked for and not
     installed, and where the compiled scanner is installed and does not load.
@@ -74,9 +137,9 @@ def choose(choice: str) -> tuple[list[ModuleType], str]:
     is_asked = choice == "cython" or (choice == "auto" and _is_place_for_compiled())
     if is_asked and _is_main_interpreter():
         try:
-            module = importlib.import_module(_COMPILED)
+            scanner = importlib.import_module(_SCANNER)
         except ModuleNotFoundError as failure:
-            if failure.name != _COMPILED:
+            if failure.name != _SCANNER:
                 raise
             if choice == "cython":
                 raise ImportError(
@@ -85,11 +148,36 @@ def choose(choice: str) -> tuple[list[ModuleType], str]:
                     "and a C compiler"
                 ) from failure
         else:
-            sys.modules.update(module.COMPANIONS)
-            methods = importlib.import_module("fastchat._channel_c")
-            module.COMPANIONS[methods.__name__] = methods
-            return [module, methods, module], "cython"
-    return [importlib.import_module(name) for name in _PYTHON], "python"
+            return _load_compiled(scanner), "cython"
+    modules = [importlib.import_module(name) for name in _PYTHON]
+    for name in _CORE:
+        if name not in sys.modules:
+            _import_as_it_is(name)
+    return modules, "python"
 
 
-(scanner, methods, events), implementation = choose(os.environ.get(VARIABLE) or "auto")
+def _load_compiled(scanner: ModuleType) -> list[ModuleType]:
+    """The modules that go with the compiled *scanner*.
+
+    Raises ImportError where a part of the core is not compiled, or was imported as Python before.
+    """
+    companions: dict[str, ModuleType] = scanner.COMPANIONS
+    sys.modules.update(companions)  # of an import that a program has thrown away
+    for name in (_SCANNER, "fastchat._sysio", *_CORE, "fastchat._channel_c"):
+        was_there = name in sys.modules
+        module = importlib.import_module(name)
+        # At once, for the next import may be interrupted.
+        companions.update({name: sys.modules[name] for name in _COMPANIONS if name in sys.modules})
+        # Of other loaders, as those of frozen programs, nothing is known.
+        is_source = isinstance(module.__loader__, (SourceFileLoader, SourcelessFileLoader))
+        if is_source and name in _CORE:
+            raise ImportError(
+                f"{name} was imported as Python before, in this process"
+                if was_there
+                else f"{name} is not compiled, but the scanner is: the installation is damaged; "
+                "install fast-asynchat again"
+            )
+    return [scanner, module]
+
+
+(scanner, methods), implementation = choose(os.environ.get(VARIABLE) or "auto")

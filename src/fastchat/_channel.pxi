@@ -29,8 +29,6 @@ cdef extern from *:
     static Py_ssize_t fastchat_send(int fd, const void *data, size_t size) { return -1; }
     static int fastchat_error(void) { return 0; }
     #endif
-    static unsigned int fastchat_version_of(PyObject *type)
-    { return ((PyTypeObject *) type)->tp_version_tag; }
     /* Whether *method* is *function*, bound to *channel*. */
     static int fastchat_binds(PyObject *method, PyObject *function, PyObject *channel)
     {
@@ -40,24 +38,18 @@ cdef extern from *:
     /* Whether attributes of *object* are looked up the way of most objects. */
     static int fastchat_is_ordinary(PyObject *object)
     { return Py_TYPE(object)->tp_getattro == PyObject_GenericGetAttr; }
-    /* The first member of a socket object, in all versions of CPython so far. */
-    static int fastchat_fd_of(PyObject *sock)
-    { return *(int *) ((char *) sock + sizeof(PyObject)); }
     """
     bint FASTCHAT_DIRECT
     Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
     Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
     int fastchat_error()
-    unsigned int fastchat_version_of(object kind)
     bint fastchat_binds(object method, object function, object channel)
     bint fastchat_is_ordinary(object object)
-    int fastchat_fd_of(object sock)
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
     int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
-    object PyErr_SetFromErrno(object kind)
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
@@ -69,22 +61,8 @@ cdef unsigned int _socket_version = 0
 cdef bint _socket_is_plain = False
 
 
-cdef bint _find_fd_in_sockets() except -1:
-    """Whether the descriptor of a socket is where it is thought to be."""
-    if not FASTCHAT_DIRECT:
-        return False
-    try:
-        sockets = [_socket_core.socket() for _ in range(2)]
-        found = all([fastchat_fd_of(sock) == sock.fileno() for sock in sockets])
-        for sock in sockets:
-            sock.close()
-        return found
-    except Exception:  # no descriptor left, or sockets are forbidden here
-        return False
-
-
-# Asking a socket for it costs a method call, 40 ns twice a line.
-cdef bint _fd_is_in_sockets = _find_fd_in_sockets()
+# Of a plain socket it is called without the look-up, two times a line.
+cdef object _fileno = _socket_core.socket.fileno
 
 
 # Where input is received.  What is short is copied from there, which costs less than to allocate
@@ -132,7 +110,7 @@ cdef bytes _receive(sock, Py_ssize_t size, int *error):
     In *error* goes the number of an error that says more than that there is nothing now.
     """
     global _room
-    cdef int fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+    cdef int fd = _fileno(sock)
     cdef Py_ssize_t count
     cdef object data
     if fd < 0:
@@ -302,7 +280,7 @@ cdef object handle_read(self):
     state.depth += 1
     state.thread = PyThread_get_thread_ident()
     try:
-        _know(self, state)
+        know(self, state)
         cut(self, state)
     finally:
         state.depth -= 1
@@ -312,7 +290,7 @@ cdef object handle_read(self):
             if state.held is not None:
                 _flush(self, state)
         finally:
-            _know(None, None)
+            know(None, None)
 
 
 cdef object get_terminator(self):
@@ -354,7 +332,7 @@ cdef object send(self, data):
     cdef int fd, error = 0
     sock = _socket_to_use(self, _state_of(self))
     if type(data) is bytes and _is_plain_socket(sock):
-        fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+        fd = _fileno(sock)
         if fd >= 0:
             count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             if count == PyBytes_GET_SIZE(data):
@@ -542,7 +520,7 @@ cdef int _send_at_once(channel, State state, bytes data, list pieces) except -1:
     *pieces* is what *data* was joined from, or None.
     """
     sock = state.socket
-    cdef int fd = fastchat_fd_of(sock) if _fd_is_in_sockets else sock.fileno()
+    cdef int fd = _fileno(sock)
     cdef int error = 0
     cdef Py_ssize_t count = -1
     if fd >= 0:
@@ -746,7 +724,7 @@ cpdef flush(channel):
         _flush(channel, state)
 
 
-def flush_all():
+cpdef flush_all():
     """Send what the channels of this thread hold: before a pass waits."""
     cdef State state
     if _holding:
@@ -756,14 +734,14 @@ def flush_all():
                 flush(channel)
 
 
-def flush_everything():
+cpdef flush_everything():
     """Send what all channels hold: before the process forks or ends."""
     with ExitStack() as stack:  # which calls all of them, the last first, whatever one raises
         for channel in list(_holding.values()):
             stack.callback(flush, channel)
 
 
-def leave_to_the_parent():
+cpdef leave_to_the_parent():
     """In a forked child: nobody holds output or sends.  Only threads that the parent has could do
     so at a fork, and what they hold or send is theirs.
     """

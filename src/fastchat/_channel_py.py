@@ -39,11 +39,11 @@ from types import MethodType
 from typing import Any
 
 from fastchat import _endings
+from fastchat._core.touch import touch
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._scanner_py import EMPTY, NOT_ASKED, cut, cut_one, drive
 from fastchat._settings import COALESCE
 from fastchat._state_py import ABSENT, NO_QUEUE, Absent, State
-from fastchat._touch import touch
 
 # The most that is held, however large ac_out_buffer_size is, in bytes.
 LARGEST = 1 << 20

@@ -11,8 +11,8 @@ from typing import Any
 
 from fastchat._backend import methods
 from fastchat._channel_py import there
+from fastchat._core.touch import touch
 from fastchat._state_py import ABSENT, NO_QUEUE, Absent, StateProperty
-from fastchat._touch import touch
 
 own_state = methods.own_state
 

@@ -15,18 +15,6 @@ from fastchat._channel_py import get_socket as get_socket
 from fastchat._channel_py import leave_to_the_parent as leave_to_the_parent
 from fastchat._channel_py import own_state as own_state
 from fastchat._channel_py import set_socket as set_socket
-from fastchat._events_py import Entry as Entry
-from fastchat._events_py import Flags as Flags
-from fastchat._events_py import ask_chat as ask_chat
-from fastchat._events_py import enter as enter
-from fastchat._events_py import forget as forget
-from fastchat._events_py import has_bools as has_bools
-from fastchat._events_py import has_own as has_own
-from fastchat._events_py import is_readable as is_readable
-from fastchat._events_py import registration_of as registration_of
-from fastchat._events_py import serve as serve
-from fastchat._events_py import stir as stir
-from fastchat._events_py import touch_fd as touch_fd
 from fastchat._scanner_py import as_bytes as as_bytes
 from fastchat._scanner_py import check_terminators as check_terminators
 from fastchat._scanner_py import cut_plainly as cut_plainly
@@ -39,5 +27,6 @@ from fastchat._state_py import State as State
 
 COMPANIONS: dict[str, ModuleType]
 
+def know(channel: Any, state: State | None) -> int: ...
 def knows_class_of(channel: Any) -> bool: ...
 def make_methods(functions: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]: ...

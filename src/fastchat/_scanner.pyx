@@ -24,27 +24,16 @@ from collections import deque
 from contextlib import ExitStack
 from errno import EWOULDBLOCK as _EWOULDBLOCK
 from os import strerror as _strerror
-from weakref import ProxyTypes as _ProxyTypes
 from weakref import ref
 
 from cpython.array cimport array, clone, extend_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from cython cimport auto_pickle, final
-from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastchat import (
-    _channel_py,
-    _endings,
-    _events_py,
-    _hangups,
-    _pollers,
-    _scanner_py,
-    _state_py,
-    _touch,
-)
+from fastchat import _channel_py, _endings
 from fastchat._channel_py import (
     drop_input_plainly,
     handle_read_plainly,
@@ -59,10 +48,8 @@ from fastchat._channel_py import (
     there,
     writable_plainly,
 )
-from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
-from fastchat._pollers import READ as _READ
-from fastchat._pollers import WRITE as _WRITE
-from fastchat._pollers import Epoll, PollerLost
+from fastchat._core.touch import touch
+from fastchat._hangups import closes_of, hang_up, means_gone
 from fastchat._scanner_py import (
     as_bytes,
     check_terminators,
@@ -71,23 +58,11 @@ from fastchat._scanner_py import (
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
 from fastchat._settings import COALESCE as _COALESCE
 from fastchat._state_py import ABSENT, Absent, has_properties
-from fastchat._touch import touch
 
 # A process has this module once, however often a program throws fastchat out of sys.modules and
-# imports it again.  These are the modules it works with, which must then be the same.
-COMPANIONS = {
-    module.__name__: module
-    for module in (
-        _channel_py,
-        _endings,
-        _events_py,
-        _hangups,
-        _pollers,
-        _scanner_py,
-        _state_py,
-        _touch,
-    )
-}
+# imports it again.  These are the modules it works with, which must then be the same; _backend.py
+# fills it in.
+COMPANIONS = {}
 
 cdef array _indexes = _array("q")
 
@@ -99,7 +74,7 @@ cdef enum:
     WINDOW = 128  # the first stretch of input that is searched for every one of several
     LARGEST = 1 << 20  # the most that is received in one go without asking the socket's method
 
-cdef int READS = _READ, WRITES = _WRITE, EWOULDBLOCK = _EWOULDBLOCK
+cdef int EWOULDBLOCK = _EWOULDBLOCK
 cdef bint MAY_COALESCE = _COALESCE is not False
 
 
@@ -460,5 +435,4 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
 
 include "_channel.pxi"
 include "_methods.pxi"
-include "_shape.pxi"
-include "_events.pxi"
+include "_facts.pxi"

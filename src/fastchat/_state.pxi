@@ -4,7 +4,6 @@
 cdef class _Facts
 
 
-@final
 cdef class State:
     """What an ``async_chat`` channel keeps of its input and output, in its ``_fc_state``.
 
@@ -12,30 +11,6 @@ cdef class State:
     it.  A class may hide one of them behind an attribute of its own; then ``fits`` is false, and
     only the public attributes are used.
     """
-
-    cdef public object buffer
-    cdef public Py_ssize_t start
-    cdef public Py_ssize_t closes
-    cdef public object socket
-    cdef public object fifo
-    cdef public Py_ssize_t offset
-    cdef public object rest
-    cdef public bint exposed
-    cdef public list held
-    cdef public Py_ssize_t held_size
-    cdef public int depth
-    cdef public unsigned long thread
-    cdef public bint sending
-    cdef public unsigned long sender
-    cdef unsigned long forks  # of which process the sender is a thread
-    cdef public bint again
-    cdef public bint more
-    cdef public bint told
-    cdef public object is_stream  # None where nobody has looked yet
-    cdef _Facts facts  # of its class
-    cdef public object plain
-    cdef object _kind
-    cdef bint _fits
 
     def __init__(self):
         self.buffer = self.socket = self.fifo = ABSENT
@@ -51,7 +26,7 @@ cdef class State:
         if not _has_facts(channel, self):
             _find_facts(channel, self)
         if _has_facts(channel, self):
-            self._fits = self.facts.fits
+            self._fits = (<_Facts> self.facts).fits
         else:
             self._fits = has_properties(type(channel))
         self._kind = type(channel)
@@ -114,7 +89,7 @@ cdef object _known = None
 cdef State _known_state = None
 
 
-cdef inline int _know(channel, State state) except -1:
+cdef int know(channel, State state) except -1:
     """Let *channel* with its *state* be the one that is known; None and None for nobody."""
     global _known, _known_state
     before, state_before = _known, _known_state  # released when this returns

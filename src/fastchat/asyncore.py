@@ -25,12 +25,11 @@ the types are in ``asyncore.pyi``.
 """
 
 import errno as _errno
-import math as _math
 import os
 import select
 import socket
 import sys
-import time
+import time  # noqa: F401 (the loop looks here for the clock)
 import warnings
 from errno import (  # noqa: F401 (programs take them from here)
     EAGAIN,
@@ -47,44 +46,33 @@ from errno import (  # noqa: F401 (programs take them from here)
     EWOULDBLOCK,
     errorcode,
 )
-from weakref import ProxyTypes as _ProxyTypes
 
 from fastchat import _copying
 from fastchat._accepting import accept as _accept
-from fastchat._backend import events as _events
 from fastchat._backend import methods as _methods
-from fastchat._hangups import DISCONNECTED as _DISCONNECTED
+from fastchat._core.failures import fail as _fail
+from fastchat._core.failures import safe_repr as _safe_repr
+from fastchat._core.family import Family as _Family
+from fastchat._core.full_passes import poll_once as _poll_once
+from fastchat._core.full_passes import select_once as _select_once
+from fastchat._core.maps import ChannelMap as _ChannelMap
+from fastchat._core.maps import release as _release
+from fastchat._core.maps import watch_over as _watch_over
+from fastchat._core.passes import make_pass as _make_pass
+from fastchat._core.system import system_of as _system_of
+from fastchat._core.touch import touch as _touch
+from fastchat._core.touch import watch_of as _watch_of
+from fastchat._core.touch import watches as _watches
+from fastchat._hangups import DISCONNECTED as _DISCONNECTED  # noqa: F401 (programs replace it)
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
 from fastchat._hangups import forget_hang_up as _forget_hang_up
 from fastchat._hangups import hang_up as _hang_up
-from fastchat._hangups import is_closed as _is_closed
 from fastchat._hangups import is_dispatcher as _is_dispatcher
 from fastchat._hangups import kept as _kept
 from fastchat._hangups import remember as _remember
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
-from fastchat._pollers import Poll as _Poll
-from fastchat._pollers import as_select as _as_select
-from fastchat._pollers import is_ours as _is_ours
-from fastchat._pollers import is_refusal as _is_refusal
-from fastchat._pollers import refusal_of as _refusal_of
-from fastchat._pollers import rest_of as _rest_of
-from fastchat._touch import touch as _touch
-from fastchat._touch import watch_of as _watch_of
-from fastchat._touch import watches as _watches
-from fastchat._watch import ChannelMap as _ChannelMap
-from fastchat._watch import release as _release
-from fastchat._watch import watch_over as _watch_over
-
-_has_own = _events.has_own
-_has_bools = _events.has_bools
-
-try:
-    from fcntl import ioctl as _ioctl
-    from termios import FIONREAD as _FIONREAD
-except ImportError:  # Windows, which has no poll() either and so no use for them
-    _ioctl = _FIONREAD = None
 
 # Errors of accept() that mean the client thought better of it, or was never there.
 _NOTHING_TO_ACCEPT = frozenset({EWOULDBLOCK, EAGAIN, ECONNABORTED})
@@ -103,6 +91,7 @@ channel_map = _ChannelMap
 
 if "socket_map" not in globals():  # importlib.reload() must not forget the open channels
     socket_map = channel_map()
+    _family = _Family(globals())
 
 
 class ExitNow(Exception):
@@ -137,9 +126,6 @@ def read(obj):
         obj.handle_error()
 
 
-_STOCK_READ = read
-
-
 def write(obj):
     """Tell *obj* that its descriptor is writable; an exception goes to its ``handle_error``."""
     _forget_hang_up(obj)
@@ -149,9 +135,6 @@ def write(obj):
         raise
     except BaseException:
         obj.handle_error()
-
-
-_STOCK_WRITE = write
 
 
 def _exception(obj):
@@ -190,21 +173,10 @@ def readwrite(obj, flags):
     except _reraised_exceptions:
         raise
     except BaseException as failure:
-        _fail(obj, failure)
+        _fail(_family, obj, failure)
 
 
-_STOCK_READWRITE = readwrite
-
-
-def _fail(channel, failure):
-    """Hand *failure*, which is being handled, to *channel*: as a hang-up, where it means one."""
-    if isinstance(failure, OSError) and failure.errno in _DISCONNECTED:
-        if not _was_told(channel):
-            _hang_up_or_fail(channel)
-            return
-        if _is_closed(channel):
-            return
-    channel.handle_error()
+_family.events = read, write, _exception, readwrite
 
 
 def _is_over(channel, registration):
@@ -214,246 +186,12 @@ def _is_over(channel, registration):
 
 def _unread(channel):
     """How many bytes wait in the kernel for *channel*; 0 where that cannot be told."""
-    try:
-        size = _ioctl(channel.socket.fileno(), _FIONREAD, b"\0\0\0\0")
-    except (OSError, AttributeError, TypeError, ValueError) as failure:
-        if not _is_ours(failure):
-            raise
-        return 0
-    return int.from_bytes(size, sys.byteorder)
+    return _system_of(getattr(channel, "_map", None)).unread(channel)
 
 
 # ---------------------------------------------------------------------------------------------
-# Passes over a map of which nothing is kept (of others _watch.py keeps what was asked): ask every
-# channel what it waits for, wait, hand the events out.
+# Passes.
 # ---------------------------------------------------------------------------------------------
-
-
-# What a channel may wait for, as poll() has it where there is one.
-_READS = getattr(select, "POLLIN", 1)
-_URGENT = getattr(select, "POLLPRI", 2)
-_WRITES = getattr(select, "POLLOUT", 4)
-_SELECTS = (_READS, _WRITES, _URGENT)  # in the order of select's arguments
-
-
-def _ask(map, timeout):
-    """Ask every channel of *map* what it waits for.
-
-    Returns a dict that takes descriptors to what waits there, as ``(channel, registration,
-    flags)``, and *timeout* (seconds or None), shortened to the end of the first rest of a
-    listener.
-    """
-    _methods.flush_all()
-    timeout = _until_rest_ends(timeout)
-    asked = {}
-    for fd, channel in list(map.items()):
-        answer = _ask_one(channel, map, fd)
-        if answer[2]:
-            asked[fd] = answer
-        elif answer[2] is None and not _holds(map, fd, answer):
-            timeout = 0  # it closed, or connected again: look at the map anew
-    return asked, timeout
-
-
-def _until_rest_ends(timeout):
-    """*timeout* (seconds or None), shortened to the end of the first rest of a listener."""
-    if _resting:
-        now = time.monotonic()
-        # Copied first, because the listener of another thread's loop may join at any moment.
-        for key, end in list(_resting.items()):
-            if end <= now:
-                _resting.pop(key, None)
-        rests = [end - now for end in list(_resting.values())]
-        if rests and (timeout is None or timeout > min(rests)):
-            timeout = min(rests)
-    return timeout
-
-
-def _ask_one(channel, map, fd):
-    """Ask *channel* what it waits for: ``(channel, registration, flags)``.
-
-    Where asking fails, ``handle_error`` is called, and the flags are None.
-    """
-    registration = None
-    try:
-        registration = _kept(channel, "_fc_registration")
-        flags = _READS if channel.readable() else 0
-        if channel.writable() and not channel.accepting:
-            flags |= _WRITES
-        if _resting and _rests(channel):
-            flags &= ~_READS
-        if flags and _wants_urgent(channel):
-            flags |= _URGENT
-        return channel, _kept(channel, "_fc_registration"), flags
-    except BaseException:
-        _fail_to_answer(channel, map, fd)
-        return channel, registration, None
-
-
-def _fail_to_answer(channel, map, fd):
-    """Hand the exception being handled, which a predicate of *channel* raised, to the channel."""
-    if isinstance(sys.exc_info()[1], _reraised_exceptions):
-        raise
-    _contain(_handle_error, channel, map, fd)
-
-
-def _rests(channel):
-    """Whether *channel* is a listener that found no descriptors a moment ago."""
-    end = _kept(channel, "_fc_rest")
-    return end is not None and end > time.monotonic()
-
-
-def _wants_urgent(channel):
-    """Whether *channel* has a use for urgent (out-of-band) data.
-
-    The stock ``handle_expt`` reads nothing, so that one urgent byte would keep the descriptor
-    ready for ever.
-    """
-    if not _is_dispatcher(channel):
-        return True
-    if issubclass(type(channel), _ProxyTypes):
-        channel = getattr(channel.handle_expt, "__self__", None)
-    if not (
-        _has_own(channel, "handle_expt", _STOCK_EXPT)
-        and _has_own(channel, "handle_expt_event", _STOCK_EXPT_EVENT)
-    ):
-        return True
-    # Windows reports a refused connection here and nowhere else.
-    return os.name == "nt" and channel.connecting
-
-
-def _holds(map, fd, entry):
-    """Whether *fd* still belongs to the registration that was asked."""
-    channel, registration, _ = entry
-    return map.get(fd) is channel and _events.registration_of(channel) == registration
-
-
-def _deliver(event, entry, map, fd, *args):
-    """Hand one event to the channel that was asked, if *fd* is still its own."""
-    if _holds(map, fd, entry):
-        _call_event(event, entry[0], map, fd, *args)
-
-
-def _call_event(event, channel, map, fd, *args):
-    """Call *event*; what leaves it costs *channel* only, unless a program put *event* here."""
-    if [stock for stock in _STOCK_EVENTS if stock is event]:
-        _contain(event, channel, map, fd, *args)
-    else:
-        event(channel, *args)
-
-
-_STOCK_EVENTS = (read, write, _exception, readwrite)
-
-
-def _contain(handler, channel, map, fd, *args):
-    """Call ``handler(channel, *args)``; where even its error handling fails, drop the channel.
-
-    What leaves a ``handle_error`` of the program's own leaves here, too.
-    """
-    try:
-        handler(channel, *args)
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        if _overrides_handle_error(channel):
-            raise
-        _quietly(lambda: channel.log_info(_failure_of(channel), "error"))
-        _drop(channel, map, fd)
-
-
-def _overrides_handle_error(channel):
-    """Whether *channel* has another ``handle_error`` than that of ``dispatcher``."""
-    try:
-        function = getattr(channel.handle_error, "__func__", None)
-        return function is not _STOCK_ERROR or "handle_error" in getattr(channel, "__dict__", ())
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        return False  # it has none at all, or is a weak proxy of what is gone
-
-
-def _hand_input(channel, map, fd, is_poll2):
-    """Tell *channel* that there is input, by the function that a program has put here meanwhile."""
-    if is_poll2:
-        _call_event(readwrite, channel, map, fd, _READS)
-    else:
-        _call_event(read, channel, map, fd)
-
-
-def _settle_failure(channel, map, fd, is_poll2):
-    """Hand the exception being handled to *channel*, whose event the pass handed out itself."""
-    failure = sys.exc_info()[1]
-    if isinstance(failure, _reraised_exceptions):
-        raise failure
-    if is_poll2:
-        _contain(_fail, channel, map, fd, failure)
-    else:
-        _contain(_call_handle_error, channel, map, fd)
-
-
-def _call_handle_error(channel):
-    channel.handle_error()
-
-
-def _failure_of(channel):
-    """One line about the exception being handled, which *channel* could not handle itself."""
-    _, kind, value, where = compact_traceback()
-    return (
-        f"exception in error handling, dropping channel {_safe_repr(channel)}"
-        f" ({kind}:{value!s} {where})"
-    )
-
-
-def _handle_error(channel):
-    """Hand the exception being handled to *channel*, as an event of its own."""
-    _forget_hang_up(channel)
-    channel.handle_error()
-
-
-def _bury(channel, map, fd):
-    """Close a channel whose descriptor was closed behind its back."""
-    try:
-        _contain(_tell_the_end, channel, map, fd)
-    finally:
-        _drop(channel, map, fd)
-
-
-def _tell_the_end(channel):
-    """Tell *channel* that it is over, as ``readwrite`` does of a closed descriptor."""
-    _forget_hang_up(channel)
-    _hang_up_or_fail(channel)
-
-
-def _hang_up_or_fail(channel):
-    """Tell *channel* that its connection is gone, and what that raises."""
-    try:
-        _hang_up(channel)
-    except _reraised_exceptions:
-        raise
-    except BaseException as failure:
-        if _is_dispatcher(channel):
-            _fail(channel, failure)
-        else:  # nobody knows what it was told, and it is not to be told for ever
-            channel.handle_error()
-
-
-def _drop(channel, map, fd):
-    """Take *channel* out of *map* for good, whatever its own ``close`` does or raises."""
-    if map.get(fd) is channel:
-        _quietly(lambda: channel.close())
-    if map.get(fd) is channel:
-        del map[fd]
-        _quietly(lambda: channel.socket.close())
-
-
-def _quietly(function):
-    """Call *function* where its failure does not matter any more."""
-    try:
-        function()
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        pass
 
 
 def poll(timeout=0.0, map=None):
@@ -466,76 +204,12 @@ def poll(timeout=0.0, map=None):
         map = socket_map
     if not map:
         return
-    watch = _watch_over(map, globals(), False)
+    watch = _watch_over(map, _family, False)
     if watch is None:
-        _select_once(timeout, map)
+        _methods.flush_all()
+        _select_once(_family, timeout, map)
     else:
-        watch.make_pass(timeout, False, True)
-
-
-def _select_once(timeout, map):
-    """``poll`` for a map of which nothing is kept."""
-    asked, timeout = _ask(map, timeout)
-    if not asked:
-        time.sleep(timeout if map else 0)
-        return
-    sets = [[fd for fd, entry in asked.items() if entry[2] & flag] for flag in _SELECTS]
-    try:
-        readable, writable, urgent = select.select(*sets, timeout)
-    except (OSError, ValueError) as failure:
-        if not _is_refusal(failure, select.select):
-            raise
-        # A closed descriptor says nothing about the others: find it, and serve those next time.
-        refused = {fd: _refusal_of(fd) for fd in asked}
-        if not _bury_refused(refused, asked, map):
-            if ValueError not in refused.values() or not hasattr(select, "poll"):
-                raise
-            # One is too large for select(), and not for poll().
-            _hand_out_sets(asked, *_select_by_poll(asked, timeout), map)
-        return
-    _hand_out_sets(asked, readable, writable, urgent, map)
-
-
-def _bury_refused(refused, asked, map):
-    """Bury those who were *asked* and are closed, by what ``_refusal_of`` said; whether any is."""
-    dead = [fd for fd, kind in refused.items() if kind is OSError or (kind and fd < 0)]
-    for fd in dead:
-        if _holds(map, fd, asked[fd]):  # the death of another may have closed it
-            _bury(asked[fd][0], map, fd)
-    return bool(dead)
-
-
-def _select_by_poll(asked, timeout):
-    """What ``select`` would return for those who were *asked*, could it take their descriptors."""
-    poller = _Poll()
-    for fd, answer in asked.items():
-        poller.register(fd, answer[2])
-    milliseconds = -1 if timeout is None else _math.ceil(timeout * 1000)
-    since = time.monotonic()
-    happened = poller.wait(milliseconds)
-    sets = _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
-    if happened and not any(sets):  # hang-ups of which select() says nothing
-        for fd, _ in happened:
-            poller.quieten(fd, asked[fd][2])
-        happened = poller.wait(_rest_of(milliseconds, since))
-        sets = _as_select([(fd, asked[fd][2], flags) for fd, flags in happened])
-    return sets
-
-
-def _hand_out_sets(asked, readable, writable, urgent, map):
-    """Hand out what ``select`` found, to those who were *asked*: input first, urgent data last."""
-    # That of eventlet may return what another call of it waited for.
-    readable, writable, urgent = [
-        [fd for fd in fds if fd in asked] for fds in (readable, writable, urgent)
-    ]
-    for fd in readable:
-        _deliver(read, asked[fd], map, fd)
-    # What heard of the hang-up while it read does not hear of it again while it writes.
-    told = {fd for fd in readable if _holds(map, fd, asked[fd]) and _was_told(asked[fd][0])}
-    for event, fds in ((write, writable), (_exception, urgent)):
-        for fd in fds:
-            if fd not in told:
-                _deliver(event, asked[fd], map, fd)
+        _make_pass(watch, timeout, False, True)
 
 
 def poll2(timeout=0.0, map=None):
@@ -548,36 +222,12 @@ def poll2(timeout=0.0, map=None):
         map = socket_map
     if not map:
         return
-    watch = _watch_over(map, globals(), False)
+    watch = _watch_over(map, _family, False)
     if watch is None:
-        _poll_once(timeout, map)
+        _methods.flush_all()
+        _poll_once(_family, timeout, map)
     else:
-        watch.make_pass(timeout, True, True)
-
-
-def _poll_once(timeout, map):
-    """``poll2`` for a map of which nothing is kept."""
-    asked, timeout = _ask(map, timeout)
-    pollster = select.poll()
-    for fd, (channel, _, flags) in asked.items():
-        try:
-            # As in CPython 3.11, which asks for urgent data together with input only.
-            pollster.register(fd, flags if flags & _READS else flags & ~_URGENT)
-        except ValueError:  # a negative descriptor: the socket was closed
-            _bury(channel, map, fd)
-            timeout = 0
-    if not map:  # a signal handler has closed all that was asked
-        timeout = 0
-    for fd, flags in pollster.poll(None if timeout is None else int(timeout * 1000)):
-        if fd in asked:
-            _hand_out_flags(asked[fd], map, fd, flags)
-
-
-def _hand_out_flags(answer, map, fd, flags):
-    """Hand out what ``poll`` found for *fd*, to whom gave *answer*."""
-    _deliver(readwrite, answer, map, fd, flags)
-    if flags & select.POLLNVAL and _holds(map, fd, answer):
-        _drop(answer[0], map, fd)
+        _make_pass(watch, timeout, True, True)
 
 
 poll3 = poll2  # its name in the days when poll2 was another function
@@ -605,11 +255,11 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
                 count -= 1
             watch = None
             if is_stock:
-                watch = _watch_over(map, globals(), count is None or count > 0)
+                watch = _watch_over(map, _family, count is None or count > 0)
             if watch is None:
                 make_pass(timeout, map)
             else:
-                watch.make_pass(timeout, make_pass is poll2, is_first, count is None)
+                _make_pass(watch, timeout, make_pass is poll2, is_first, count is None)
                 is_first = False
     finally:
         if is_outermost or not map:
@@ -621,38 +271,6 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
 
 
 _STOCK_PASSES = (poll, poll2)
-
-
-def _is_plain(is_poll2):
-    """Whether what hands out events is what this module has, so that a pass may do it itself."""
-    if is_poll2:
-        return readwrite is _STOCK_READWRITE
-    return read is _STOCK_READ and write is _STOCK_WRITE
-
-
-def _is_tracked(channel):
-    """Whether *channel* has stock predicates, and so has to be asked only when it was touched."""
-    kind = type(channel)
-    if kind.__getattribute__ is not object.__getattribute__ or not issubclass(kind, dispatcher):
-        return False
-    # The class first: what it has may be a property, whose code is not run here.
-    readable, writable = kind.readable, kind.writable
-    if readable is not _STOCK_READABLE and readable is not _methods.readable:
-        return False
-    if writable is _methods.writable:
-        state = channel._fc_state
-        knows = state is not None and state.fits(channel)
-    elif writable is _STOCK_SENDER_WRITABLE:
-        knows = type(getattr(channel, "_fc_output", None)) is _Output
-    else:
-        knows = writable is _STOCK_WRITABLE
-    return (
-        knows
-        and _has_bools(channel)
-        and _has_own(channel, "readable", readable)
-        and _has_own(channel, "writable", writable)
-        and not (_resting and _rests(channel))
-    )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -851,7 +469,7 @@ class dispatcher:
                 return None
             if failure.errno not in _EXHAUSTED:
                 raise
-            _resting[id(self)] = end = time.monotonic() + _REST
+            _family.resting[id(self)] = end = _now_of(self) + _REST
             _remember(self, "_fc_rest", end)
             if not getattr(self, "_fc_accept_failing", False):
                 self._fc_accept_failing = True
@@ -978,21 +596,17 @@ class dispatcher:
         self.close()
 
 
-# What an async_chat that waits for nothing unusual has.
-_STOCK_CHAT = (
+_family.readables = dispatcher.readable, _methods.readable
+_family.writable = dispatcher.writable
+_family.expt = dispatcher.handle_expt
+_family.expt_event = dispatcher.handle_expt_event
+_family.error = dispatcher.handle_error
+_family.stock_chat = (
     _methods.readable,
     _methods.writable,
     dispatcher.handle_expt,
     dispatcher.handle_expt_event,
 )
-_STOCK_READABLE = dispatcher.readable
-_STOCK_WRITABLE = dispatcher.writable
-_STOCK_EXPT = dispatcher.handle_expt
-_STOCK_EXPT_EVENT = dispatcher.handle_expt_event
-_STOCK_ERROR = dispatcher.handle_error
-
-# When the rests of listeners end, by the id of the channel: a pass must not sleep through it.
-_resting = {}
 
 
 def _count_registration(channel, map=None):
@@ -1008,6 +622,11 @@ def _count_registration(channel, map=None):
         pass  # whatever borrows the methods that call this is no dispatcher
 
 
+def _now_of(channel):
+    """What the clock of the loop of *channel* says, in seconds."""
+    return _system_of(getattr(channel, "_map", None)).monotonic(_family.names)
+
+
 def _belongs_to_another(entry, channel):
     """Whether the map's *entry*, not *channel*, is a later user of the number of its descriptor.
 
@@ -1019,14 +638,6 @@ def _belongs_to_another(entry, channel):
         return False
     except AttributeError:
         return True
-
-
-def _safe_repr(channel):
-    """``repr(channel)``, also where it raises."""
-    try:
-        return repr(channel)
-    except BaseException:
-        return f"<__repr__(self) failed for object at {id(channel):0x}>"
 
 
 class dispatcher_with_send(dispatcher):
@@ -1084,7 +695,7 @@ class dispatcher_with_send(dispatcher):
         self.initiate_send()
 
 
-_STOCK_SENDER_WRITABLE = dispatcher_with_send.writable
+_family.sender_writable = dispatcher_with_send.writable
 
 
 def compact_traceback():

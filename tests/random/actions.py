@@ -79,7 +79,7 @@ LOSSES: dict[str, Any] = {
     "__len__": TypeError,  # of a view, which list() takes for a length that nobody knows
     "_tell_the_end": OSError,
     "__repr__": BaseException,
-    "_safe_repr": BaseException,
+    "safe_repr": BaseException,
 }
 
 

@@ -1,7 +1,8 @@
 """Random scripts for the loop, played with and without kept registrations.
 
 A script is made from a seed: which channels there are, what their peers and the program do before
-each pass, and what the hooks do.  It is played twice on real sockets: over a map of which the
+each pass, and what the hooks do.  It is played twice, on real sockets or
+on a simulated network (``simulated.py``): over a map of which the
 registrations are kept, and over one of which nothing is kept, by the one-off passes.  Both must
 give every channel the same hooks with the same arguments in each pass, and every peer the same
 bytes.
@@ -10,13 +11,15 @@ In which order the channels of one pass are served is the kernel's affair, and w
 for other channels, it matters.  So the second play puts its map into an order that would have
 given what the first play saw; where there is none, that is a disagreement.
 
-``python -m tests.random.loops --count 20000`` is the long run; the suite does a short one.
+``python -m tests.random.loops --count 20000`` is the long run, ``--simulated`` a
+faster one; the suite does short ones of both.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import graphlib
 import itertools
 import random
@@ -28,11 +31,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.implementations import FASTCHAT, load
+from tests.support.simulated import Network, SimulatedSystem
 
 KINDS = ("chat", "asked chat", "with send", "reader", "dispatcher", "stubborn", "listener")
 WEIGHTS = (6, 3, 3, 3, 1, 2, 1)
 
 Action = tuple[Any, ...]
+
+# Made once: to make them anew took a quarter of the time in which a script is drawn.
+_PUSHED = [b"x", b"hello\n", b"", b"y" * 30_000, b"z" * 400_000]
+_QUEUED = [b"q", None, b"r" * 30_000]
 
 
 @dataclass(frozen=True)
@@ -91,9 +99,9 @@ def _action(draw: random.Random, count: int, few: int) -> Action:
 def _output_or_flip(draw: random.Random, slot: int, few: int) -> Action:
     kind = draw.random()
     if kind < 0.4:
-        return ("push", slot, draw.choice([b"x", b"hello\n", b"", b"y" * 30_000, b"z" * 400_000]))
+        return ("push", slot, draw.choice(_PUSHED))
     if kind < 0.55:
-        return ("queue", slot, draw.choice([b"q", None, b"r" * 30_000]))
+        return ("queue", slot, draw.choice(_QUEUED))
     if kind < 0.65:
         return ("close when done", slot)
     if kind < 0.85 or few == 0:
@@ -149,16 +157,72 @@ class _Ordered(dict[int, Any]):
     """
 
     place: dict[Any, int]
+    _fc_system: Any = None  # on the class, for no map of a program is asked for it otherwise
 
     def items(self) -> Any:
         found = list(dict.items(self))
         return sorted(found, key=lambda item: self.place.get(item[1].slot, len(found) + 99))
 
 
+class Sockets:
+    """Real sockets, as a play uses them."""
+
+    # What the loop asks of descriptors and time; None for the real one.
+    system: Any = None
+
+    def __init__(self, core: Any) -> None:
+        pass
+
+    def pair(self) -> tuple[Any, Any]:
+        """The sockets of a channel and of its peer."""
+        mine, peer = socket.socketpair()
+        mine.setblocking(False)
+        peer.setblocking(False)
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+        return mine, peer
+
+    def listen(self, channel: Any) -> Any:
+        """Let *channel* listen; returns its socket."""
+        channel.create_socket(socket.AF_UNIX)
+        channel.bind("")  # a name that the system chooses
+        channel.listen(5)
+        return channel.socket
+
+    def connect(self, listener: Any) -> Any:
+        """A client of *listener*."""
+        client = socket.socket(socket.AF_UNIX)
+        client.setblocking(False)
+        client.connect_ex(listener.getsockname())
+        return client
+
+
+class Simulated:
+    """A network of its own for each play, with the methods of ``Sockets``."""
+
+    def __init__(self, core: Any) -> None:
+        self._network = Network()
+        self.system: Any = SimulatedSystem(self._network, core)
+
+    def pair(self) -> tuple[Any, Any]:
+        return self._network.pair()
+
+    def listen(self, channel: Any) -> Any:
+        channel.set_socket(self._network.listener())
+        channel.listen(5)
+        return channel.socket
+
+    def connect(self, listener: Any) -> Any:
+        with contextlib.suppress(BlockingIOError):
+            return self._network.connect(listener)
+        return self._network.pair()[0]  # too many wait
+
+
 class World:
     """One play of one script."""
 
-    def __init__(self, script: Script, name: str, orders: list[Any] | None) -> None:
+    def __init__(
+        self, script: Script, name: str, orders: list[Any] | None, network: Any = Sockets
+    ) -> None:
         self.script = script
         self.implementation = load(name)
         self.asyncore = self.implementation.asyncore
@@ -167,10 +231,14 @@ class World:
         if orders is not None:
             self.map = _Ordered()
             self.map.place = {}
+            self.map._fc_system = self.implementation.core["system"].REAL
         elif script.map_kind == "dict":
             self.map = {}
         else:
             self.map = self.asyncore.channel_map()
+        self.network = network(self.implementation.core)
+        if self.network.system is not None and type(self.map) is not dict:
+            self.map._fc_system = self.network.system
         # By pass: what every slot was told, in order, and who was told to read or write.
         self.told: list[dict[int, list[Any]]] = []
         self.events: list[list[tuple[int, str]]] = []
@@ -182,7 +250,7 @@ class World:
         self.opened: list[Any] = []
 
     def play(self) -> None:
-        watching = self.asyncore._watch_over.__globals__
+        watching = vars(self.implementation.core["passes"])
         few, watching["FEW"] = watching["FEW"], self.script.few
         try:
             for slot in range(len(self.script.kinds)):
@@ -190,8 +258,7 @@ class World:
                 self.peers.append(None)
                 self._renew(slot)
             if type(self.map) is dict:
-                # As if a loop ran over it, whose passes are those that follow.
-                self.asyncore._watch_over(self.map, vars(self.asyncore), True)
+                self._watch()
             for number, step in enumerate(self.script.steps):
                 self.number = number
                 for action in step:
@@ -209,6 +276,18 @@ class World:
                     thing.close()
             self.asyncore._release(self.map)
 
+    def _watch(self) -> None:
+        """Keep registrations, as if the passes that follow were those of a loop over the dict."""
+        if self.network.system is None:
+            self.asyncore._watch_over(self.map, self.asyncore._family, True)
+            return
+        core, system = self.implementation.core, self.network.system
+        if id(self.map) in core["touch"].watches:
+            return
+        kind = system.kinds()[0]
+        watch = core["watch"].Watch(self.map, self.asyncore._family, kind, False, system)
+        core["touch"].watches[id(self.map)] = watch
+
     def make_pass(self) -> None:
         this = len(self.told)
         self.told.append({})
@@ -219,6 +298,8 @@ class World:
             assert self.orders is not None
             order = self.orders[this] if this < len(self.orders) else []
             self.map.place = {slot: at for at, slot in enumerate(order)}
+        if self.network.system is not None and type(self.map) is dict:
+            self._watch()  # a pass that leaves the map empty has given it back
         try:
             self.asyncore.loop(0, self.script.use_poll, self.map, 1)
         except Exception as failure:
@@ -276,16 +357,10 @@ class World:
         if channel._fileno is not None:
             return
         if self.script.kinds[slot] == "listener":
-            channel.create_socket(socket.AF_UNIX)
-            self.opened.append(channel.socket)
-            channel.bind("")  # a name that the system chooses
-            channel.listen(5)
+            self.opened.append(self.network.listen(channel))
             return
-        mine, peer = socket.socketpair()
+        mine, peer = self.network.pair()
         self.opened += [mine, peer]
-        mine.setblocking(False)
-        peer.setblocking(False)
-        mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
         if self.peers[slot] is not None:
             self.peers[slot].close()
         self.peers[slot] = peer
@@ -325,10 +400,7 @@ class World:
             case ("peer sends", _, data):
                 if self.script.kinds[slot] == "listener":
                     if channel._fileno is not None:
-                        client = socket.socket(socket.AF_UNIX)
-                        self.opened.append(client)
-                        client.setblocking(False)
-                        client.connect_ex(channel.socket.getsockname())
+                        self.opened.append(self.network.connect(channel.socket))
                     return
                 with contextlib.suppress(OSError):
                     peer.send(data)
@@ -400,6 +472,7 @@ class World:
             channel.send(data)
 
 
+@functools.cache
 def _class(base: Any, kind: str) -> Any:
     """A class of channels that tell their world what happens to them."""
 
@@ -494,25 +567,29 @@ def _orders(script: Script, events: list[tuple[int, str]]) -> list[list[int]]:
     return orders
 
 
-def disagreement(seed: int, names: Iterable[str] = FASTCHAT) -> str | None:
-    """What differs between the two plays of the script of *seed*; None where nothing."""
+def disagreement(seed: int, names: Iterable[str] = FASTCHAT, network: Any = Sockets) -> str | None:
+    """What differs between the two plays of the script of *seed*; None where nothing.
+
+    *network* is what they are played on: ``Sockets`` or ``Simulated``.
+    """
+    script = make(seed)
     for name in names:
-        difference = difference_of(make(seed), name)
+        difference = difference_of(script, name, network)
         if difference is not None:
             return difference
     return None
 
 
-def difference_of(script: Script, name: str) -> str | None:
+def difference_of(script: Script, name: str, network: Any = Sockets) -> str | None:
     """What differs between the two plays of *script* on the implementation *name*."""
-    kept = World(script, name, None)
+    kept = World(script, name, None, network)
     kept.play()
     for number, events in enumerate(kept.events):
         if not script.use_poll and "wr" in "".join(what for _, what in events):
             return f"{_head(script, name)}: output before input in pass {number}: {events}"
     orders = [_orders(script, events) for events in kept.events]
     while True:
-        once = World(script, name, [some[0] for some in orders])
+        once = World(script, name, [some[0] for some in orders], network)
         once.play()
         pairs = enumerate(zip(kept.told, once.told, strict=False))
         at = next((number for number, (one, two) in pairs if one != two), None)
@@ -563,18 +640,23 @@ def main(show: Callable[[str], None] = print) -> int:
     parser = argparse.ArgumentParser(description="compare kept registrations with one-off passes")
     parser.add_argument("--count", type=int, default=20_000, help="scripts (default %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="the first seed")
+    parser.add_argument("--simulated", action="store_true", help="on a network in memory")
     arguments = parser.parse_args()
-    show(f"{arguments.count} scripts from seed {arguments.seed}, on {', '.join(FASTCHAT)}")
+    network = Simulated if arguments.simulated else Sockets
+    where = "a simulated network" if arguments.simulated else "sockets"
+    names = ", ".join(FASTCHAT)
+    show(f"{arguments.count} scripts from seed {arguments.seed}, on {where}, with {names}")
     begin = time.monotonic()
     for number in range(arguments.count):
-        difference = disagreement(arguments.seed + number)
+        difference = disagreement(arguments.seed + number, network=network)
         if difference is not None:
             show(difference)
             show(explain(make(arguments.seed + number)))
             return 1
         if number % 1000 == 999:
             show(f"  {number + 1} agree ({time.monotonic() - begin:.0f} s)")
-    show(f"{arguments.count} scripts agree")
+    rate = arguments.count / max(time.monotonic() - begin, 1e-9)
+    show(f"{arguments.count} scripts agree ({rate:.0f} a second)")
     return 0
 
 

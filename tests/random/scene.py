@@ -462,7 +462,8 @@ class Play:
 
 
 def _is_pollers(code: CodeType) -> bool:
-    return code.co_filename.endswith(("_pollers.py", "_watch.py"))
+    directory, name = os.path.split(code.co_filename)
+    return os.path.basename(directory) == "_core" and name != "failures.py"
 
 
 def _is_entry(value: Any) -> bool:

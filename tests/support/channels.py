@@ -274,10 +274,9 @@ def forking() -> Iterator[None]:
         yield
 
 
-def inside(stage: Stage) -> dict[str, Any]:
-    """The globals of ``_watch``, as *stage*'s implementation has loaded it."""
-    found: dict[str, Any] = stage.asyncore._watch_over.__globals__
-    return found
+def inside(stage: Stage, name: str) -> dict[str, Any]:
+    """The globals of the module *name* of the core, as *stage*'s implementation has loaded it."""
+    return vars(stage.implementation.core[name])
 
 
 def watch_of(stage: Stage) -> Any:
@@ -291,7 +290,7 @@ def watch_a_dict(stage: Stage) -> None:
     A loop without a count does so too, but then the test does not make the passes.
     """
     stage.map = {}
-    assert stage.asyncore._watch_over(stage.map, vars(stage.asyncore), True)
+    assert stage.asyncore._watch_over(stage.map, stage.asyncore._family, True)
     stage.at_the_end(stage.asyncore._release, stage.map)
 
 
@@ -420,7 +419,7 @@ def failure(number: int) -> OSError:
 
 def as_the_system(function: Any) -> Any:
     """*function*, to stand in for a system call: what it raises is not taken for a handler's."""
-    names = {**function.__globals__, "__name__": "fastchat._pollers"}
+    names = {**function.__globals__, "__name__": "fastchat._core.pollers"}
     return FunctionType(function.__code__, names, function.__name__, None, function.__closure__)
 
 

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +37,8 @@ class Implementation:
     asyncore: Any
     asynchat: Any
     scanner: Any
+    # Modules of fastchat's core by name, for tests of what a program cannot reach.
+    core: Mapping[str, ModuleType]
 
     @property
     def is_stdlib(self) -> bool:
@@ -55,13 +57,15 @@ def load(name: str) -> Implementation:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             asynchat = importlib.import_module("asynchat")
-            return Implementation("stdlib", importlib.import_module("asyncore"), asynchat, None)
+            return Implementation("stdlib", importlib.import_module("asyncore"), asynchat, None, {})
     aside = _take_out()
     setting = os.environ.get("FASTCHAT_IMPLEMENTATION")
     os.environ["FASTCHAT_IMPLEMENTATION"] = name
     try:
         asynchat = importlib.import_module("fastchat.asynchat")
-        return Implementation(name, asynchat.asyncore, asynchat, asynchat._scanner)
+        prefix = "fastchat._core."
+        core = {n.removeprefix(prefix): m for n, m in sys.modules.items() if n.startswith(prefix)}
+        return Implementation(name, asynchat.asyncore, asynchat, asynchat._scanner, core)
     finally:
         if setting is None:
             del os.environ["FASTCHAT_IMPLEMENTATION"]

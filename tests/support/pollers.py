@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fastchat import _pollers
+from fastchat._core import pollers as _pollers
 from tests.support.channels import PATIENCE, as_the_system, failure
 
 LONG = PATIENCE * 1000  # in milliseconds

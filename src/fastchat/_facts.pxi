@@ -14,9 +14,12 @@
 
 cdef extern from *:
     """
+    static unsigned int fastchat_version_of(PyObject *type)
+    { return ((PyTypeObject *) type)->tp_version_tag; }
     static int fastchat_has_version(PyObject *object, unsigned int version)
-    { return version != 0 && version == Py_TYPE(object)->tp_version_tag; }
+    { return version != 0 && version == fastchat_version_of((PyObject *) Py_TYPE(object)); }
     """
+    unsigned int fastchat_version_of(object kind)
     bint fastchat_has_version(object object, unsigned int version)
 
 cdef enum:
@@ -36,7 +39,7 @@ cdef class _Facts:
     """What is known of one class."""
 
     cdef unsigned int version  # of the class; 0 where nothing is known
-    cdef int made
+    cdef int looks
     # The stock methods that it has; None where there is another, or a look-up of its own.
     cdef object initiate_send
     cdef object send
@@ -49,9 +52,9 @@ cdef class _Facts:
         kind = type(channel)
         cdef unsigned int version = fastchat_version_of(kind)
         self.version = 0
-        if self.made >= OFTEN:
+        if self.looks >= OFTEN:
             return 0
-        self.made += 1
+        self.looks += 1
         self.initiate_send = self.send = self.push = None
         if fastchat_is_ordinary(channel):
             self.initiate_send = self._stock_of(kind, "initiate_send")
@@ -95,7 +98,7 @@ cdef inline bint _has_facts(channel, State state) noexcept:
 
     No two classes share a version.
     """
-    return fastchat_has_version(channel, state.facts.version)
+    return fastchat_has_version(channel, (<_Facts> state.facts).version)
 
 
 cdef int _find_facts(channel, State state) except -1:
@@ -112,21 +115,26 @@ cdef int _find_facts(channel, State state) except -1:
 
 
 cdef inline bint _has_stock_initiate_send(channel, State state) except -1:
-    if _has_facts(channel, state) and state.facts.initiate_send is not None:
-        return fastchat_finds(channel, "initiate_send", state.facts.initiate_send)
+    if _has_facts(channel, state) and (<_Facts> state.facts).initiate_send is not None:
+        return fastchat_finds(channel, "initiate_send", (<_Facts> state.facts).initiate_send)
     return _has_stock(channel, "initiate_send")
 
 
 cdef inline bint _has_stock_send(channel, State state) except -1:
-    if _has_facts(channel, state) and state.facts.send is not None:
-        return fastchat_finds(channel, "send", state.facts.send)
+    if _has_facts(channel, state) and (<_Facts> state.facts).send is not None:
+        return fastchat_finds(channel, "send", (<_Facts> state.facts).send)
     return _has_stock(channel, "send")
 
 
 cdef inline bint _has_stock_push(channel, State state) except -1:
-    if _has_facts(channel, state) and state.facts.push is not None:
-        return fastchat_finds(channel, "push", state.facts.push)
+    if _has_facts(channel, state) and (<_Facts> state.facts).push is not None:
+        return fastchat_finds(channel, "push", (<_Facts> state.facts).push)
     return _has_stock(channel, "push")
+
+
+cdef bint binds(method, function, channel) noexcept:
+    """Whether *method* is *function*, bound to *channel*."""
+    return fastchat_binds(method, function, channel)
 
 
 cdef bint _has_stock(channel, str name) except -1:
@@ -136,7 +144,7 @@ cdef bint _has_stock(channel, str name) except -1:
 
 cdef inline bint _fits(channel, State state) except -1:
     """``state.fits(channel)``."""
-    return state.facts.fits if _has_facts(channel, state) else state.fits(channel)
+    return (<_Facts> state.facts).fits if _has_facts(channel, state) else state.fits(channel)
 
 
 def knows_class_of(channel):

@@ -1,0 +1,18 @@
+"""The core: what stands between the system's events and the hooks of a channel.
+
+One source: these are ordinary Python modules.  Those that have a ``.pxd`` beside them are compiled
+where there is a compiler, and run as they are where there is none.  A ``.pxd`` gives C types to
+what its module has, and adds no behaviour.  ``_backend.py`` chooses what an import gets.
+
+* ``pollers``: epoll, kqueue, poll and select behind one interface.
+* ``touch``: how a channel says that it may wait for something else now.
+* ``asking``: what a channel waits for, found out without running code of the program's.
+* ``watch``: the registrations of one map, kept between passes.
+* ``passes``: one pass over a watch: wait, and hand each event to its channel.
+* ``full_passes``: one pass over a map of which nothing is kept.
+* ``failures``: what becomes of an exception that leaves a handler.
+* ``family``: what belongs to one import of ``asyncore``.
+* ``maps``: ``channel_map``, and which map has a watch.
+* ``system``: the seam, by which a test replaces descriptors, waiting and the clock.
+* ``waker``: what ends a wait from another thread or a signal handler.
+"""

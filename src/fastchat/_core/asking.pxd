@@ -1,0 +1,21 @@
+cimport cython
+
+from fastchat._core.family cimport Family
+from fastchat._scanner cimport State, binds
+
+cdef int READ, URGENT, WRITE
+
+cpdef bint has_own(channel, str name, function) except -1
+cdef bint _is_bool(value) except -1
+cpdef bint has_bools(channel) except -1
+
+
+@cython.locals(state=State)
+cpdef int ask_chat(channel, tuple stock) except -1
+cpdef registration_of(channel)
+
+
+@cython.locals(flags=int)
+cpdef tuple ask_one(Family family, channel, map, fd)
+cpdef bint wants_urgent(Family family, channel) except -1
+cpdef bint is_tracked(Family family, channel) except -1

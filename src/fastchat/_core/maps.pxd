@@ -1,0 +1,8 @@
+from fastchat._core.family cimport Family
+from fastchat._core.watch cimport Watch
+from fastchat._scanner cimport flush_everything, leave_to_the_parent
+
+cdef object _own_poll, _own_select
+
+cpdef watch_over(map, Family family, bint for_long)
+cdef bint _is_own(Family family) except -1

@@ -1,0 +1,58 @@
+cimport cython
+
+from fastchat._core.asking cimport ask_one, registration_of
+from fastchat._core.family cimport Family
+from fastchat._core.watch cimport Entry, Watch
+from fastchat._scanner cimport State, flush_all, know
+from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
+
+cdef int ERROR, HANG_UP, INVALID, READ, WRITE
+
+
+@cython.locals(fine=bint)
+cpdef make_pass(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
+cdef bint _has_to_sleep(Watch watch, timeout) except -1
+cdef int _milliseconds(timeout, bint is_poll2) except -2
+
+
+@cython.locals(fine=bint)
+cdef list _wait_and_check(Watch watch, int milliseconds, bint is_poll2)
+cpdef list _wait(Watch watch, int milliseconds, bint is_poll2)
+
+
+@cython.locals(
+    number=Py_ssize_t, room=EventBuffer, happened=list, epoll=int, count=Py_ssize_t, is_plain=bint,
+    answers=dict, index=Py_ssize_t, fd=int, flags=int, slow=list, roomy=list, entries=dict,
+    entry=Entry
+)
+cdef list _serve(Watch watch, int milliseconds, bint is_poll2)
+
+
+@cython.locals(entry=Entry)
+cdef _save_answer(Watch watch, dict answers, int fd)
+
+
+@cython.locals(state=State)
+cdef _give_input(Watch watch, Entry entry, bint is_poll2)
+
+
+@cython.locals(family=Family)
+cdef _give_asked_input(Watch watch, Entry entry, bint is_poll2)
+
+
+@cython.locals(state=State)
+cdef _give_room(Watch watch, Entry entry, bint is_poll2)
+
+
+@cython.locals(state=State)
+cdef _settle(Watch watch, Entry entry)
+cdef _take_stranger(Watch watch, int fd, Py_ssize_t number)
+
+
+@cython.locals(family=Family)
+cdef _take_more(Watch watch, Entry entry, bint is_poll2)
+
+
+@cython.locals(family=Family, entry=Entry, flags=int)
+cdef _hand_out_slow(Watch watch, list slow, bint is_poll2)
+cpdef _quieten(Watch watch, dict happened)

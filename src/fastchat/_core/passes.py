@@ -1,0 +1,408 @@
+# cython: annotation_typing=False, auto_pickle=False, nonecheck=True
+"""One pass over a map whose registrations are kept: wait, and hand each event to its channel.
+
+Plain input of any channel, and plain room for output of a tracked one, are handed out here.
+Hang-ups, errors, urgent data, and room for output of channels that are asked on every pass are
+*slow* events: they go through ``read``, ``write``, ``_exception`` and ``readwrite`` of
+``asyncore``, as in a pass of the old kind.  Where a program has replaced one of these functions,
+everything does.
+
+Rules this file keeps:
+
+* ``poll`` hands out all input before any room for output.
+* Answers of channels that are asked on every pass are saved before callbacks run, because a nested
+  loop overwrites them.
+* An entry that is younger than the wait has no events yet, and one that left has none any more.
+* What is to be done is noted before what may leave the loop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastchat._core.failures import bury, settle_failure
+from fastchat._core.full_passes import hand_input, hand_out_flags, hand_out_sets, holds
+from fastchat._core.pollers import (
+    ERROR,
+    HANG_UP,
+    INVALID,
+    READ,
+    WRITE,
+    PollerLost,
+    as_select,
+    is_ours,
+)
+from fastchat._hangups import forget_hang_up
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from fastchat._core import _cy as cython
+
+if not cython.compiled:
+    from fastchat._channel_py import flush_all
+    from fastchat._core.asking import ask_one, registration_of
+    from fastchat._core.watch import Entry, Watch
+    from fastchat._sysio_py import is_readable
+
+    if TYPE_CHECKING:
+        from fastchat._scanner import State, know
+        from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
+
+# A check costs about half an event, so that checking takes less than 1 % of the time.
+EVENTS_PER_CHECK = 64
+
+# How long nothing has to happen until channels are checked, in milliseconds, and how many of them
+# before the loop looks whether something has happened after all.
+QUIET = 20
+CHECKED_AT_ONCE = 256
+
+# Up to how many channels are all checked in a pass that a program makes itself.
+FEW = 32
+
+# How many connections a listener takes, after the first, before others get their events.
+AT_ONCE = 15
+
+_GONE = HANG_UP | ERROR | INVALID
+
+# The longest wait that all systems take, in milliseconds: 24 days.
+_LONGEST = 2**31 - 1
+
+_own_sleep = time.sleep
+
+
+def make_pass(
+    watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool = False
+) -> None:
+    """Wait at most *timeout* seconds, and hand out what happened to the channels of *watch*.
+
+    The order of events, and the meaning of *timeout*, are those of ``poll2`` or ``poll``.
+    *is_first* says that the program did something of its own before, *is_endless* that it
+    does not count its passes.
+    """
+    watch.is_endless = is_endless and watch.is_told
+    flush_all()
+    watch.passes += 1
+    watch.is_stirred = False
+    if is_poll2 != watch.is_poll2:
+        watch.change_to(is_poll2)
+    if not watch.is_told:
+        watch.find_changes()
+    fine = True
+    if watch.asked:
+        fine = watch.ask_all_asked()
+    if watch.touched:
+        fine &= watch.ask_touched()
+    if is_first:
+        fine &= watch.check_some(FEW)
+        watch.unchecked = len(watch.entries)
+    elif watch.events >= EVENTS_PER_CHECK:
+        fine &= watch.check_some(watch.events // EVENTS_PER_CHECK)
+        watch.events %= EVENTS_PER_CHECK
+    if watch.needs_new_set:
+        watch.make_new_set(watch.kind)
+    if not fine:
+        timeout = 0
+    elif watch.family.resting:
+        timeout = watch.family.until_rest_ends(timeout, watch.system)
+    if not watch.registered.count and not is_poll2 and _has_to_sleep(watch, timeout):
+        watch.system.sleep(watch.family.names, timeout if watch.map else 0)
+        return
+    slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
+    if slow:
+        _hand_out_slow(watch, slow, is_poll2)
+
+
+def _has_to_sleep(watch: Watch, timeout: Any) -> bool:
+    """Whether a pass in which nobody waits for anything makes a real sleep, as CPython's does.
+
+    The poller's wait can be ended; but it says other things about a wrong *timeout*, and a
+    program may have replaced ``sleep``.
+    """
+    return (
+        timeout is None
+        or timeout < 0
+        or not watch.poller.is_kernel_set
+        or watch.family.names["time"].sleep is not _own_sleep
+    )
+
+
+def _milliseconds(timeout: Any, is_poll2: bool) -> int:
+    """*timeout* (seconds, or None for ever) as the pollers want it."""
+    if timeout is None:
+        return -1
+    if is_poll2:
+        return min(max(int(timeout * 1000), -1), _LONGEST)
+    if timeout < 0:
+        raise ValueError("timeout must be non-negative")
+    milliseconds: int = min(math.ceil(timeout * 1000), _LONGEST)
+    return milliseconds
+
+
+def _wait_and_check(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
+    """Wait, hand out the plain events, and return what else there is; None after a time-out.
+
+    Channels are checked while nothing happens.
+    """
+    while watch.unchecked > 0 and not 0 <= milliseconds <= QUIET:
+        slow = _wait(watch, QUIET, is_poll2)
+        if slow is not None:
+            watch.unchecked = len(watch.entries)
+            return slow
+        milliseconds = max(milliseconds - QUIET, -1) if milliseconds > 0 else -1
+        fine = watch.check_some(CHECKED_AT_ONCE)
+        fine &= watch.ask_touched()
+        if not fine or not watch.map:
+            return None
+    slow = _wait(watch, milliseconds, is_poll2)
+    # Whether something happened or not: what we were not told of, another thread may have done.
+    watch.unchecked = len(watch.entries)
+    if slow is None:
+        watch.events += 8 * EVENTS_PER_CHECK
+    return slow
+
+
+def _wait(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
+    """``_serve``, also where a program closed the poller with all that it did not know."""
+    slow: list[Any] | None = None
+    try:
+        # In this order: what another thread changes now either shows here, or ends the wait.
+        watch.is_waiting = True
+        # The map is empty where a signal handler has closed all that this pass found.
+        if watch.is_stirred or not watch.map:
+            milliseconds = 0
+        slow = _serve(watch, milliseconds, is_poll2)
+    except PollerLost:
+        watch.needs_new_set = True
+    finally:
+        watch.is_waiting = False
+    return slow
+
+
+def _serve(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
+    """Wait for events of *watch*; hand out plain input, then room for output to who is tracked.
+
+    Returns what else happened, as entries, flags and the answers of those who are asked on every
+    pass (None for others); and None where nothing did in *milliseconds* (-1 for ever, 0 not at
+    all).
+    """
+    number = watch.passes
+    room: EventBuffer | None = None
+    happened: list[tuple[int, int]] = []
+    epoll = watch.epoll_number() if cython.compiled else -1
+    if epoll >= 0:  # compiled only
+        room, watch.room = watch.room, None
+        if room is None:
+            room = EventBuffer()
+        count = wait(epoll, room, milliseconds)
+    else:
+        happened = watch.poller.wait(milliseconds)
+        count = len(happened)
+    watch.is_waiting = False
+    if not count:
+        watch.room = room
+        return None
+    watch.events += count
+    is_plain = watch.family.is_plain(is_poll2)
+    answers: dict[Any, Any] | None = None
+    if watch.asked:
+        answers = {}
+        for index in range(count):
+            if room is not None:  # compiled only
+                fd, flags = fd_at(room, index), flags_at(room, index)
+            else:
+                fd, flags = happened[index]
+            if flags != READ or not is_plain:
+                _save_answer(watch, answers, fd)
+    slow: list[Any] = []
+    roomy: list[Entry] = []
+    entries = watch.entries
+    for index in range(count):
+        if room is not None:  # compiled only
+            fd, flags = fd_at(room, index), flags_at(room, index)
+        else:
+            fd, flags = happened[index]
+        key = fd
+        entry = entries.get(key)
+        if entry is None:
+            _take_stranger(watch, fd, number)
+            continue
+        if entry.born > number:
+            continue
+        if not is_plain or not (flags == READ or (flags == WRITE and entry.tracked)):
+            slow.append((entry, flags, None if answers is None else answers.get(key)))
+            continue
+        # Who is tracked is believed to be in a map that tells of all changes.
+        if not (watch.is_told and entry.tracked) and watch.map.get(key) is not entry.channel:
+            continue
+        if flags == WRITE:
+            roomy.append(entry)
+        elif entry.tracked:
+            _give_input(watch, entry, is_poll2)
+        else:
+            _give_asked_input(watch, entry, is_poll2)
+    watch.room = room
+    if slow and not is_poll2:  # poll() hands out all input first
+        return slow + [(entry, WRITE, None) for entry in roomy]
+    for entry in roomy:
+        if entries.get(entry.fd) is entry and (
+            watch.is_told or watch.map.get(entry.fd) is entry.channel
+        ):
+            _give_room(watch, entry, is_poll2)
+    return slow
+
+
+def _save_answer(watch: Watch, answers: dict[Any, Any], fd: int) -> None:
+    """Put into *answers* what was said for *fd* in this pass, as ``ask_one`` has it."""
+    entry = watch.asked.get(fd)
+    if entry is not None:
+        answers[fd] = entry.channel, registration_of(entry.channel), entry.flags
+
+
+def _give_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
+    """Tell the channel of *entry*, which is tracked, that there is input, if it still wants any."""
+    channel = entry.channel
+    state: State | None = entry.state
+    try:
+        if cython.compiled and state is not None:
+            know(channel, state)
+        if not channel.readable():
+            watch.touched[entry.fd] = None
+            return
+        if state.told if state is not None else channel._fc_hung_up is not None:
+            forget_hang_up(channel)
+        channel.handle_read_event()
+    except BaseException:
+        watch.touched[entry.fd] = None  # for what follows may leave the loop
+        settle_failure(watch.family, channel, watch.map, entry.fd, is_poll2)
+    finally:
+        if cython.compiled:
+            know(None, None)
+    if state is None:
+        if watch.is_endless:
+            _take_more(watch, entry, is_poll2)
+    elif entry.flags == READ and not state.fifo:
+        return  # it waits for the same
+    _settle(watch, entry)
+
+
+def _give_asked_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
+    """Tell the channel of *entry*, which is asked on every pass, that there is input."""
+    channel = entry.channel
+    family = watch.family
+    if not family.is_plain(is_poll2):  # a hook has replaced what hands it out
+        hand_input(family, channel, watch.map, entry.fd, is_poll2)
+        return
+    try:
+        forget_hang_up(channel)
+        channel.handle_read_event()
+    except BaseException:
+        settle_failure(family, channel, watch.map, entry.fd, is_poll2)
+
+
+def _give_room(watch: Watch, entry: Entry, is_poll2: bool) -> None:
+    """Tell the channel of *entry* that there is room for output, if it still wants any."""
+    channel = entry.channel
+    state: State | None = entry.state
+    try:
+        if channel.writable() and not channel.accepting:
+            if state.told if state is not None else channel._fc_hung_up is not None:
+                forget_hang_up(channel)
+            channel.handle_write_event()
+    except BaseException:
+        watch.touched[entry.fd] = None  # for what follows may leave the loop
+        settle_failure(watch.family, channel, watch.map, entry.fd, is_poll2)
+    _settle(watch, entry)
+
+
+def _settle(watch: Watch, entry: Entry) -> None:
+    """Let the channel of *entry* be asked again, unless it clearly waits for the same."""
+    state: State | None = entry.state
+    if state is not None:
+        if bool(state.fifo) == bool(entry.flags & WRITE):
+            return
+    elif entry.flags == READ and entry.channel.accepting and entry.channel._fc_rest is None:
+        return
+    watch.touched[entry.fd] = None
+
+
+def _take_stranger(watch: Watch, fd: int, number: int) -> None:
+    """There is an event for *fd*, which is no channel's, in pass *number*."""
+    waker = watch.waker
+    if waker is not None and fd == waker.fileno():
+        waker.clear()
+    elif watch.last_leave < number:
+        # Where none left in this pass, the kernel knows something that we do not.
+        watch.needs_new_set = True
+
+
+def _take_more(watch: Watch, entry: Entry, is_poll2: bool) -> None:
+    """Let the listener of *entry*, which took a connection, take others that wait.
+
+    As if the next passes had found nothing else: each asks who joined, and then the listener.
+    To make real passes would cost as much as all else that is done for a connection.
+    """
+    family, channel = watch.family, entry.channel
+    for _ in range(AT_ONCE if channel.accepting else 0):
+        watch.passes += 1
+        fine = watch.ask_touched() and watch.is_current(entry)
+        if not fine or watch.asked or family.resting:
+            return
+        try:
+            has_more = (
+                is_readable(entry.fd) if watch.is_real else watch.system.is_readable(entry.fd)
+            )
+            if not (has_more and channel.readable()):
+                return
+            channel.handle_read_event()
+        except BaseException:
+            watch.touched[entry.fd] = None
+            settle_failure(family, channel, watch.map, entry.fd, is_poll2)
+            return
+
+
+def _hand_out_slow(watch: Watch, slow: list[tuple[Any, int, Any]], is_poll2: bool) -> None:
+    """Hand out events that need some thought, as the old loop did."""
+    family, map = watch.family, watch.map
+    happened = {}
+    for entry, flags, answer in slow:
+        if not watch.is_current(entry):
+            continue
+        if entry.tracked or answer is None:
+            # It was not asked in this pass yet, or not in a way that could be kept.  What it
+            # wants only since a hook of this pass was not waited for: no error means that.
+            watch.touched[entry.fd] = None
+            channel, registration, wanted = ask_one(family, entry.channel, map, entry.fd)
+            answer = channel, registration, (wanted or 0) & (entry.flags | flags)
+        if answer[2]:
+            happened[entry.fd] = answer, flags
+    asked = {fd: answer for fd, (answer, _) in happened.items()}
+    if is_poll2:
+        for fd, (answer, flags) in happened.items():
+            hand_out_flags(family, answer, map, fd, flags & (answer[2] | _GONE))
+        return
+    for fd, (answer, flags) in happened.items():
+        if flags & INVALID and holds(map, fd, answer):
+            bury(family, answer[0], map, fd)
+    sets = as_select([(fd, answer[2], flags) for fd, (answer, flags) in happened.items()])
+    if not any(sets) and not watch.is_poll2:  # a hook may have made a pass with poll2()
+        _quieten(watch, happened)
+    hand_out_sets(family, asked, *sets, map)
+
+
+def _quieten(watch: Watch, happened: dict[int, tuple[Any, int]]) -> None:
+    """Let what select() would not tell of end no further wait: a hang-up, but no input wanted.
+
+    *happened* are answers and flags by descriptor.
+    """
+    for fd in happened:
+        known = watch.registered[fd]
+        if known and not known & READ:
+            try:
+                watch.poller.quieten(fd, known)
+            except OSError as failure:
+                if not is_ours(failure):
+                    raise
+                watch.needs_new_set = True  # it was closed, or is another file now

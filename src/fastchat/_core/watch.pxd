@@ -1,0 +1,103 @@
+cimport cython
+
+from fastchat._core.asking cimport (
+    ask_chat,
+    ask_one,
+    is_tracked,
+    registration_of,
+    wants_urgent,
+)
+from fastchat._core.family cimport Family
+from fastchat._sysio cimport EventBuffer, add, remove
+
+cdef int READ, URGENT, WRITE
+cdef object Epoll
+
+
+@cython.final
+cdef class Entry:
+    cdef public object channel
+    cdef public object fd
+    cdef public Py_ssize_t born
+    cdef public object registration
+    cdef public object said
+    cdef public int flags
+    cdef public bint tracked
+    cdef public object state
+
+
+@cython.final
+cdef class Flags:
+    cdef bytearray _bytes
+    cdef readonly Py_ssize_t count
+
+
+@cython.final
+cdef class Watch:
+    cdef object __weakref__
+    cdef public object map
+    cdef public Family family
+    cdef public object kind
+    cdef public object system
+    cdef public bint is_real
+    cdef public object poller
+    cdef public bint is_told
+    cdef public dict entries
+    cdef public Flags registered
+    cdef public dict asked
+    cdef public object touched
+    cdef public bint is_poll2
+    cdef public Py_ssize_t passes
+    cdef public bint is_endless
+    cdef public Py_ssize_t last_leave
+    cdef public bint needs_new_set
+    cdef public set suspects
+    cdef public bint is_waiting
+    cdef public bint is_stirred
+    cdef public object waker
+    cdef public object maker
+    cdef public list order
+    cdef public Py_ssize_t events
+    cdef public Py_ssize_t unchecked
+    cdef EventBuffer room
+
+    cpdef touch(self, fd)
+    cpdef stir(self)
+    cpdef forget(self, fd)
+    cpdef leave(self, fd)
+    cpdef note(self, fd)
+    cpdef unregister(self, fd)
+    cpdef bint is_current(self, Entry entry) except -1
+    cpdef int epoll_number(self) except -2
+
+    @cython.locals(known=int, epoll=int)
+    cpdef _register(self, fd, int flags)
+    cpdef bint _wait_for(self, Entry entry, int flags) except -1
+    cpdef make_new_set(self, kind)
+
+    @cython.locals(flags=int)
+    cdef bint _ask(self, Entry entry) except -1
+
+    @cython.locals(flags=int)
+    cdef bint _ask_anew(self, Entry entry) except -1
+    cpdef bint ask_touched(self) except -1
+
+    @cython.locals(entry=Entry)
+    cdef bint _ask_whom(self, fd) except -1
+
+    @cython.locals(entry=Entry)
+    cdef bint _enter(self, channel, fd) except -1
+
+    @cython.locals(family=Family, entry=Entry)
+    cpdef bint ask_all_asked(self) except -1
+
+    @cython.locals(family=Family)
+    cdef bint _take_answer(self, Entry entry, flags) except -1
+    cpdef bint check_some(self, Py_ssize_t count) except -1
+
+    @cython.locals(entry=Entry)
+    cpdef bint _check(self, fd) except -1
+    cpdef find_changes(self)
+
+    @cython.locals(entry=Entry)
+    cpdef change_to(self, bint is_poll2)

@@ -1,0 +1,33 @@
+# System calls on raw descriptors, for the compiled core; _sysio_py.py has those that it needs as it
+# is.
+
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/epoll.h>
+    #else
+    struct epoll_event { unsigned int events; union epoll_data { int fd; } data; };
+    #endif
+    """
+    ctypedef union epoll_data_t "union epoll_data":
+        int fd
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+
+cdef enum:
+    MOST_EVENTS = 256  # of one wait: what does not fit is there at the next one
+
+cdef class EventBuffer:
+    cdef epoll_event events[MOST_EVENTS]
+
+cdef inline int fd_at(EventBuffer buffer, Py_ssize_t index) noexcept:
+    return buffer.events[index].data.fd
+
+cdef inline int flags_at(EventBuffer buffer, Py_ssize_t index) noexcept:
+    return buffer.events[index].events
+
+cdef int wait(int epoll, EventBuffer buffer, int milliseconds) except -1
+cdef bint add(int epoll, int fd, int flags) noexcept
+cdef bint remove(int epoll, int fd) noexcept
+cpdef bint is_readable(int fd) except -1
