@@ -18,6 +18,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -266,6 +267,73 @@ def test_extension_that_needs_what_is_missing(value: str | None, without: Path) 
     assert done.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: No module named 'fastchat._no_such_module'"
     )
+
+
+# ---------------------------------------------------------------------------------------------
+# In this process: the source of a module that is compiled, too.
+# ---------------------------------------------------------------------------------------------
+
+
+def as_if_compiled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``_backend`` find an extension module in *directory*, whatever it looks for."""
+    origin = str(directory / "thing.so")
+    loader = importlib.machinery.ExtensionFileLoader("fastchat._core.thing", origin)
+    found = SimpleNamespace(origin=origin, loader=loader)
+    monkeypatch.setattr(_backend, "find_spec", lambda name: found)
+    monkeypatch.setitem(sys.modules, "fastchat._core", ModuleType("fastchat._core"))
+    monkeypatch.delitem(sys.modules, "fastchat._core.thing", raising=False)
+
+
+@pytest.mark.parametrize("is_bytecode", [False, True])
+def test_the_source_beside_an_extension(
+    is_bytecode: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "thing.py").write_text("answer = 42")
+    if is_bytecode:
+        assert compileall.compile_dir(tmp_path, quiet=1, legacy=True)
+        (tmp_path / "thing.py").unlink()
+    as_if_compiled(tmp_path, monkeypatch)
+    _backend._import_as_it_is("fastchat._core.thing")
+    made: Any = sys.modules.pop("fastchat._core.thing")
+    assert made.answer == 42
+    assert vars(sys.modules["fastchat._core"])["thing"] is made
+
+
+def test_a_source_that_fails_leaves_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "thing.py").write_text("raise ZeroDivisionError")
+    as_if_compiled(tmp_path, monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        _backend._import_as_it_is("fastchat._core.thing")
+    assert "fastchat._core.thing" not in sys.modules
+
+
+def test_an_extension_without_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_if_compiled(tmp_path, monkeypatch)
+    with pytest.raises(ImportError, match=r"thing is there compiled only"):
+        _backend._import_as_it_is("fastchat._core.thing")
+
+
+def test_what_is_no_extension_is_left_to_the_import_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_backend, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"fastchat\._core\.thing"):
+        _backend._import_as_it_is("fastchat._core.thing")
+
+
+@pytest.mark.parametrize(
+    ("was_there", "words"), [(True, "imported as Python before"), (False, "damaged")]
+)
+def test_a_core_that_is_not_compiled_beside_a_scanner_that_is(
+    was_there: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = importlib.machinery.SourceFileLoader("thing", "thing.py")
+    made = SimpleNamespace(__loader__=loader)
+    monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=lambda name: made))
+    there = {"fastchat._core.family": made} if was_there else {}
+    monkeypatch.setattr(_backend, "sys", SimpleNamespace(modules=there))
+    with pytest.raises(ImportError, match=words):
+        _backend._load_compiled(SimpleNamespace(COMPANIONS={}))  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------

@@ -710,11 +710,9 @@ def compact_traceback():
     frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
-        # Compiled functions have the name of their module before their own; what calls them from C
-        # is nobody's business.
-        module, _, name = code.co_name.rpartition(".")
-        if not (module and name.startswith("_call_")):
-            frames.append((code.co_filename, name, str(trace.tb_lineno)))
+        # Compiled functions have the name of their module before their own.
+        name = code.co_name.rpartition(".")[2]
+        frames.append((code.co_filename, name, str(trace.tb_lineno)))
         trace = trace.tb_next
     return frames[-1], kind, value, " ".join(f"[{'|'.join(frame)}]" for frame in frames)
 

@@ -78,9 +78,8 @@ class System:
         """
         return os.fstat(fd)
 
-    def is_readable(self, fd: int) -> bool:
-        """Whether *fd* has input, or a connection to take, at this moment; false where closed."""
-        return is_readable(fd)
+    # Whether a descriptor has input, or a connection to take, at this moment.
+    is_readable = staticmethod(is_readable)
 
     def refusal_of(self, fd: int) -> Any:
         """The class of the error that ``select`` makes of *fd*, or None."""
