@@ -383,3 +383,15 @@ def test_classes_that_have_no_hash_are_served(stage: Stage, base: str, use_poll:
         peer.sendall(name.encode())
     stage.loop(2, use_poll)
     assert heard == [("first", b"first"), ("second", b"second")]
+
+
+@pytest.mark.parametrize("name", ["push", "initiate_send", "send"])
+def test_a_stock_method_that_an_object_has_unbound_is_called_unbound(
+    stage: Stage, name: str
+) -> None:
+    chat = stage.chat()
+    setattr(chat, name, getattr(stage.asynchat.async_chat, name))
+    with pytest.raises(TypeError, match=name):
+        chat.push(b"never sent\n")
+    assert has_nothing(chat.peer)
+    assert list(chat.producer_fifo) == ([] if name == "push" else [b"never sent\n"])

@@ -45,13 +45,12 @@ cdef extern from *:
     static PyObject *fastchat_wanted = NULL, *fastchat_wanted_on = NULL;
     static PyObject *fastchat_bind(PyObject *self, PyObject *object, PyObject *kind)
     {
-        if (object == NULL || object == Py_None
-            || (self == fastchat_wanted && object == fastchat_wanted_on))
-        {
-            Py_INCREF(self);
-            return self;
-        }
-        return PyMethod_New(self, object);
+        if (object != NULL && self == fastchat_wanted && object == fastchat_wanted_on)
+            fastchat_wanted = NULL;  /* it is found */
+        else if (object != NULL && object != Py_None)
+            return PyMethod_New(self, object);
+        Py_INCREF(self);
+        return self;
     }
     /* Whether a look-up of *name* on *object*, whose class has *method* there and no look-up of its
        own, finds that; -1 where it raises.  Nothing is made for it, and no code of Python runs,
@@ -59,14 +58,16 @@ cdef extern from *:
     static int fastchat_finds(PyObject *object, PyObject *name, PyObject *method)
     {
         PyObject *found;
+        int is_bound;
         fastchat_wanted = method;
         fastchat_wanted_on = object;
         found = PyObject_GenericGetAttr(object, name);
+        is_bound = fastchat_wanted == NULL;  /* not so, if *object* has it as its own */
         fastchat_wanted = fastchat_wanted_on = NULL;
         if (found == NULL)
             return -1;
         Py_DECREF(found);
-        return found == method;
+        return is_bound && found == method;
     }
     /* An attribute of the function, for who asks by object.__getattribute__. */
     static PyObject *fastchat_get_shown(PyObject *self, void *name)
