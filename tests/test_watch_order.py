@@ -43,6 +43,31 @@ def test_select_serves_the_input_of_all_kinds_before_any_output(stage: Stage) ->
 
 
 @both_pollers
+@pytest.mark.parametrize("event", ["read", "write"])
+def test_who_closes_another_takes_its_event(stage: Stage, event: str, use_poll: bool) -> None:
+    """Whichever of the two is told first; and nothing has to be made anew for that."""
+    chats: list[Any] = []
+
+    def told(chat: Any) -> None:
+        chat.events.append("told")
+        chats[1 - chats.index(chat)].close()
+
+    chats[:] = [stage.chat(**{f"handle_{event}": told}) for _ in range(2)]
+    stage.loop(use_poll=use_poll)
+    watch = None if stage.implementation.is_stdlib else watch_of(stage)
+    poller = watch and watch.poller
+    for chat in chats:
+        if event == "read":
+            chat.peer.sendall(b"x")
+        else:
+            chat.producer_fifo.append(b"x")
+    stage.loop(use_poll=use_poll)
+    assert [*chats[0].events, *chats[1].events].count("told") == 1
+    stage.loop(use_poll=use_poll)
+    assert watch is None or watch.poller is poller
+
+
+@both_pollers
 def test_a_channel_that_an_input_hook_takes_off_a_plain_map_does_not_write(
     own: Stage, use_poll: bool
 ) -> None:
