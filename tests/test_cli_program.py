@@ -349,4 +349,5 @@ def test_what_is_left_open_may_print_when_the_program_ends(
         """,
     )
     via = ["-m", "fastchat", *words] if words else []
-    assert python("-W", "ignore", *via, "program.py", cwd=tmp_path).output == "gone\n"
+    done = python("-W", "ignore", *via, "program.py", cwd=tmp_path)
+    assert done == Outcome(0, "gone\n", "")

@@ -93,7 +93,10 @@ def in_threads(
     raised: list[BaseException] = []
     together = threading.Barrier(THREADS + 1)
 
+    begun = [threading.Event() for _ in range(THREADS)]
+
     def run(number: int) -> None:
+        begun[number].set()
         try:
             together.wait(PATIENCE)
             work(number)
@@ -102,9 +105,11 @@ def in_threads(
             raised.append(problem)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
+    for thread, has_begun in zip(threads, begun, strict=True):
         thread.start()
         stage.at_the_end(thread.join, PATIENCE)
+        # Where coverage is measured each installs a trace function, and two at once fail.
+        assert has_begun.wait(PATIENCE)
     together.wait(PATIENCE)
     return threads, raised
 
