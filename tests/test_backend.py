@@ -317,6 +317,7 @@ def test_an_extension_without_its_source(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_is_no_extension_is_left_to_the_import_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_backend, "find_spec", lambda name: None)
+    _backend._import_as_it_is("fastchat._core.pollers")
     with pytest.raises(ModuleNotFoundError, match=r"fastchat\._core\.thing"):
         _backend._import_as_it_is("fastchat._core.thing")
 

@@ -331,8 +331,11 @@ def test_it_is_held_where_that_is_asked_for(tmp_path: Path) -> None:
 @counts_references
 @pytest.mark.parametrize("words", [["run"], ["run", "--coalesce"], []], ids=" ".join)
 def test_what_is_left_open_may_print_when_the_program_ends(
-    words: list[str], tmp_path: Path
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Coverage, where it is measured, keeps all alive until nothing can be printed any more.
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(name, raising=False)
     write(
         tmp_path / "program.py",
         """\
