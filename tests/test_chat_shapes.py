@@ -249,3 +249,27 @@ def test_a_chat_that_was_begun_as_a_dispatcher_closes(stage: Stage) -> None:
     stage.asyncore.dispatcher.__init__(chat, mine, stage.map)
     chat.close()
     assert mine.fileno() == -1
+
+
+@pytest.mark.parametrize("how", ["value", "base", "property"])
+def test_input_that_a_hook_hides_behind_its_class_is_delivered_once(stage: Stage, how: str) -> None:
+    def found_terminator(chat: Any) -> None:
+        if chat.events[-1] != b"two":
+            return
+        left, kind = chat.ac_in_buffer, type(chat)
+        vars(chat)["kept"] = vars(chat)["ac_in_buffer"] = left
+        if how == "value":
+            kind.ac_in_buffer = b""
+        elif how == "base":
+            kind.__bases__ = (type("Hiding", kind.__bases__, {"ac_in_buffer": b""}),)
+        else:
+            kind.ac_in_buffer = property(
+                lambda chat: vars(chat)["kept"], lambda chat, data: vars(chat).update(kept=data)
+            )
+
+    chat = stage.chat(found_terminator=found_terminator)
+    for part in (b"one\n", b"two\nthree\n", b"four\n", b"five\n"):
+        chat.peer.sendall(part)
+        stage.loop()
+    lines = [event for event in chat.events if isinstance(event, bytes)]
+    assert lines == [b"one", b"two", b"three", b"four", b"five"]

@@ -27,11 +27,8 @@ cdef class State:
     cdef public object is_stream  # None where nobody has looked yet
     cdef object facts  # what is known of its class, a _Facts
     cdef public object plain
-    cdef object _kind
-    cdef bint _fits
 
     cpdef bint fits(self, channel) except -1
-    cdef int _look_at(self, channel) except -1
 
 cdef int know(channel, State state) except -1
 cdef bint binds(method, function, channel) noexcept

@@ -320,7 +320,8 @@ cdef int cut(channel, State state) except -1:
     if not _has_facts(channel, state):
         _find_facts(channel, state)
     while True:
-        if type(state.buffer) is not bytes:
+        # A hook may have hidden the property over the state behind an attribute of its class.
+        if type(state.buffer) is not bytes or not _fits(channel, state):
             if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
                 return 0
             continue

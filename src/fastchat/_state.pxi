@@ -18,19 +18,11 @@ cdef class State:
 
     cpdef bint fits(self, channel) except -1:
         """Whether the class of *channel* leaves the three properties as they are."""
-        if type(channel) is not self._kind:
-            self._look_at(channel)
-        return self._fits
-
-    cdef int _look_at(self, channel) except -1:
         if not _has_facts(channel, self):
             _find_facts(channel, self)
         if _has_facts(channel, self):
-            self._fits = (<_Facts> self.facts).fits
-        else:
-            self._fits = has_properties(type(channel))
-        self._kind = type(channel)
-        return 0
+            return (<_Facts> self.facts).fits
+        return has_properties(type(channel))
 
     def queue(self):
         """All output that waits, as the deque that programs know; whoever asks has flushed."""
