@@ -187,7 +187,8 @@ def defaults_that_are_assigned(shown: Shown) -> Any:
 
 def how_it_prints(shown: Shown) -> Any:
     method = shown.method
-    assert f" at {id(method):#x}>" in repr(method).lower()
+    # PyPy fills the address up with zeros.
+    assert re.search(rf" at 0x0*{id(method):x}>", repr(method).lower())
     return without_addresses(f"{method} {method!r}")
 
 
@@ -326,7 +327,8 @@ def who_refers_to_it(shown: Shown) -> Any:
     assert weakref.WeakKeyDictionary({shown.method: 1})[shown.method] == 1
     channel = shown.channel()
     assert weakref.WeakMethod(getattr(channel, shown.name))() == getattr(channel, shown.name)
-    return [reference() is shown.method, gc.is_tracked(shown.method)]
+    is_tracked: Any = getattr(gc, "is_tracked", None)  # PyPy has none
+    return [reference() is shown.method, is_tracked is None or is_tracked(shown.method)]
 
 
 def its_copies(shown: Shown) -> Any:
