@@ -54,7 +54,7 @@ cdef extern from *:
     }
     /* Whether a look-up of *name* on *object*, whose class has *method* there and no look-up of its
        own, finds that; -1 where it raises.  Nothing is made for it, and no code of Python runs,
-       unless *object* has names in its __dict__ that are of a subclass of str. */
+       unless a key of its __dict__ has the hash of *name* and an __eq__ of its own. */
     static int fastchat_finds(PyObject *object, PyObject *name, PyObject *method)
     {
         PyObject *found;
