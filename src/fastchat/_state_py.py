@@ -1,8 +1,9 @@
 """What an ``async_chat`` channel keeps of its input and output, in Python.
 
 The twin of the class ``State`` in ``_state.pxi``: the same methods, and the same attributes but for
-``held`` (compiled: a list of what is held, or None), ``plain``, and who sends (compiled: in the
-state; here: ``_senders`` in ``_channel_py.py``).  One small object for each channel holds what the
+``held`` (compiled: a list of what is held, or None), ``plain``, whether its class fits (compiled:
+looked at whenever the class has changed), and who sends (compiled: in the state; here: ``_senders``
+in ``_channel_py.py``).  One small object for each channel holds what the
 hot path works on, so that it costs one look-up to get there, and a few hundred bytes less than
 attributes of the channel would.
 

@@ -500,7 +500,7 @@ class Watch:
                 continue
             channel = entry.channel
             flags: int | None
-            # As _ask_one() does it; most of what follows there is spared who says the same again.
+            # As ask_one() does it; most of what follows there is spared who says the same again.
             try:
                 flags = READ if channel.readable() else 0
                 if channel.writable() and not channel.accepting:
