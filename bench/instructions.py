@@ -79,6 +79,8 @@ def serve(implementation: str, in_flight: int, rounds: int) -> None:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.connect(sock.getsockname())
+    # Else every second line waits for a delayed acknowledgement, and the loop checks meanwhile.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(LINE * in_flight)
     Echo(sock)
     try:

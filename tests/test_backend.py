@@ -201,7 +201,7 @@ print("good")
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(
-    "at", ["fastchat._core.watch", "fastchat._core.passes", "fastchat._channel_c"]
+    "at", ["fastchat._core.watch", "fastchat._core.passes", "fastchat._methods_c"]
 )
 def test_an_import_that_was_interrupted_leaves_one_of_each_module(at: str) -> None:
     done = subprocess.run(
@@ -331,7 +331,7 @@ def test_a_core_that_is_not_compiled_beside_a_scanner_that_is(
     loader = importlib.machinery.SourceFileLoader("thing", "thing.py")
     made = SimpleNamespace(__loader__=loader)
     monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=lambda name: made))
-    there = {"fastchat._core.family": made} if was_there else {}
+    there = {"fastchat._core.facts": made} if was_there else {}
     monkeypatch.setattr(_backend, "sys", SimpleNamespace(modules=there))
     with pytest.raises(ImportError, match=words):
         _backend._load_compiled(SimpleNamespace(COMPANIONS={}))  # type: ignore[arg-type]
@@ -483,8 +483,8 @@ def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("choice", ["cython", "python"])
 def test_choose(choice: str) -> None:
-    modules, name = _backend.choose(choice)
-    assert modules[0].__name__ == SCANNERS[choice]
+    scanner, name = _backend.choose(choice)
+    assert scanner.__name__ == SCANNERS[choice]
     assert name == choice
 
 
@@ -555,8 +555,8 @@ def test_choose_nonsense(choice: str) -> None:
 @pytest.mark.parametrize("choice", ["auto", "python"])
 def test_choose_without_the_extension(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_extension(monkeypatch)
-    modules, name = _backend.choose(choice)
-    assert (modules[0].__name__, name) == (SCANNERS["python"], "python")
+    scanner, name = _backend.choose(choice)
+    assert (scanner.__name__, name) == (SCANNERS["python"], "python")
 
 
 def test_choose_an_absent_extension(monkeypatch: pytest.MonkeyPatch) -> None:

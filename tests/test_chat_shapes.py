@@ -197,6 +197,26 @@ def test_a_mock_may_be_read_as_a_chat(stage: Stage, async_chat: Any) -> None:
     chat.found_terminator.assert_called_once_with()
 
 
+@pytest.mark.parametrize("kind", [mock.Mock, mock.MagicMock])
+def test_a_mock_may_be_written_to_as_a_chat(stage: Stage, async_chat: Any, kind: Any) -> None:
+    def made() -> Any:
+        chat = kind(ac_out_buffer_size=4096, use_encoding=0, connected=True)
+        chat.producer_fifo = deque()
+        chat.send.side_effect = len
+        return chat
+
+    chat = made()
+    async_chat.push(chat, b"data")
+    assert (list(chat.producer_fifo), chat.initiate_send.call_count) == ([b"data"], 1)
+    async_chat.close_when_done(chat)
+    async_chat.push_with_producer(chat, "a producer")
+    assert list(chat.producer_fifo) == [b"data", None, "a producer"]
+    assert async_chat.writable(chat) is chat.producer_fifo
+    async_chat.initiate_send(chat)
+    chat.send.assert_called_once_with(b"data")
+    assert list(chat.producer_fifo) == [None, "a producer"]
+
+
 def test_another_class_may_borrow_the_methods_of_input(stage: Stage, async_chat: Any) -> None:
     class Borrower:
         ac_in_buffer_size = 10

@@ -5,6 +5,7 @@ Nobody can tell but by counting; tests/support/coalescing.py has the socket that
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -350,3 +351,19 @@ def test_a_producer_that_waits_is_asked_at_each_push_as_ever(stage: Stage) -> No
     stage.feed(chat, b"one\ntwo\nthree\n")
     assert asked[:5] == ["more", "more", "one", "more", "two"]
     assert drained(stage, chat) == b"ppponetwothree"
+
+
+def test_a_send_that_somebody_gives_all_sockets_is_called_for_each_push(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = own.chat(b"\n", found_terminator=lambda chat: chat.push(b"reply"))
+    own.feed(chat, b"1\n2\n")
+    sends: list[bytes] = []
+
+    def send(sock: socket.socket, data: bytes) -> int:
+        sends.append(data)
+        return len(data)
+
+    monkeypatch.setattr(socket.socket, "send", send)
+    own.feed(chat, b"3\n4\n")
+    assert sends == [b"reply", b"reply"]

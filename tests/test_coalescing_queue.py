@@ -311,3 +311,37 @@ def test_a_queue_of_very_many_leaves_in_order(own: Stage) -> None:
     assert drained(own, chat) == b"".join(words)
     assert max(map(len, chat.sends)) <= 65536
     assert len(chat.sends) <= 4
+
+
+@pytest.mark.parametrize("is_shown", [False, True], ids=["not looked at", "looked at before"])
+@pytest.mark.parametrize("of_own_class", [False, True], ids=["socket", "a class of sockets"])
+def test_what_the_kernel_does_not_take_of_held_output_stays_separate_entries(
+    own: Stage, of_own_class: bool, is_shown: bool
+) -> None:
+    class Own(socket.socket):
+        pass
+
+    mine, peer = own.pair()
+    if of_own_class:
+        mine = Own(mine.family, mine.type, mine.proto, fileno=mine.detach())
+    mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    replies = [b"%02d" % number * 500 for number in range(12)]
+    left = iter(replies)
+    base: Any = own.asynchat.async_chat
+
+    class Chat(base):  # type: ignore[misc]
+        def collect_incoming_data(self, data: bytes) -> None:
+            pass
+
+        def found_terminator(self) -> None:
+            self.push(next(left))
+
+    chat = own._keep_channel(Chat(mine, own.map))
+    chat.set_terminator(b"\n")
+    assert not (is_shown and chat.producer_fifo)
+    peer.sendall(b"\n" * len(replies))
+    chat.handle_read_event()
+    entries = list(chat.producer_fifo)
+    assert len(entries) > 1
+    assert entries[1:] == replies[1 - len(entries) :]
+    assert replies[-len(entries)].endswith(entries[0])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.channels import Stage
 from tests.support.implementations import Implementation
 
 
@@ -125,3 +126,30 @@ def test_wrapper_of_nothing(
         implementation.asyncore.file_wrapper(-1)
     gc.collect()
     assert len(complaints) == (1 if implementation.is_stdlib else 0)
+
+
+def test_entry_of_the_dict(stage: Stage) -> None:
+    sends: list[bytes] = []
+
+    def found(chat: Any) -> None:
+        def send(data: bytes) -> int:
+            sends.append(data)
+            return len(data)
+
+        if lines.pop(0) == b"in the dict":
+            vars(chat)["send"] = send
+        elif not lines:
+            chat.send = send
+        chat.push(b"reply\n")
+
+    lines = [b"in the dict", b"second", b"next", b"assigned"]
+    chat = stage.chat(b"\n", found_terminator=found)
+    is_late = stage.implementation.name == "cython"
+    stage.feed(chat, b"1\n2\n")
+    assert (sends == []) is is_late
+    stage.feed(chat, b"3\n")
+    assert len(sends) == (1 if is_late else 3)
+    del vars(chat)["send"]
+    sends.clear()
+    stage.feed(chat, b"4\n")
+    assert sends

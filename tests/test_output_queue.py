@@ -28,6 +28,7 @@ from tests.support.channels import (
     failure,
     name_of,
     receive_all,
+    received,
 )
 from tests.support.implementations import load
 from tests.support.sending import Producer, Sends, queue_of, send_everything
@@ -152,15 +153,15 @@ def test_before_it_is_connected_it_only_queues(stage: Stage) -> None:
 
 
 def test_what_was_queued_leaves_when_it_is_connected(stage: Stage) -> None:
-    listener = stage.listener(handle_accepted=lambda channel, sock, addr: received.append(sock))
-    received: list[Any] = []
+    listener = stage.listener(handle_accepted=lambda channel, sock, addr: accepted.append(sock))
+    accepted: list[Any] = []
     chat = stage.bare(stage.asynchat.async_chat, handle_connect=lambda chat: None)
     chat.push(b"early")
     chat.create_socket()
     chat.connect(listener.address)
     chat.close_when_done()
-    stage.until(lambda: received and chat.socket.fileno() < 0)
-    with received[0] as sock:
+    stage.until(lambda: accepted and chat.socket.fileno() < 0)
+    with accepted[0] as sock:
         sock.settimeout(PATIENCE)
         assert receive_all(sock) == b"early"
     assert chat.events == ["connect", "close"]
@@ -492,3 +493,19 @@ def test_handle_close_may_send_behind_what_close_when_done_waited_for(
     stage.loop()
     assert receive_all(chat.peer) == b"reply goodbye"
     assert chat.events == ["close"]
+
+
+@pytest.mark.parametrize("is_shown", [False, True], ids=["not looked at", "looked at"])
+@pytest.mark.parametrize("sent", range(6))
+def test_what_was_sent_counts_where_the_send_was_interrupted(
+    own: Stage, sent: int, is_shown: bool
+) -> None:
+    # An exception of a signal handler left before whole entries were taken off.
+    chat = own.chat()
+    chat.producer_fifo.extend([b"ab", b"cde"])
+    chat._fc_state.offset = sent
+    if is_shown:
+        assert b"".join(chat.producer_fifo) == b"abcde"[sent:]
+    chat.push(b"!")
+    own.until(lambda: not chat.producer_fifo)
+    assert received(chat.peer, 6 - sent) == b"abcde!"[sent:]

@@ -12,13 +12,16 @@ sends is seen by a ``send`` of the test, which takes as much as the test says.
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from tests.support.channels import FakeSocket, Stage, both_pollers
+from tests.support.channels import PATIENCE, FakeSocket, Stage, both_pollers
 
 
 def sender(stage: Stage, **members: Any) -> Any:
@@ -170,3 +173,20 @@ def test_another_class_may_borrow_the_methods_of_a_sender(stage: Stage) -> None:
     borrower = Borrower(mine, stage.map)
     borrower.send(b"data")
     assert (peer.recv(10), borrower.out_buffer, borrower.writable()) == (b"data", b"", 0)
+
+
+@pytest.mark.parametrize("limit", [2**31, sys.maxsize - 1000, sys.maxsize, 2**100])
+def test_a_size_that_is_larger_than_all_there_is_lets_all_leave(own: Stage, limit: int) -> None:
+    chat = own.chat()
+    chat.ac_out_buffer_size = limit
+    data = b"0123456789" * 300_000
+    chat.push(data)
+    chat.push(b"!")
+    got = bytearray()
+    chat.peer.setblocking(False)
+    until = time.monotonic() + PATIENCE
+    while len(got) <= len(data) and time.monotonic() < until:
+        own.loop(timeout=0.01)
+        with contextlib.suppress(BlockingIOError):
+            got += chat.peer.recv(1 << 20)
+    assert bytes(got) == data + b"!"

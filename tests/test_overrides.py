@@ -313,6 +313,9 @@ def test_what_is_there_is_what_is_called(
 ) -> None:
     if kind is the_stock_method_of_another_channel and name == "del_channel":
         pytest.skip("a closed channel that stays in the map ends the loop of the standard library")
+    is_late = name in ("send", "initiate_send", "get_terminator") and when == "in a hook"
+    if is_late and kind is an_entry_of_the_dict and implementation == "cython":
+        pytest.skip("counts from the next delivery: docs/compat.md, 'Names and looks'")
     seen = Scene(name, kind, when, use_poll).play(implementation)
     assert seen == model(name, kind, when, use_poll)
 

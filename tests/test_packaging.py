@@ -141,10 +141,10 @@ def test_sdist_has_what_building_and_testing_need(sdist: Path) -> None:
         "noxfile.py",
         "pyproject.toml",
         "setup.py",
-        "src/fastchat/_channel.pxi",
         "src/fastchat/_core/watch.pxd",
         "src/fastchat/_core/watch.py",
-        "src/fastchat/_methods.pxi",
+        "src/fastchat/_method.pxd",
+        "src/fastchat/_method.pyx",
         "src/fastchat/_scanner.pyi",
         "src/fastchat/_scanner.pyx",
         "src/fastchat/_scanner_py.py",
@@ -246,4 +246,4 @@ def test_compiler_flags_are_the_interpreters(compiled: Built) -> None:
 @compiled_only
 def test_building_leaves_no_generated_source_in_the_tree(compiled: Built, unpacked: Path) -> None:
     left = {path.suffix for path in (unpacked / "src" / "fastchat").iterdir()}
-    assert left <= {"", ".py", ".pxd", ".pxi", ".pyi", ".pyx", ".typed"}
+    assert left <= {"", ".py", ".pxd", ".pyi", ".pyx", ".typed"}

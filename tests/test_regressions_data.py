@@ -6,18 +6,18 @@ is the one that fastchat must have.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
-import socket
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from fastchat._core import plain
 from tests.support.channels import Stage, counts_references, received
 from tests.support.implementations import Implementation
+from tests.support.sending import fill
 
 
 class _Disguised:
@@ -54,7 +54,7 @@ def test_what_only_looks_like_bytes_is_refused(scanner: Any) -> None:
     with pytest.raises(ValueError, match="is empty"):
         scanner.find_terminator(b"abc", _Empty())
     with pytest.raises(ValueError, match="is empty"):
-        scanner.as_bytes(_Empty())
+        plain.as_bytes(_Empty())
     assert scanner.find_first_terminator(b"ab\n", _Other([7])) == (2, b"\n")
 
 
@@ -79,7 +79,7 @@ def test_a_terminator_that_is_empty_though_true_is_an_error(ours: Implementation
     channel.set_terminator(_Empty())
     channel.ac_in_buffer = b"data"
     with pytest.raises(ValueError, match="is empty"):
-        ours.asynchat._scanner.drive(channel)
+        ours.core["incoming"].drive(channel)
 
 
 @pytest.mark.parametrize("own", [io.BytesIO(b"data"), "text", [1, 2]])
@@ -215,15 +215,6 @@ def test_what_garbage_pushes_while_a_queue_is_made_is_not_lost(stage: Stage, nam
         if name == "push":
             assert b"ordinary" in chat.producer_fifo
         chat.close()
-
-
-def fill(sock: socket.socket) -> None:
-    """Let *sock* take no more."""
-    sock.setblocking(False)
-    for size in (4096, 1):
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                sock.send(b"." * size)
 
 
 def outcome(call: Callable[..., Any], *args: Any) -> Any:

@@ -1,6 +1,6 @@
 """What a program, a tool or a person sees of a method is what they see of a function of Python.
 
-The compiled methods are objects of the extension's own (``_methods.pxi``).  ``LOOKS`` has the ways
+The compiled methods are objects of the extension's own (``_method.pyx``).  ``LOOKS`` has the ways
 in which programs and tools look at a method.  Each is tried with each method that is compiled; what
 it gives has to be the same compiled, in Python, and in the standard library's modules or the copy
 of them that stands in for those.  What must differ, as the file of the source, is not compared.

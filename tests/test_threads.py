@@ -7,7 +7,9 @@ the interpreter can, and the kernel takes little at a time, so that pushes meet 
 
 from __future__ import annotations
 
+import contextlib
 import re
+import select
 import socket
 import sys
 import threading
@@ -25,12 +27,14 @@ from tests.support.channels import (
     both_pollers,
     fail_with,
     has_nothing,
+    inside,
     receive_all,
     received,
     watch_of,
 )
 from tests.support.coalescing import do_nothing, exceptions_of, serve
 from tests.support.implementations import load
+from tests.support.sending import fill
 
 THREADS = 4
 PUSHES = 200
@@ -388,22 +392,22 @@ def test_a_large_push_is_one_piece_to_other_threads(own: Stage) -> None:
 
 
 def test_a_thread_that_ends_its_send_is_not_waited_for() -> None:
-    implementation = load("python")
-    senders: Any = implementation.asynchat._methods.push.__globals__
-    with Stage(implementation) as stage:
+    with Stage(load("python")) as stage:
         chat = stage.chat()
 
         class Ending(dict[Any, int]):
-            """Of another thread, which ends its send the moment after this one has looked."""
+            """Of threads that send, each of which is done the moment after this one has looked."""
 
             def setdefault(self, key: Any, value: Any) -> Any:
-                return super().setdefault(key, value) if seen else seen.append(key)
+                return super().setdefault(key, value) if len(seen) > 1 else seen.append(key)
 
         seen: list[Any] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(senders, "_senders", Ending())
+            ending = Ending()
+            patch.setitem(inside(stage, "state"), "_senders", ending)
+            patch.setitem(inside(stage, "outgoing"), "_turns", ending)
             chat.push(b"data")
-        assert seen == [chat._fc_state]
+        assert seen == [chat._fc_state] * 2
         assert received(chat.peer, 4) == b"data"
 
 
@@ -475,3 +479,112 @@ def test_a_new_message_is_whole_whatever_became_of_one_that_was_half_sent(
         assert data.endswith(b"of the threadNEW MESSAGE")
     else:
         assert data == b"0123" + left + b"NEW MESSAGE"
+
+
+# While another thread waits in a send, the one that delivers pushes.
+
+
+class Producing:
+    """A producer of one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def more(self) -> bytes:
+        data, self.data = self.data, b""
+        return data
+
+
+BEHIND: dict[str, Callable[[Any, bytes], object]] = {
+    "bytes": lambda chat, data: chat.push(data),
+    "a view": lambda chat, data: chat.push(memoryview(data)),
+    "a producer": lambda chat, data: chat.push_with_producer(Producing(data)),
+}
+
+
+@pytest.mark.parametrize("lines", [1, 3, 200])
+@pytest.mark.parametrize("behind", BEHIND)
+def test_what_is_pushed_while_another_thread_waits_in_a_send_comes_behind_in_order(
+    own: Stage, behind: str, lines: int
+) -> None:
+    def found(chat: Any) -> None:
+        replies.append(b"<%d>" % len(replies) + b"-" * 900)
+        push = chat.push if len(replies) % 3 else lambda data: BEHIND[behind](chat, data)
+        push(replies[-1])
+
+    replies: list[bytes] = []
+    chat = own.chat(b"\n", found_terminator=found)
+    sock = chat.socket
+    sock.settimeout(None)
+
+    def work() -> None:
+        for _ in range(pushes):
+            chat.push(b"x" * 60_000)
+
+    pushes = 20
+    thread = threading.Thread(target=work)
+    thread.start()
+    own.at_the_end(thread.join, PATIENCE)
+    until = time.monotonic() + PATIENCE
+    # What it waits with is in the queue, and nothing leaves before the peer takes some.
+    while not chat.writable() or select.select([], [sock], [], 0)[1]:
+        assert time.monotonic() < until
+    chat.peer.sendall(b"\n" * lines)
+    chat.handle_read_event()
+    assert len(replies) == lines
+    size = pushes * 60_000 + len(b"".join(replies))
+    chat.peer.setblocking(False)
+    data = b""
+    while thread.is_alive() and time.monotonic() < until:
+        with contextlib.suppress(BlockingIOError):
+            data += chat.peer.recv(1 << 20)
+    thread.join(PATIENCE)
+    sock.settimeout(0)
+    data += take_all(own, chat, size - len(data), True)
+    assert data.replace(b"x", b"") == b"".join(replies)
+    assert exceptions_of(chat) == []
+
+
+def test_what_waits_may_be_sent_by_another_thread_while_a_push_is_considered(own: Stage) -> None:
+    asked: list[Any] = []
+    base: Any = own.asynchat.async_chat
+
+    class Asked(base):  # type: ignore[misc]
+        def send(self, data: bytes) -> Any:
+            return super().send(data)
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "connected" and asked:
+                thread = threading.Thread(target=asked.pop())
+                thread.start()
+                thread.join(PATIENCE)
+            return object.__getattribute__(self, name)
+
+    mine, peer = own.pair()
+    chat = own._keep_channel(Asked(mine, own.map))
+    chat.connected = False
+    chat.push(b"one ")
+    chat.connected = True
+    asked.append(chat.initiate_send)
+    chat.push(b"two")
+    own.until(lambda: not chat.producer_fifo)
+    assert received(peer, 7) == b"one two"
+
+
+def test_what_a_push_waits_with_is_in_the_queue(own: Stage) -> None:
+    chat = own.chat()
+    sock = chat.socket
+    fill(sock)
+    sock.settimeout(None)
+    thread = threading.Thread(target=chat.push, args=(b"x" * 60_000,))
+    thread.start()
+    own.at_the_end(thread.join, PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while not chat.writable() and time.monotonic() < until:
+        pass
+    assert thread.is_alive()
+    assert b"".join(chat.producer_fifo) == b"x" * 60_000
+    chat.peer.setblocking(False)
+    while thread.is_alive() and time.monotonic() < until:
+        with contextlib.suppress(BlockingIOError):
+            chat.peer.recv(1 << 20)

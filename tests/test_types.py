@@ -205,7 +205,6 @@ fastchat._scanner.__test__
 # What other compiled modules call: functions of C, which the stub has for the same modules as they
 # are to mypy.
 fastchat._scanner.__pyx_capi__
-fastchat._scanner.know
 """
 
 

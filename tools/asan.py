@@ -211,10 +211,13 @@ def search(scanner: Any) -> int:
                     scanner.find_terminator(data, needle, start)
                     scanner.find_terminators(data, needle, start)
                     scanner.find_first_terminator(data, (needle, b"zz"), start)
-                    count += 3
+                    scanner.lines_of(data, start, needle, start)
+                    scanner.held_back(data, start, (needle, b"zz"))
+                    count += 5
+                scanner.only_line(data, needle)
                 scanner.find_prefix_at_end(data, needle)
                 count += 1
-            drive(scanner, data)
+            deliver(data)
     for needle in needles:
         if len(needle) > 1:
             with Fence(bytes(bytearray(needle))) as fenced:
@@ -225,10 +228,11 @@ def search(scanner: Any) -> int:
     return count
 
 
-def drive(scanner: Any, data: bytes) -> None:
+def deliver(data: bytes) -> None:
     """Cut *data* the way a channel does, at terminators of all kinds."""
-
-    from fastchat import asynchat  # noqa: PLC0415 (only where the instrumented one is installed)
+    # Only where the instrumented one is installed.
+    from fastchat import asynchat  # noqa: PLC0415
+    from fastchat._core.incoming import drive  # noqa: PLC0415
 
     class Channel(asynchat.async_chat):
         terminator: Any = None
@@ -246,7 +250,7 @@ def drive(scanner: Any, data: bytes) -> None:
         channel: Any = Channel(map={})
         channel.terminator = terminator
         channel.ac_in_buffer = data
-        scanner.drive(channel)
+        drive(channel)
 
 
 if __name__ == "__main__":

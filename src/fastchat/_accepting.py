@@ -12,7 +12,7 @@ import socket as _module
 from _socket import socket as _raw
 from typing import Any
 
-from fastchat._channel_py import standard_class, type_of
+from fastchat._core.sockets import standard_class, type_of
 
 _Socket: Any = standard_class()
 _family_of: Any = _raw.family.__get__

@@ -37,9 +37,17 @@ VARIABLE = "FASTCHAT_IMPLEMENTATION"
 CHOICES = ("auto", "cython", "python")
 
 _SCANNER = "fastchat._scanner"
-_PYTHON = ("fastchat._scanner_py", "fastchat._channel_py")
+_PYTHON = "fastchat._scanner_py"
+_METHODS = {"cython": "fastchat._methods_c", "python": "fastchat._methods_py"}
+# What is compiled, too, before the core and behind it.
+_FIRST = ("fastchat._method", "fastchat._sysio")
+_LAST = ("fastchat._methods_c",)
 # The modules of the core that are compiled as they stand, those that others need first.
 _CORE = (
+    "fastchat._core.facts",
+    "fastchat._core.state",
+    "fastchat._core.outgoing",
+    "fastchat._core.incoming",
     "fastchat._core.family",
     "fastchat._core.asking",
     "fastchat._core.watch",
@@ -49,13 +57,17 @@ _CORE = (
 
 # What the compiled modules work with: a process has each of these once, as it has them.
 _COMPANIONS = (
-    *("fastchat._sysio", *_CORE, "fastchat._channel_c"),
-    "fastchat._channel_py",
+    *_FIRST,
+    *_CORE,
+    *_LAST,
     "fastchat._core",
     "fastchat._core._cy",
     "fastchat._core.failures",
     "fastchat._core.full_passes",
+    "fastchat._core.plain",
     "fastchat._core.pollers",
+    "fastchat._core.shown",
+    "fastchat._core.sockets",
     "fastchat._core.system",
     "fastchat._core.touch",
     "fastchat._core.waker",
@@ -64,7 +76,6 @@ _COMPANIONS = (
     "fastchat._output",
     "fastchat._scanner_py",
     "fastchat._settings",
-    "fastchat._state_py",
     "fastchat._sysio_py",
 )
 
@@ -120,11 +131,10 @@ def _import_as_it_is(name: str) -> None:
     raise ImportError(f"{name} is there compiled only; {VARIABLE}=python needs its source")
 
 
-def choose(choice: str) -> tuple[list[ModuleType], str]:
-    """The modules that *choice* (one of ``CHOICES``) means, and its name.
+def choose(choice: str) -> tuple[ModuleType, str]:
+    """The scanner that *choice* (one of ``CHOICES``) means, and its name.
 
-    They are those of the scanner and of the channels' methods.  The modules of the core are then
-    imported as they are or compiled, whichever goes with these.
+    The modules of the core are then imported as they are or compiled, whichever goes with it.
 
     Raises ImportError where *choice* is none of them, where ``cython`` is asked for and not
     installed, and where the compiled scanner is installed and does not load.
@@ -148,22 +158,22 @@ def choose(choice: str) -> tuple[list[ModuleType], str]:
                     "and a C compiler"
                 ) from failure
         else:
-            return _load_compiled(scanner), "cython"
-    modules = [importlib.import_module(name) for name in _PYTHON]
+            _load_compiled(scanner)
+            return scanner, "cython"
     for name in _CORE:
         if name not in sys.modules:
             _import_as_it_is(name)
-    return modules, "python"
+    return importlib.import_module(_PYTHON), "python"
 
 
-def _load_compiled(scanner: ModuleType) -> list[ModuleType]:
-    """The modules that go with the compiled *scanner*.
+def _load_compiled(scanner: ModuleType) -> None:
+    """Import the modules that go with the compiled *scanner*.
 
     Raises ImportError where a part of the core is not compiled, or was imported as Python before.
     """
     companions: dict[str, ModuleType] = scanner.COMPANIONS
     sys.modules.update(companions)  # of an import that a program has thrown away
-    for name in (_SCANNER, "fastchat._sysio", *_CORE, "fastchat._channel_c"):
+    for name in (_SCANNER, *_FIRST, *_CORE, *_LAST):
         was_there = name in sys.modules
         module = importlib.import_module(name)
         # At once, for the next import may be interrupted.
@@ -177,7 +187,7 @@ def _load_compiled(scanner: ModuleType) -> list[ModuleType]:
                 else f"{name} is not compiled, but the scanner is: the installation is damaged; "
                 "install fast-asynchat again"
             )
-    return [scanner, module]
 
 
-(scanner, methods), implementation = choose(os.environ.get(VARIABLE) or "auto")
+scanner, implementation = choose(os.environ.get(VARIABLE) or "auto")
+methods: Any = importlib.import_module(_METHODS[implementation])

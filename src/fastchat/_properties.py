@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastchat._backend import methods
-from fastchat._channel_py import there
+from fastchat._core.shown import ABSENT, NO_QUEUE, Absent, StateProperty, there
 from fastchat._core.touch import touch
-from fastchat._state_py import ABSENT, NO_QUEUE, Absent, StateProperty
 
 own_state = methods.own_state
 

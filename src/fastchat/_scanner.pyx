@@ -1,63 +1,34 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The hot path, compiled: finding terminators and cutting the input buffer.
+"""Finding and cutting, compiled: functions of bytes, which keep nothing.
 
-The twin of ``_scanner_py.py``, which has the contract in words: the same names, the same results,
-the same errors.  A change here is a change there, and a trace test that shows it.
+The twin of ``_scanner_py.py``: the same names, the same results, the same errors.  A change here is
+a change there, and a test that shows it.
 
-What is compiled is the common case: a buffer of type bytes, and terminators that are bytes, a
-tuple of bytes, a number, or nothing.  Everything else is the twin's.
+What is compiled is the common case: bytes, and terminators that are bytes or a tuple of bytes.
+Everything else is the twin's.
 
 Rules this file keeps:
 
 * No pointer into a buffer lives across a call into Python: each one is taken from a bytes object
-  that a local variable keeps alive, and is used up before the next hook is called.  What this
-  module keeps between calls is in _state.pxi and _channel.pxi, each with its reason.
+  that a local variable keeps alive.
 * The C functions read ``data[start:end]`` and nothing else.
 * Work is linear: O(bytes) whatever the terminator.  Beyond ``LONGEST`` bytes of terminator
   ``bytes.find`` searches, which is linear in itself.  What may begin a terminator at the end is
   looked for once a receive, in O(length squared) at worst.
 """
 
-import _socket as _socket_core
 from array import array as _array
-from collections import deque
-from contextlib import ExitStack
-from errno import EWOULDBLOCK as _EWOULDBLOCK
-from os import strerror as _strerror
-from weakref import ref
 
 from cpython.array cimport array, clone, extend_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
-from cython cimport auto_pickle, final
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastchat import _channel_py, _endings
-from fastchat._channel_py import (
-    drop_input_plainly,
-    handle_read_plainly,
-    has_raw_send,
-    is_data,
-    is_plain_stream,
-    push_plainly,
-    send_piece,
-    standard_class,
-    take_odd_count,
-    take_produced,
-    there,
-    writable_plainly,
-)
-from fastchat._core.touch import touch
-from fastchat._hangups import closes_of, hang_up, means_gone
-from fastchat._scanner_py import (
-    as_bytes,
-    check_terminators,
-    cut_plainly,
-)
+from fastchat._scanner_py import check_terminators
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
-from fastchat._settings import COALESCE as _COALESCE
-from fastchat._state_py import ABSENT, Absent, has_properties
+
+cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 # A process has this module once, however often a program throws fastchat out of sys.modules and
 # imports it again.  These are the modules it works with, which must then be the same; _backend.py
@@ -72,13 +43,6 @@ cdef enum:
     SOME = 16
     SPARSE = 16
     WINDOW = 128  # the first stretch of input that is searched for every one of several
-    LARGEST = 1 << 20  # the most that is received in one go without asking the socket's method
-
-cdef int EWOULDBLOCK = _EWOULDBLOCK
-cdef bint MAY_COALESCE = _COALESCE is not False
-
-
-include "_state.pxi"
 
 
 cdef Py_ssize_t _search(
@@ -149,10 +113,20 @@ cdef Py_ssize_t _prefix_at_end(
     return size
 
 
-cdef Py_ssize_t _held_back(bytes data, Py_ssize_t start, tuple terminators) except -1:
+cdef inline int _refuse_none(data, terminator, Py_ssize_t *start) except -1:
+    """Of what Python may call: None passes for bytes, and a *start* before the beginning does."""
+    if data is None or terminator is None:
+        raise TypeError("bytes are wanted, not None")
+    if start[0] < 0:
+        start[0] = 0
+    return 0
+
+
+cpdef Py_ssize_t held_back(bytes data, Py_ssize_t start, tuple terminators) except -1:
     """How many bytes at the end of *data*, none before *start*, may begin a terminator."""
     cdef Py_ssize_t held, longest = 0
     cdef bytes terminator
+    _refuse_none(data, terminators, &start)
     for terminator in terminators:
         held = _prefix_at_end(
             PyBytes_AS_STRING(data), start, PyBytes_GET_SIZE(data),
@@ -192,7 +166,7 @@ cdef Py_ssize_t _find_first(bytes data, tuple terminators, Py_ssize_t start, Py_
     return -1
 
 
-def find_terminator(data, terminator, start=0):
+cpdef find_terminator(data, terminator, start=0):
     """The index of the first *terminator* in *data* at or after *start*, or -1.
 
     Raises TypeError unless both are bytes, ValueError where *terminator* is empty or *start* is
@@ -247,7 +221,7 @@ def find_terminators(data, terminator, start=0):
     return found
 
 
-def find_first_terminator(data, terminators, start=0):
+cpdef find_first_terminator(data, terminators, start=0):
     """The match of one of *terminators* in *data*, at or after *start*, that ends first.
 
     Of several that end at the same byte the longest wins, so that CRLF beside LF takes the CR
@@ -293,138 +267,33 @@ def find_prefix_at_end(haystack, needle):
     )
 
 
-def drive(channel):
-    """Deliver what the input buffer of *channel* holds.
-
-    Calls ``collect_incoming_data`` and ``found_terminator`` until the buffer is empty, or ends
-    with what may be the beginning of a terminator.  Where a hook closes the channel, the rest is
-    dropped.  Exceptions of the hooks leave.  Raises TypeError where the terminator is of no type
-    that can be one.
-    """
-    cdef State state = _state_of(channel)
-    if state is not None and _fits(channel, state):
-        cut(channel, state)
-    else:
-        closes = closes_of(channel)
-        while cut_plainly(channel, closes):
-            pass
-
-
-cdef int cut(channel, State state) except -1:
-    """``drive`` for a *channel* whose buffer is in its *state*."""
-    cdef Py_ssize_t start, end, piece_end, size, length, which = 0
-    cdef Py_ssize_t closes = state.closes
-    cdef bint found, untouched, counted
-    cdef bytes buffer, plain
-    cdef tuple several = None
-    if not _has_facts(channel, state):
-        _find_facts(channel, state)
+cpdef list lines_of(
+    bytes data, Py_ssize_t start, bytes terminator, Py_ssize_t window
+):
+    """The next lines of *data* from *start*: those that end in *window* bytes, or the first."""
+    _refuse_none(data, terminator, &start)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), length = PyBytes_GET_SIZE(terminator)
+    cdef Py_ssize_t index, end = start + window if window < size - start else size
+    cdef list lines = []
     while True:
-        # A hook may have hidden the property over the state behind an attribute of its class.
-        if type(state.buffer) is not bytes or not _fits(channel, state):
-            if not cut_plainly(channel, closes_of(channel)) or state.closes != closes:
-                return 0
-            continue
-        buffer = <bytes> state.buffer
-        start = state.start
-        size = PyBytes_GET_SIZE(buffer)
-        if start >= size:
-            return 0
+        index = _find(data, terminator, start, end if lines else size)
+        if index < 0:
+            return lines
+        lines.append(_slice(data, start, index))
+        start = index + length
+        if start >= end:
+            return lines
 
-        # Where the piece ends, where the search goes on, and whether that is a terminator's end.
-        terminator = channel.get_terminator()
-        if state.buffer is not buffer:
-            # get_terminator() has changed the input, which counts, or closed the channel.
-            if state.closes != closes:
-                return 0
-            if type(state.buffer) is not bytes:
-                if not cut_plainly(channel, closes_of(channel), terminator):
-                    return 0
-                if state.closes != closes:
-                    return 0
-                continue
-            buffer = <bytes> state.buffer
-            start = state.start
-            size = PyBytes_GET_SIZE(buffer)
-            if start >= size:
-                return 0
-        found = counted = False
-        piece_end = end = size
-        if type(terminator) is bytes and PyBytes_GET_SIZE(terminator):
-            length = PyBytes_GET_SIZE(terminator)
-            if length > LONGEST:
-                piece_end = _find(buffer, terminator, start, size)
-            else:
-                piece_end = _search(
-                    PyBytes_AS_STRING(buffer), start, size, PyBytes_AS_STRING(terminator), length
-                )
-            found = piece_end >= 0
-            if found:
-                end = piece_end + length
-            else:
-                piece_end = end = size - _held_back(buffer, start, (terminator,))
-        elif not terminator:
-            pass
-        elif isinstance(terminator, int):
-            counted = True
-            if terminator <= size - start:
-                found = True
-                # A negative number, which only an assignment to the attribute makes, counts from
-                # the end, as slices do.
-                end = max(start, (start if terminator > 0 else size) + terminator)
-                piece_end = end = min(end, size)
-        elif isinstance(terminator, tuple):
-            several = check_terminators(terminator)
-            piece_end = _find_first(buffer, several, start, &which)
-            found = piece_end >= 0
-            if found:
-                end = piece_end + PyBytes_GET_SIZE(several[which])
-            else:
-                piece_end = end = size - _held_back(buffer, start, several)
-        else:
-            plain = as_bytes(terminator)
-            piece_end = _find(buffer, plain, start, size)
-            found = piece_end >= 0
-            if found:
-                end = piece_end + PyBytes_GET_SIZE(plain)
-            else:
-                piece_end = end = size - _held_back(buffer, start, (plain,))
 
-        state.more = end < size
-        if piece_end > start or counted:
-            channel.collect_incoming_data(_slice(buffer, start, piece_end))
-            if state.closes != closes:
-                return 0
-        # The very object, because what is new has to be looked at anew.
-        untouched = state.buffer is buffer and state.start == start
-        if found:
-            if untouched and end == size:
-                state.buffer = b""  # nobody needs what was received any more
-                state.start = 0
-            elif untouched:
-                state.start = end
-            else:
-                taken = terminator if counted else end - start
-                channel.ac_in_buffer = channel.ac_in_buffer[taken:]
-            if counted:
-                channel.terminator = 0
-            elif isinstance(terminator, tuple):
-                channel.matched_terminator = several[which]
-            channel.found_terminator()
-            if state.closes != closes:
-                return 0
-        elif end < size:
-            # A copy, so that a few bytes do not keep all of what was received alive.
-            if untouched:
-                channel.ac_in_buffer = _slice(buffer, end, size)
-            else:
-                channel.ac_in_buffer = channel.ac_in_buffer[end - size :]
-            return 0
-        else:
-            channel.ac_in_buffer = b""
-            if counted:
-                channel.terminator = channel.terminator - (size - start)
-            return 0
+cpdef bytes only_line(bytes data, bytes terminator):
+    """*data* without the *terminator* it ends with; None where that is not there, or elsewhere."""
+    cdef Py_ssize_t start = 0
+    _refuse_none(data, terminator, &start)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t index = _find(data, terminator, start, size)
+    if index < 0 or index + PyBytes_GET_SIZE(terminator) < size:
+        return None
+    return _slice(data, 0, index)
 
 
 cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
@@ -432,8 +301,3 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
     if start == 0 and end == PyBytes_GET_SIZE(data):
         return data
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
-
-
-include "_channel.pxi"
-include "_methods.pxi"
-include "_facts.pxi"

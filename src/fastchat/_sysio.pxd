@@ -31,3 +31,6 @@ cdef int wait(int epoll, EventBuffer buffer, int milliseconds) except -1
 cdef bint add(int epoll, int fd, int flags) noexcept
 cdef bint remove(int epoll, int fd) noexcept
 cpdef bint is_readable(int fd) except -1
+cdef bint makes_calls() noexcept
+cdef object receive(sock, Py_ssize_t size)
+cdef Py_ssize_t send_bytes(sock, bytes data, bint waits) except -2

@@ -2,13 +2,20 @@
 """System calls on raw descriptors, compiled.
 
 On Linux the loop waits by epoll_wait() itself, which spares the list of tuples that
-``select.epoll`` makes of the events.  Elsewhere only ``is_readable`` is used, and asks a poller.
+``select.epoll`` makes of the events.  Elsewhere ``is_readable`` asks a poller.  Sockets of the
+system are received from and sent to without the detour over their Python methods; where a blocking
+one has to wait, its method does.
 
 Rules this file keeps: the GIL is released where a call can wait, and nothing here keeps an object
-from one call to the next.
+from one call to the next, but for the room that input is received in.
 """
 
+import _socket
+from os import strerror
+
 from cython cimport auto_pickle, final
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.string cimport memset
 
 from fastchat import _sysio_py
@@ -56,11 +63,49 @@ cdef extern from *:
     bint fastchat_interrupted()
     bint fastchat_lost()
 
+cdef extern from *:
+    """
+    #if defined(__unix__) || defined(__APPLE__)
+    #include <errno.h>
+    #include <sys/socket.h>
+    #endif
+    #if defined(MSG_DONTWAIT)
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #define FASTCHAT_DIRECT 1
+    static Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
+    { return recv(fd, data, size, MSG_DONTWAIT); }
+    static Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
+    { return send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); }
+    /* The error of the last call, and 0 for one that only means "not now". */
+    static int fastchat_error(void)
+    { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : errno; }
+    #else
+    #define FASTCHAT_DIRECT 0
+    static Py_ssize_t fastchat_recv(int fd, void *data, size_t size) { return -1; }
+    static Py_ssize_t fastchat_send(int fd, const void *data, size_t size) { return -1; }
+    static int fastchat_error(void) { return 0; }
+    #endif
+    """
+    bint FASTCHAT_DIRECT
+    Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
+    Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
+    int fastchat_error()
+
 cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
     int PyErr_CheckSignals() except -1
     object PyErr_SetFromErrno(object kind)
 
 cdef int READ = _READ
+
+# Of a socket of the system it is called without the look-up, two times a line.
+cdef object _fileno = _socket.socket.fileno
+
+# Where input is received.  What is short is copied from there, which costs less than to allocate
+# and to shrink what could have been long; what is long takes it along.
+cdef PyObject *_room = NULL
 
 
 @final
@@ -115,3 +160,69 @@ cpdef bint is_readable(int fd) except -1:
     one.fd = fd
     one.events = READ
     return poll(&one, 1, 0) == 1 and one.revents == READ
+
+
+cdef bint makes_calls() noexcept:
+    """Whether the two below do anything here."""
+    return FASTCHAT_DIRECT
+
+
+cdef object receive(sock, Py_ssize_t size):
+    """At most *size* bytes that *sock*, one of the system, has; b"" at its end.
+
+    None where its own method has to be asked, because there is nothing now.  Raises OSError.
+    """
+    global _room
+    cdef int fd = _fileno(sock)
+    cdef Py_ssize_t count
+    cdef int error
+    cdef object data
+    if fd < 0:
+        return None
+    if _room == NULL or PyBytes_GET_SIZE(<object> _room) != size:
+        Py_XDECREF(_room)
+        _room = NULL
+        data = PyBytes_FromStringAndSize(NULL, size)
+        Py_INCREF(data)
+        _room = <PyObject *> data
+        data = None
+    count = fastchat_recv(fd, PyBytes_AS_STRING(<object> _room), size)
+    if count < 0:
+        error = fastchat_error()
+        if error:
+            raise OSError(error, strerror(error))
+        return None
+    if count <= size // 4:
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object> _room), count)
+    _PyBytes_Resize(&_room, count)
+    data = <object> _room
+    Py_DECREF(data)
+    _room = NULL
+    return data
+
+
+cdef Py_ssize_t send_bytes(sock, bytes data, bint waits) except -2:
+    """How many bytes of *data* the kernel took for *sock*, one of the system.
+
+    -1 where its own method has to be asked: it is closed, or is to wait.  Where *waits* is true, a
+    blocking socket sends all of it, if it begins to.  Raises OSError.
+    """
+    cdef int fd = _fileno(sock)
+    cdef int error
+    cdef Py_ssize_t count
+    if fd < 0:
+        return -1
+    count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    if count == PyBytes_GET_SIZE(data):
+        return count
+    if count < 0:
+        error = fastchat_error()
+        if error:
+            raise OSError(error, strerror(error))
+        return 0 if sock.gettimeout() == 0 else -1
+    if waits and sock.gettimeout() is None:
+        try:
+            return count + sock.send(memoryview(data)[count:])
+        except OSError:
+            pass  # the next call hears of it
+    return count

@@ -12,8 +12,8 @@ terminator: what stands before it goes to ``collect_incoming_data``, its end is 
 
 Rules this file keeps:
 
-* ``async_chat`` is an ordinary class.  The methods of its hot path are compiled functions, or their
-  twins in Python; all are found on the instance at each call, and can be overridden like any.
+* ``async_chat`` is an ordinary class.  The methods of its hot path are compiled, or the same in
+  Python; all are found on the instance at each call, and can be overridden like any.
 * ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over a small object, the
   channel's state, on which that path works.
 
@@ -26,11 +26,11 @@ from collections import deque
 from fastchat import _properties, asyncore
 from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
-from fastchat._channel_py import is_data as _is_data
-from fastchat._channel_py import take_produced as _take_produced
+from fastchat._core.plain import is_data as _is_data
+from fastchat._core.plain import take_produced as _take_produced
+from fastchat._core.shown import NAMES as _NAMES
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._settings import COALESCE as _COALESCE
-from fastchat._state_py import NAMES as _NAMES
 
 find_prefix_at_end = _scanner.find_prefix_at_end
 

@@ -463,7 +463,8 @@ class Play:
 
 def _is_pollers(code: CodeType) -> bool:
     directory, name = os.path.split(code.co_filename)
-    return os.path.basename(directory) == "_core" and name != "failures.py"
+    is_core = os.path.basename(directory) == "_core"
+    return is_core and name not in ("failures.py", "incoming.py", "outgoing.py", "plain.py")
 
 
 def _is_entry(value: Any) -> bool:

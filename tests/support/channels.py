@@ -124,6 +124,9 @@ class Stage:
         self._to_close = ExitStack()
 
     def __enter__(self) -> Stage:
+        if self.implementation.name == "cython":
+            # Another test may have assigned to a stock method on an object, which counts for good.
+            self.asyncore._methods.let_guard()
         return self
 
     def __exit__(self, *details: Any) -> None:

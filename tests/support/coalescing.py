@@ -1,7 +1,7 @@
 """Chats that answer lines and count their sends, for the files test_coalescing_*.py.
 
 Held output: what hooks push leaves in one send, and nobody can tell but by counting.  The row of
-docs/compat.md is what is tested; ``_channel_py.py`` has the rules.
+docs/compat.md is what is tested; ``_core/outgoing.py`` has the rules.
 
 A program that has a ``send`` of its own, of the channel or of the socket, could tell; so nothing is
 held for it.  Here a socket counts whose ``send`` fastchat is told to take for the system's own.

@@ -87,5 +87,5 @@ def passing_for_the_systems(implementation: Implementation, send: Any) -> Iterat
     if implementation.is_stdlib:
         yield
         return
-    with mock.patch.dict(implementation.asynchat._is_data.__globals__, raw_send=send):
+    with mock.patch.dict(vars(implementation.core["sockets"]), raw_send=send):
         yield

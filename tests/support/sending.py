@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import Any
 
 import pytest
@@ -50,3 +52,12 @@ def send_everything(chat: Any) -> None:
             return
         chat.handle_write_event()
     pytest.fail(f"still queued: {queue_of(chat)}")
+
+
+def fill(sock: socket.socket) -> None:
+    """Let *sock* take no more."""
+    sock.setblocking(False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock.send(b"." * size)

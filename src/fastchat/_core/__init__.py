@@ -4,6 +4,13 @@ One source: these are ordinary Python modules.  Those that have a ``.pxd`` besid
 where there is a compiler, and run as they are where there is none.  A ``.pxd`` gives C types to
 what its module has, and adds no behaviour.  ``_backend.py`` chooses what an import gets.
 
+* ``incoming``: from a readable descriptor to the hooks.
+* ``outgoing``: output, queued, held, and sent.
+* ``state``: what a channel keeps of its input and output, and who sends from its queue.
+* ``facts``: what is known of a class of channels, so that it need not be looked up for every line.
+* ``plain``: channels of which nothing but public attributes is used.
+* ``shown``: what a program sees of all this: three properties and eleven methods.
+* ``sockets``: what a socket is, found out without running code of the program's.
 * ``pollers``: epoll, kqueue, poll and select behind one interface.
 * ``touch``: how a channel says that it may wait for something else now.
 * ``asking``: what a channel waits for, found out without running code of the program's.

@@ -1,7 +1,8 @@
 cimport cython
 
+from fastchat._core.facts cimport binds
 from fastchat._core.family cimport Family
-from fastchat._scanner cimport State, binds
+from fastchat._core.state cimport State
 
 cdef int READ, URGENT, WRITE
 

@@ -19,9 +19,9 @@ from weakref import ProxyTypes
 
 from fastchat._core.failures import fail_to_answer
 from fastchat._core.pollers import READ, URGENT, WRITE
+from fastchat._core.shown import Absent
 from fastchat._hangups import is_dispatcher, kept
 from fastchat._output import Output
-from fastchat._state_py import Absent
 
 if TYPE_CHECKING:
     import cython
@@ -29,9 +29,9 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
-    from fastchat._channel_py import binds
+    from fastchat._core.facts import binds
     from fastchat._core.family import Family
-    from fastchat._state_py import State
+    from fastchat._core.state import State
 
 # Who was asked, how often it had joined or left its map, and what it waits for, as flags: None
 # where asking failed.

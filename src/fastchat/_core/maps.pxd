@@ -1,6 +1,6 @@
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Watch
-from fastchat._scanner cimport flush_everything, leave_to_the_parent
+from fastchat._core.outgoing cimport flush_everything, leave_to_the_parent
 
 cdef object _own_poll, _own_select
 

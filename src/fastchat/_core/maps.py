@@ -22,8 +22,8 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
-    from fastchat._channel_py import flush_everything, leave_to_the_parent
     from fastchat._core.family import Family
+    from fastchat._core.outgoing import flush_everything, leave_to_the_parent
     from fastchat._core.watch import Watch
 
 

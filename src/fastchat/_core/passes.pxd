@@ -3,7 +3,8 @@ cimport cython
 from fastchat._core.asking cimport ask_one, registration_of
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Entry, Watch
-from fastchat._scanner cimport State, flush_all, know
+from fastchat._core.outgoing cimport flush_all
+from fastchat._core.state cimport State, know
 from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
 
 cdef int ERROR, HANG_UP, INVALID, READ, WRITE

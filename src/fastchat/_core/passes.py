@@ -42,13 +42,13 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
-    from fastchat._channel_py import flush_all
     from fastchat._core.asking import ask_one, registration_of
+    from fastchat._core.outgoing import flush_all
     from fastchat._core.watch import Entry, Watch
     from fastchat._sysio_py import is_readable
 
     if TYPE_CHECKING:
-        from fastchat._scanner import State, know
+        from fastchat._core.state import State, know
         from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
 
 # A check costs about half an event, so that checking takes less than 1 % of the time.

@@ -1,7 +1,7 @@
 """The methods of channels through which every byte goes, as programs see them.
 
 What a program finds on the classes must pass for a function of Python, for ``inspect``, ``mock``
-and whoever looks.  So each method is an object of the extension (``_methods.pxi``) that shows a
+and whoever looks.  So each method is an object of the extension (``_method.pyx``) that shows a
 function from here, and calls it where a call is none that compiled code takes: with keywords, or
 with a wrong number of arguments.  The function then calls the method in the plain way.
 """
@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastchat import _channel_py, _scanner
+from fastchat import _method
+from fastchat._core import facts, incoming, outgoing
+from fastchat._core.shown import CHATS, DISPATCHERS, dress
 
-own_state = _scanner.own_state
-begin = _scanner.begin
-get_socket = _scanner.get_socket
-get_fifo = _scanner.get_fifo
-set_socket = _scanner.set_socket
-drop_input = _scanner.drop_input
-flush = _scanner.flush
-flush_all = _scanner.flush_all
-flush_everything = _scanner.flush_everything
-leave_to_the_parent = _scanner.leave_to_the_parent
-enqueue = _scanner.enqueue
+own_state = outgoing.own_state
+begin = outgoing.begin
+get_socket = outgoing.get_socket
+get_fifo = outgoing.get_fifo
+set_socket = outgoing.set_socket
+drop_input = incoming.drop_input
+flush = outgoing.flush
+flush_all = outgoing.flush_all
+enqueue = outgoing.enqueue
 
 
 def handle_read_event(self: Any) -> Any:
@@ -70,14 +70,28 @@ def push(self: Any, data: Any) -> Any:
     return METHODS["push"](self, data)
 
 
+# The core knows without a look-up whether an object has one of these as its own.
+GUARDS = ("send", "initiate_send", "get_terminator")
+
+
+def let_guard() -> None:
+    """Let those methods be guards, as long as nobody assigns to them on an object."""
+    for name in GUARDS:
+        _method.let_guard(METHODS[name])
+
+
 def _functions() -> dict[str, Callable[..., Any]]:
     """The functions above, by name, as they are to be seen."""
-    functions = {name: globals()[name] for name in _channel_py.DISPATCHERS + _channel_py.CHATS}
+    functions = {name: globals()[name] for name in DISPATCHERS + CHATS}
     for name, function in functions.items():
-        function.__doc__ = getattr(_channel_py, name).__doc__
-        _channel_py.dress(function)
+        function.__doc__ = (vars(incoming).get(name) or vars(outgoing)[name]).__doc__
+        dress(function)
     return functions
 
 
-METHODS = _scanner.make_methods(_functions())
+METHODS = _method.make_methods(
+    _functions(), vars(incoming)["__pyx_capi__"] | vars(outgoing)["__pyx_capi__"]
+)
+let_guard()
+facts.know_stock(METHODS)
 globals().update(METHODS)

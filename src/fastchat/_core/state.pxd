@@ -1,0 +1,62 @@
+cimport cython
+
+from fastchat._core.facts cimport UNKNOWN, Facts, facts_of, has_version
+
+cdef extern from "pythread.h":
+    unsigned long get_ident "PyThread_get_thread_ident"()
+
+cdef extern from "Python.h":
+    int gc_disable "PyGC_Disable"()
+    int gc_enable "PyGC_Enable"()
+
+
+@cython.final
+cdef class State:
+    cdef public object buffer
+    cdef public Py_ssize_t start
+    cdef public Py_ssize_t closes
+    cdef public object socket
+    cdef public object fifo
+    cdef public Py_ssize_t offset
+    cdef public object rest
+    cdef public bint exposed
+    cdef public bint held
+    cdef public Py_ssize_t held_size
+    cdef public int depth
+    cdef public bint more
+    cdef public unsigned long thread
+    cdef public bint again
+    cdef public object is_stream
+    cdef public bint told
+    cdef Facts facts
+    cdef unsigned int holds_for
+    cdef unsigned int reads_for
+    cdef unsigned long sender
+    cdef unsigned long forks
+
+    cpdef bint fits(self, channel) except -1
+
+    @cython.locals(me=cython.ulong)
+    cpdef queue(self)
+    cdef _show_what_is_left(self, fifo)
+
+cdef object new_queue()
+cdef queue_of(State state)
+
+
+@cython.locals(size=Py_ssize_t)
+cdef drop_sent(State state, fifo)
+
+cdef object _known
+cdef State _known_state
+cdef know(channel, State state)
+
+
+@cython.locals(state=State)
+cdef State state_of(channel)
+
+cdef unsigned long _forks
+cdef unsigned long _forker
+cdef unsigned long sender_of(State state) noexcept
+cdef bint take_turn(State state, unsigned long me) except -1
+cpdef forget_senders()

@@ -1,0 +1,271 @@
+# cython: annotation_typing=False, auto_pickle=False, nonecheck=True
+"""What an ``async_chat`` channel keeps of its input and output, and who sends from its queue.
+
+One small object for each channel holds what the hot path works on, so that it costs one look-up to
+get there, and a few hundred bytes less than attributes of the channel would.  The public attributes
+``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over it (``_properties.py``).
+
+Rules that all who touch a state keep:
+
+* Input is ``buffer[start:]``.  Whoever changes what is behind ``start`` assigns another object.
+* Output is ``fifo`` without its first ``offset`` bytes; what is held is at its end.  Only
+  ``queue()`` shows it to a program.
+* Any thread may put something at the end of ``fifo``.  Only the thread that has the *turn* takes
+  something away.  Compiled, the turn is a number in the state, for no other thread
+  runs between two lines that call nothing; as it is, it is an entry in ``_senders``, which is made
+  in one step, and removed without a call, behind which a signal handler might raise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fastchat._core.shown import ABSENT, has_properties
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from fastchat._core import _cy as cython
+
+if not cython.compiled:
+    from threading import get_ident
+
+    from fastchat._core.facts import UNKNOWN
+
+    if TYPE_CHECKING:
+        from fastchat._core._externs import gc_disable, gc_enable, has_version
+        from fastchat._core.facts import facts_of
+
+
+class State:
+    """What an ``async_chat`` channel keeps of its input and output, in its ``_fc_state``.
+
+    The public attributes ``ac_in_buffer``, ``producer_fifo`` and ``socket`` are properties over
+    it.  A class may hide one of them behind an attribute of its own; then ``fits`` is false, and
+    only the public attributes are used.
+    """
+
+    __slots__ = (  # noqa: RUF023 (what belongs together stands together)
+        "buffer",  # the input, of whatever type was received or assigned
+        "start",  # how much of it was delivered
+        "closes",  # how often the channel was closed
+        "socket",
+        "fifo",  # the queue of output; None where it is empty and nobody needed it (compiled only)
+        "offset",  # how much of fifo was sent: of its first entry, and perhaps more while one sends
+        "rest",  # what queue() made of the first entry, or None
+        "exposed",  # whether a program has had its hands on fifo
+        "held",  # whether the last of the queue was pushed without a send
+        "held_size",  # how many bytes of it; not reset when they are sent
+        "depth",  # how many deliveries of the channel's input are going on
+        "more",  # whether input waits behind what the hook at work was given
+        "thread",  # which thread makes the innermost
+        "again",  # whether another thread has pushed while one was sending
+        "is_stream",  # whether nobody can tell two send() from one; None where nobody has looked
+        "told",  # whether handle_close() was called, as _hangups.was_told() has it
+        "facts",  # what is known of its class
+        "holds_for",  # for which version of its class push() was stock when the delivery began
+        "reads_for",  # for which get_terminator() was; 0 for none; both are compiled only
+        "plain",  # the class of the channel, if it fits; never compiled
+        "_kind",  # the class for which that was found out; never compiled
+        "sender",  # which thread has the turn, 0 for none; compiled only
+        "forks",  # how many forks there were then; compiled only
+    )
+
+    def __init__(self) -> None:
+        self.buffer: Any = ABSENT
+        self.start = 0
+        self.closes = 0
+        self.socket: Any = ABSENT
+        self.fifo: Any = ABSENT
+        self.offset = 0
+        self.rest: bytes | None = None
+        self.exposed = False
+        self.held = False
+        self.held_size = 0
+        self.depth = 0
+        self.more = False
+        self.thread = 0
+        self.again = False
+        self.is_stream: bool | None = None
+        self.told = False
+        self.facts = UNKNOWN
+        self.holds_for = 0
+        self.reads_for = 0
+        if not cython.compiled:
+            self.plain: Any = None
+            self._kind: Any = None
+        self.sender = 0
+        self.forks = 0
+
+    def fits(self, channel: Any) -> bool:
+        """Whether the class of *channel* leaves the three properties as they are."""
+        if cython.compiled:
+            if not has_version(channel, self.facts.version):
+                self.facts = facts_of(channel)
+                if not has_version(channel, self.facts.version):
+                    return has_properties(type(channel))
+            return self.facts.fits
+        if type(channel) is not self._kind:
+            kind = type(channel)
+            self.plain = kind if has_properties(kind) else None
+            self._kind = kind
+        return self.plain is not None
+
+    def queue(self) -> Any:
+        """All output that waits, as the deque that programs know; whoever asks has flushed."""
+        fifo = queue_of(self)
+        if not self.offset:
+            return fifo
+        me = get_ident()
+        if cython.compiled:
+            if sender_of(self) in (0, me):
+                self._show_what_is_left(fifo)
+            return fifo
+        if _senders.get(self) == me:
+            self._show_what_is_left(fifo)
+            return fifo
+        is_mine = True
+        try:
+            is_mine = _senders.setdefault(self, me) == me
+            if is_mine:
+                self._show_what_is_left(fifo)
+        finally:
+            # Without a call, for after each a signal handler might raise; and without asking first,
+            # for another thread may take its own away meanwhile.
+            try:
+                if is_mine and _senders[self] == me:
+                    del _senders[self]
+            except KeyError:
+                pass
+        return fifo
+
+    def _show_what_is_left(self, fifo: Any) -> None:
+        """Cut off what was sent of the first entry of *fifo*, with the turn."""
+        drop_sent(self, fifo)
+        if self.offset:
+            fifo[0] = self.rest = fifo[0][self.offset :]
+            self.offset = 0
+
+
+def new_queue() -> Any:  # compiled only
+    """An empty queue, for one that is not there yet.
+
+    On CPython 3.11 whatever is made may set off a collection of garbage, which may run any code of
+    Python: one that pushes, too, to the channel whose queue this is to be.
+    """
+    was_enabled = gc_disable()
+    try:
+        return deque()
+    finally:
+        if was_enabled:
+            gc_enable()
+
+
+def queue_of(state: State) -> Any:
+    """The queue in *state*, which is made where it is not there."""
+    if cython.compiled and state.fifo is None:
+        state.fifo = new_queue()
+    return state.fifo
+
+
+def drop_sent(state: State, fifo: Any) -> None:
+    """Take off *fifo* the entries of bytes that were sent whole, as ``offset`` says.
+
+    Whatever raises here, what is left and ``offset`` go together.
+    """
+    while state.offset and fifo:
+        size = len(fifo[0])
+        if state.offset < size:
+            return
+        # No call between these two.
+        del fifo[0]
+        state.offset -= size
+    if not fifo:
+        state.offset = 0
+
+
+# The channel whose input is delivered now, and its state: between a line that comes in and its
+# reply the state is needed five times, and a look-up of the attribute costs 25 ns.  Both are owned
+# while they are known, and always change together: what is released may run code of Python, so that
+# comes last.
+_known: Any = None
+_known_state: State | None = None
+
+
+def know(channel: Any, state: State | None) -> None:  # compiled only
+    """Let *channel* with its *state* be the one that is known, or none, where both are None."""
+    global _known, _known_state
+    _before, _state_before = _known, _known_state  # released when this returns
+    _known = channel
+    _known_state = state
+
+
+def state_of(channel: Any) -> State | None:
+    """The state of *channel*; None where it has none, or where its class hides a property."""
+    state: State
+    if cython.compiled:
+        found = _known_state if channel is _known else getattr(channel, "_fc_state", None)
+        if type(found) is not State:
+            return None
+        state = found
+        if has_version(channel, state.facts.version):
+            return state if state.facts.fits else None
+        return state if state.fits(channel) else None
+    try:
+        state = channel._fc_state
+        if type(channel) is state.plain:
+            return state
+        # The type first, for a mock has an answer to every name.
+        return state if type(state) is State and state.fits(channel) else None
+    except AttributeError:  # none yet, or whatever borrows a method of a channel
+        return None
+
+
+# Who has the turn.
+
+# Which thread sends, by state.
+_senders: dict[State, int] = {}
+
+# How many forks there are between this process and the first, and the thread that made the last:
+# the only one of the parent's that the child has, too.
+_forks = 0
+_forker = 0
+
+
+def sender_of(state: State) -> int:
+    """The thread that sends from the queue in *state*; 0 for none, or one of the parent's."""
+    if cython.compiled:
+        if not state.sender:
+            return 0
+        return state.sender if state.forks == _forks or state.sender == _forker else 0
+    return _senders.get(state, 0)
+
+
+def take_turn(state: State, me: int) -> bool:
+    """Let the thread *me* send from the queue in *state*; False where another one does.
+
+    What that one has not seen yet, it sends when it is done.
+    """
+    if cython.compiled:
+        if state.sender and sender_of(state):
+            state.again = True
+            return False
+        state.sender = me
+        state.forks = _forks
+        return True
+    while _senders.setdefault(state, me) != me:
+        state.again = True
+        if state in _senders:  # and so will see that
+            return False
+    return True
+
+
+def forget_senders() -> None:
+    """In a forked child: who was sending is a thread of the parent's, unless it made the fork."""
+    global _forks, _forker
+    _forks += 1
+    _forker = get_ident()
+    if not cython.compiled:
+        for state in [state for state, thread in _senders.items() if thread != _forker]:
+            del _senders[state]
