@@ -210,7 +210,7 @@ def test_compiled_wheel_is_for_this_interpreter(compiled: Built) -> None:
 def test_compiled_wheel_adds_shared_objects(compiled: Built) -> None:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     added = compiled.names - described(compiled.names) - package_files()
-    names = ["_scanner", "_sysio", *(f"_core/{name}" for name in CORE)]
+    names = ["_method", "_scanner", "_sysio", *(f"_core/{name}" for name in CORE)]
     assert added == {f"fastchat/{name}{suffix}" for name in names}
     assert package_files() < compiled.names
 
