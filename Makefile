@@ -110,6 +110,7 @@ leaks: $(installed) ## look for what 100,000 connections leave behind
 
 traces: $(installed) $(VENV)/.group-test ## compare implementations and loops over random scripts
 	$(VENV_PYTHON) -m tests.random.traces --count 100000
+	$(VENV_PYTHON) -m tests.random.calls --count 20000
 	$(VENV_PYTHON) -m tests.random.loops --count 20000
 	$(VENV_PYTHON) -m tests.random.interrupted --count 1000
 

@@ -210,7 +210,7 @@ cdef Py_ssize_t send_bytes(sock, bytes data, bint waits) except -2:
     cdef int fd = _fileno(sock)
     cdef int error
     cdef Py_ssize_t count
-    if fd < 0:
+    if fd < 0 or PyBytes_GET_SIZE(data) == 0:  # nothing may wait for room, too
         return -1
     count = fastchat_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     if count == PyBytes_GET_SIZE(data):

@@ -1,6 +1,7 @@
 """System calls on raw descriptors, for the core where it is not compiled.
 
-The twin of ``_sysio.pyx``, which waits by itself, too; here a poller does.
+The twin of ``_sysio.pyx``.  That waits by itself, too, where here a poller does; and receives from
+and sends to a plain socket, where here the methods of the socket do: ``recv``, and ``send``.
 """
 
 from __future__ import annotations
