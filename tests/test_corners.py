@@ -371,7 +371,7 @@ def test_a_pass_leaves_alone_what_another_threads_hook_holds(own: Stage) -> None
     thread = threading.Thread(target=chat.handle_read)
     thread.start()
     assert holds.wait(PATIENCE)
-    own.asyncore._methods.flush_all()
+    own.implementation.core["outgoing"].flush_all()
     chat.peer.setblocking(False)
     with pytest.raises(BlockingIOError):
         chat.peer.recv(9)
@@ -454,5 +454,5 @@ def test_a_write_event_begins_a_new_event_in_a_loop_of_ones_own(own: Stage) -> N
 def test_to_flush_what_holds_nothing_sends_nothing(own: Stage) -> None:
     chat = own.chat(send=fail_with(AssertionError("nothing is to be sent")))
     chat.producer_fifo.append(b"waits for the loop")
-    own.asyncore._methods.flush(chat)
+    own.implementation.core["outgoing"].flush(chat)
     assert list(chat.producer_fifo) == [b"waits for the loop"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.channels import Stage
+from tests.support.channels import Stage, fail_with, inside
 from tests.support.implementations import load
 
 # What is called for each line, and what for each event.
@@ -420,6 +420,11 @@ def test_a_class_that_changes_all_the_time_is_left_alone() -> None:
         channel = echo_channel(stage)
         for number in range(1001):
             type(channel).number = number
+            stage.implementation.core["incoming"].drive(channel)
+        facts = inside(stage, "facts")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(facts, "has_properties", fail_with(AssertionError("looked at again")))
+            type(channel).number = -1
             stage.implementation.core["incoming"].drive(channel)
         ask(stage, channel, b"one\ntwo\n")
         on_the_channel(channel, "send")

@@ -484,21 +484,10 @@ def test_a_new_message_is_whole_whatever_became_of_one_that_was_half_sent(
 # While another thread waits in a send, the one that delivers pushes.
 
 
-class Producing:
-    """A producer of one piece."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def more(self) -> bytes:
-        data, self.data = self.data, b""
-        return data
-
-
 BEHIND: dict[str, Callable[[Any, bytes], object]] = {
     "bytes": lambda chat, data: chat.push(data),
     "a view": lambda chat, data: chat.push(memoryview(data)),
-    "a producer": lambda chat, data: chat.push_with_producer(Producing(data)),
+    "a producer": lambda chat, data: chat.push_with_producer(Once(data)),
 }
 
 

@@ -7,7 +7,7 @@ cdef extern from *:
     #include <structmember.h>
     typedef struct {
         PyObject_HEAD
-        vectorcallfunc vectorcall;
+        vectorcallfunc call;     /* which the interpreter finds by __vectorcalloffset__ */
         PyObject *function;
         void *code;              /* what is compiled */
         PyObject *references;

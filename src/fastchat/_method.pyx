@@ -61,12 +61,12 @@ cdef extern from *:
         if (name == NULL)
             return NULL;
         found = PyObject_GetAttr((PyObject *) Py_TYPE(object), name);
-        if (found == self) {
-            Py_SETREF(found, fastchat_look(object, name, self));
-        } else {
+        if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError))
             PyErr_Clear();
+        if (found == self)
+            Py_SETREF(found, fastchat_look(object, name, self));
+        else if (!PyErr_Occurred())
             Py_XSETREF(found, fastchat_bind(self, object, kind));
-        }
         Py_DECREF(name);
         return found;
     }
@@ -153,7 +153,7 @@ cdef extern from *:
             {NULL},
         };
         static PyMemberDef members[] = {
-            {"__vectorcalloffset__", T_PYSSIZET, offsetof(fastchat_method, vectorcall), READONLY},
+            {"__vectorcalloffset__", T_PYSSIZET, offsetof(fastchat_method, call), READONLY},
             {"__weaklistoffset__", T_PYSSIZET, offsetof(fastchat_method, references), READONLY},
             {NULL},
         };
@@ -193,7 +193,7 @@ cdef extern from *:
         made = PyObject_GC_New(fastchat_method, (PyTypeObject *) plain);
         if (made == NULL)
             return NULL;
-        made->vectorcall = is_binary ? fastchat_call_binary : fastchat_call_unary;
+        made->call = is_binary ? fastchat_call_binary : fastchat_call_unary;
         Py_INCREF(function);
         made->function = function;
         made->code = code;

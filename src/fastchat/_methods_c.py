@@ -15,16 +15,6 @@ from fastchat import _method
 from fastchat._core import facts, incoming, outgoing
 from fastchat._core.shown import CHATS, DISPATCHERS, dress
 
-own_state = outgoing.own_state
-begin = outgoing.begin
-get_socket = outgoing.get_socket
-get_fifo = outgoing.get_fifo
-set_socket = outgoing.set_socket
-drop_input = incoming.drop_input
-flush = outgoing.flush
-flush_all = outgoing.flush_all
-enqueue = outgoing.enqueue
-
 
 def handle_read_event(self: Any) -> Any:
     return METHODS["handle_read_event"](self)

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastchat._backend import methods
+from fastchat import _backend  # noqa: F401 (first: it picks what the modules of the core are)
+from fastchat._core.outgoing import flush
 from fastchat._core.shown import ABSENT, NO_QUEUE, Absent, StateProperty, there
+from fastchat._core.state import own_state
 from fastchat._core.touch import touch
 
-own_state = methods.own_state
+
+def begin(channel: Any) -> bool:
+    """Let a new *channel* have neither input nor output; False where its class hides the state."""
+    state = own_state(channel)
+    if state.held:
+        flush(channel)  # __init__() was called once more, in a hook
+    if not state.fits(channel):
+        return False
+    state.begin()
+    return True
 
 
 def _get_in_buffer(channel: Any) -> Any:
@@ -43,10 +54,22 @@ ac_in_buffer = StateProperty(
 )
 
 
+def _get_fifo(channel: Any) -> Any:
+    state = own_state(channel)
+    if state.held:
+        flush(channel)
+    touch(channel)  # what gets the queue may put something into it
+    fifo = there(channel, "producer_fifo", state.fifo)
+    if type(state.fifo) is Absent:
+        return fifo
+    state.exposed = True
+    return state.queue()
+
+
 def _set_fifo(channel: Any, fifo: Any) -> None:
     state = own_state(channel)
     if state.held:
-        methods.flush(channel)
+        flush(channel)
     if type(state.fifo) is not Absent:
         state.queue()  # the one that goes shows what is left, too
     touch(channel)
@@ -55,23 +78,36 @@ def _set_fifo(channel: Any, fifo: Any) -> None:
 
 
 def _delete_fifo(channel: Any) -> None:
-    methods.get_fifo(channel)
+    _get_fifo(channel)
     channel._fc_state.fifo = ABSENT
 
 
 producer_fifo = StateProperty(
-    methods.get_fifo,
+    _get_fifo,
     _set_fifo,
     _delete_fifo,
     "Output that waits: data, producers, None for the end.",
 )
 
 
+def _get_socket(channel: Any) -> Any:
+    state = channel._fc_state or own_state(channel)  # without a call, for each receive and send
+    if state.held:
+        flush(channel)
+    return there(channel, "socket", state.socket) if state.socket is ABSENT else state.socket
+
+
+def _set_socket(channel: Any, sock: Any) -> None:
+    state = own_state(channel)
+    if state.held:
+        flush(channel)  # it goes out by the socket that there is
+    state.socket = sock
+    state.is_stream = None
+
+
 def _delete_socket(channel: Any) -> None:
-    methods.get_socket(channel)
+    _get_socket(channel)
     channel._fc_state.socket = ABSENT
 
 
-socket = StateProperty(
-    methods.get_socket, methods.set_socket, _delete_socket, "The socket, or None."
-)
+socket = StateProperty(_get_socket, _set_socket, _delete_socket, "The socket, or None.")

@@ -26,6 +26,7 @@ from collections import deque
 from fastchat import _properties, asyncore
 from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
+from fastchat._core.outgoing import enqueue as _enqueue
 from fastchat._core.plain import is_data as _is_data
 from fastchat._core.plain import take_produced as _take_produced
 from fastchat._core.shown import NAMES as _NAMES
@@ -66,7 +67,7 @@ class async_chat(asyncore.dispatcher):
                 raise TypeError("sock and conn are two names of one argument; give one of them")
             sock = conn
         self.incoming = []
-        if not _methods.begin(self):
+        if not _properties.begin(self):
             self.ac_in_buffer = b""
             self.producer_fifo = deque()
         # Last, because joining the map makes the channel visible to other threads' loops.
@@ -137,14 +138,14 @@ class async_chat(asyncore.dispatcher):
 
     def push_with_producer(self, producer):
         """Queue *producer*: its ``more()`` gives bytes or another producer, nothing at its end."""
-        _methods.enqueue(self, producer)
+        _enqueue(self, producer)
         self.initiate_send()
 
     writable = _methods.writable
 
     def close_when_done(self):
         """Close the channel when everything that is queued now has been sent."""
-        _methods.enqueue(self, None)
+        _enqueue(self, None)
 
     initiate_send = _methods.initiate_send
 

@@ -55,9 +55,11 @@ from fastchat._core.failures import safe_repr as _safe_repr
 from fastchat._core.family import Family as _Family
 from fastchat._core.full_passes import poll_once as _poll_once
 from fastchat._core.full_passes import select_once as _select_once
+from fastchat._core.incoming import drop_input as _drop_input
 from fastchat._core.maps import ChannelMap as _ChannelMap
 from fastchat._core.maps import release as _release
 from fastchat._core.maps import watch_over as _watch_over
+from fastchat._core.outgoing import flush_all as _flush_all
 from fastchat._core.passes import make_pass as _make_pass
 from fastchat._core.system import system_of as _system_of
 from fastchat._core.touch import touch as _touch
@@ -206,7 +208,7 @@ def poll(timeout=0.0, map=None):
         return
     watch = _watch_over(map, _family, False)
     if watch is None:
-        _methods.flush_all()
+        _flush_all()
         _select_once(_family, timeout, map)
     else:
         _make_pass(watch, timeout, False, True)
@@ -224,7 +226,7 @@ def poll2(timeout=0.0, map=None):
         return
     watch = _watch_over(map, _family, False)
     if watch is None:
-        _methods.flush_all()
+        _flush_all()
         _poll_once(_family, timeout, map)
     else:
         _make_pass(watch, timeout, True, True)
@@ -494,7 +496,7 @@ class dispatcher:
         except AttributeError:  # whatever borrows this method
             _count(self, "_fc_closes")
         if getattr(self, "_fc_delivers", False):
-            _methods.drop_input(self)
+            _drop_input(self)
         self.connected = False
         self.accepting = False
         self.connecting = False

@@ -7,8 +7,15 @@ from fastchat._core.facts cimport (
     is_plain_socket,
     still_has_stock_terminator,
 )
-from fastchat._core.outgoing cimport flush, own_state, size_of
-from fastchat._core.state cimport State, get_ident, know, state_of
+from fastchat._core.outgoing cimport flush, size_of
+from fastchat._core.state cimport (
+    State,
+    get_ident,
+    know,
+    own_state,
+    socket_of,
+    state_of,
+)
 from fastchat._scanner cimport (
     find_first_terminator,
     find_terminator,
@@ -29,7 +36,6 @@ cpdef object get_terminator(self)
 cpdef object handle_read_event(self)
 
 
-@cython.locals(state=State)
 cpdef object recv(self, buffer_size)
 
 
@@ -57,6 +63,7 @@ cpdef drive(channel)
 @cython.locals(closes=Py_ssize_t, size=Py_ssize_t, piece=bytes)
 cdef object cut_one(channel, State state, bytes data)
 cdef object _told(terminator)
+cdef object _ask(channel, State state)
 
 
 @cython.locals(

@@ -25,7 +25,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.plain import NOT_ASKED, as_bytes, cut_plainly, drop_input_plainly
-from fastchat._core.shown import ABSENT
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._scanner_py import check_terminators
 
@@ -38,8 +37,8 @@ if not cython.compiled:
     from threading import get_ident
 
     from fastchat._core.facts import is_plain_socket
-    from fastchat._core.outgoing import flush, own_state, size_of
-    from fastchat._core.state import State, state_of
+    from fastchat._core.outgoing import flush, size_of
+    from fastchat._core.state import State, own_state, state_of
     from fastchat._scanner_py import (
         find_first_terminator,
         find_terminator,
@@ -54,7 +53,7 @@ if not cython.compiled:
             has_stock_terminator,
             still_has_stock_terminator,
         )
-        from fastchat._core.state import know
+        from fastchat._core.state import know, socket_of
         from fastchat._sysio import receive
 
 # The most that is received in one go without asking the socket's method, in bytes.
@@ -114,17 +113,7 @@ def recv(self: Any, buffer_size: Any) -> Any:
     Returns ``b""`` at the end of the connection: ``handle_close`` has then been called.
     Raises BlockingIOError when there is nothing to receive, OSError for any other failure.
     """
-    if cython.compiled:
-        state = state_of(self)
-    else:  # as that does it, without the call
-        try:
-            state = self._fc_state
-            if type(self) is not state.plain and (type(state) is not State or not state.fits(self)):
-                state = None
-        except AttributeError:
-            state = None
-    # The property sends what is held.
-    sock = self.socket if state is None or state.held or state.socket is ABSENT else state.socket
+    sock = socket_of(self) if cython.compiled else self.socket  # what is held goes first
     try:
         data = _receive(sock, buffer_size) if cython.compiled else sock.recv(buffer_size)
     except OSError as failure:
@@ -148,15 +137,7 @@ def _receive(sock: Any, buffer_size: Any) -> Any:  # compiled only
 
 def handle_read(self: Any) -> None:
     """Receive once, and deliver what can be delivered."""
-    if cython.compiled:
-        state = state_of(self)
-    else:  # as that does it, without the call
-        try:
-            state = self._fc_state
-            if type(self) is not state.plain and (type(state) is not State or not state.fits(self)):
-                state = None
-        except AttributeError:
-            state = None
+    state = state_of(self)
     if state is None:
         _handle_read_plainly(self)
         return
@@ -299,6 +280,13 @@ def _told(terminator: Any) -> Any:
     return b"" if terminator is None else terminator
 
 
+def _ask(channel: Any, state: State) -> Any:  # compiled only
+    """What ``get_terminator`` of *channel* says; not called where it is known to be stock."""
+    if still_has_stock_terminator(channel, state.facts, state.reads_for):
+        return channel.terminator
+    return channel.get_terminator()
+
+
 def cut(channel: Any, state: State, asked: Any) -> None:
     """``drive`` for a *channel* whose buffer is in its *state*.
 
@@ -322,12 +310,7 @@ def cut(channel: Any, state: State, asked: Any) -> None:
             return
 
         if asked is NOT_ASKED:
-            if cython.compiled and still_has_stock_terminator(
-                channel, state.facts, state.reads_for
-            ):
-                asked = channel.terminator
-            else:
-                asked = channel.get_terminator()
+            asked = _ask(channel, state) if cython.compiled else channel.get_terminator()
             if state.buffer is not buffer:  # that has changed the input, or closed the channel
                 if state.closes != closes:
                     return
@@ -375,12 +358,7 @@ def cut(channel: Any, state: State, asked: Any) -> None:
                     asked = NOT_ASKED
                     break
                 start = end
-                if cython.compiled and still_has_stock_terminator(
-                    channel, state.facts, state.reads_for
-                ):
-                    asked = channel.terminator
-                else:
-                    asked = channel.get_terminator()
+                asked = _ask(channel, state) if cython.compiled else channel.get_terminator()
                 if asked is not terminator or state.buffer is not buffer:
                     if state.closes != closes:
                         return

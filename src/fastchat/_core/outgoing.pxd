@@ -13,6 +13,7 @@ from fastchat._core.state cimport (
     get_ident,
     queue_of,
     sender_of,
+    socket_of,
     state_of,
     take_turn,
 )
@@ -39,7 +40,7 @@ cpdef object initiate_send(self)
 cpdef object push(self, data)
 
 
-@cython.locals(state=State, sent=Py_ssize_t)
+@cython.locals(sent=Py_ssize_t)
 cpdef object send(self, data)
 
 
@@ -78,23 +79,3 @@ cpdef flush_everything()
 
 @cython.locals(state=State)
 cpdef leave_to_the_parent()
-
-
-@cython.locals(state=State)
-cpdef State own_state(channel)
-
-
-@cython.locals(state=State)
-cpdef bint begin(channel) except -1
-
-
-@cython.locals(state=State)
-cpdef get_socket(channel)
-
-
-@cython.locals(state=State)
-cpdef set_socket(channel, sock)
-
-
-@cython.locals(state=State)
-cpdef get_fifo(channel)

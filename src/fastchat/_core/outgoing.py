@@ -41,7 +41,7 @@ from fastchat._core.plain import (
     take_produced,
     writable_plainly,
 )
-from fastchat._core.shown import ABSENT, Absent, there
+from fastchat._core.shown import Absent
 from fastchat._core.sockets import has_raw_send, is_plain_stream
 from fastchat._core.touch import touch
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
@@ -74,9 +74,9 @@ if not cython.compiled:
 
     if TYPE_CHECKING:
         from fastchat._core._externs import clipped
+        from fastchat._core.state import socket_of
         from fastchat._sysio import send_bytes
 
-if not cython.compiled:
     # Not the imported name: CPython 3.11 to 3.13 make a bound method for each call of its methods.
     _turns = _senders
 
@@ -226,17 +226,8 @@ def send(self: Any, data: Any) -> Any:
     Returns 0 when it takes none now, and when the connection is gone: ``handle_close`` has
     then been called.  Raises OSError for any other failure.
     """
-    if cython.compiled:
-        state = state_of(self)
-    else:  # as that does it, without the call
-        try:
-            state = self._fc_state
-            if type(self) is not state.plain and (type(state) is not State or not state.fits(self)):
-                state = None
-        except AttributeError:
-            state = None
-    # The property sends what is held, for what was pushed before goes first.
-    sock = self.socket if state is None or state.held or state.socket is ABSENT else state.socket
+    # Which sends what is held, for what was pushed before goes first.
+    sock = socket_of(self) if cython.compiled else self.socket
     try:
         if cython.compiled and type(data) is bytes and is_plain_socket(sock):
             sent = send_bytes(sock, data, True)
@@ -459,7 +450,6 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     if type(sent) is not int or not 0 < sent <= left:
         take_odd_count(state, fifo, entry, data, size, sent)
     elif head is entry or (head is rest and rest is not None):
-        state.rest = None
         if sent == left and count == 1:
             del fifo[0]
             state.offset = 0
@@ -478,6 +468,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
             state.queue()
         elif cython.compiled and not fifo:
             state.fifo = None  # an idle channel needs no deque, most of what it would take
+    state.rest = None
     return False
 
 
@@ -562,59 +553,3 @@ def leave_to_the_parent() -> None:
     for state in _holding:
         state.held = False
     _holding.clear()
-
-
-# The state of a channel, its queue and its socket, for asynchat.py and _properties.py.
-
-
-def own_state(channel: Any) -> State:
-    """The state of *channel*, which is made where it has none yet."""
-    found = channel._fc_state
-    if found is None:
-        found = channel._fc_state = State()
-    state: State = found
-    return state
-
-
-def begin(channel: Any) -> bool:
-    """Let a new *channel* have neither input nor output; False where its class hides the state."""
-    state = own_state(channel)
-    if state.held:
-        flush(channel)  # __init__() was called once more, in a hook
-    if not state.fits(channel):
-        return False
-    state.buffer = b""
-    state.start = 0
-    state.exposed = False
-    state.offset = 0
-    state.fifo = None if cython.compiled else deque()
-    return True
-
-
-def get_socket(channel: Any) -> Any:
-    """The socket of *channel*; what it holds is sent first, for a program may want to see it."""
-    state = own_state(channel)
-    if state.held:
-        flush(channel)
-    return there(channel, "socket", state.socket) if state.socket is ABSENT else state.socket
-
-
-def set_socket(channel: Any, sock: Any) -> None:
-    """Give *channel* another socket; what it holds goes out by the one it has."""
-    state = own_state(channel)
-    if state.held:
-        flush(channel)
-    state.socket = sock
-    state.is_stream = None
-
-
-def get_fifo(channel: Any) -> Any:
-    """The queue of *channel*; what it holds is sent first, for a program may want to see it."""
-    state = own_state(channel)
-    if state.held:
-        flush(channel)
-    touch(channel)  # what gets the queue may put something into it
-    if type(state.fifo) is Absent:
-        return there(channel, "producer_fifo", state.fifo)
-    state.exposed = True
-    return state.queue()

@@ -221,7 +221,7 @@ class Epoll:
         return True
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
-        ready = _readable_or_writable(self.always)
+        ready = _readable_or_writable(self.always) if self.always else []
         if ready:
             milliseconds = 0
         since = time.monotonic() if self.quiet else 0.0
@@ -329,7 +329,7 @@ class Kqueue:
         return known
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
-        ready = _readable_or_writable(self.always)
+        ready = _readable_or_writable(self.always) if self.always else []
         try:
             events = self._queue.control(
                 None,
@@ -533,8 +533,6 @@ def as_select(
 
 
 def _readable_or_writable(always: dict[int, int]) -> list[tuple[int, int]]:
-    if not always:
-        return []
     wanted = READ | WRITE  # nothing is ever urgent about a file
     return [(fd, flags & wanted) for fd, flags in list(always.items()) if flags & wanted]
 

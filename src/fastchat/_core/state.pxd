@@ -36,6 +36,8 @@ cdef class State:
 
     cpdef bint fits(self, channel) except -1
 
+    cpdef begin(self)
+
     @cython.locals(me=cython.ulong)
     cpdef queue(self)
     cdef _show_what_is_left(self, fifo)
@@ -55,8 +57,16 @@ cdef know(channel, State state)
 @cython.locals(state=State)
 cdef State state_of(channel)
 
+
+@cython.locals(state=State)
+cdef object socket_of(channel)
+
+
+@cython.locals(state=State)
+cpdef State own_state(channel)
+
 cdef unsigned long _forks
 cdef unsigned long _forker
-cdef unsigned long sender_of(State state) noexcept
+cdef unsigned long sender_of(State state) except? 0
 cdef bint take_turn(State state, unsigned long me) except -1
-cpdef forget_senders()
+cdef forget_senders()

@@ -11,9 +11,9 @@ Rules that all who touch a state keep:
 * Output is ``fifo`` without its first ``offset`` bytes; what is held is at its end.  Only
   ``queue()`` shows it to a program.
 * Any thread may put something at the end of ``fifo``.  Only the thread that has the *turn* takes
-  something away.  Compiled, the turn is a number in the state, for no other thread
-  runs between two lines that call nothing; as it is, it is an entry in ``_senders``, which is made
-  in one step, and removed without a call, behind which a signal handler might raise.
+  something away.  Compiled, the turn is a number in the state, for no other thread runs between two
+  lines that call nothing; as it is, it is an entry in ``_senders``, which is made in one step, and
+  removed without a call, behind which a signal handler might raise.
 """
 
 from __future__ import annotations
@@ -111,6 +111,14 @@ class State:
             self.plain = kind if has_properties(kind) else None
             self._kind = kind
         return self.plain is not None
+
+    def begin(self) -> None:
+        """Let there be neither input nor output."""
+        self.buffer = b""
+        self.start = 0
+        self.exposed = False
+        self.offset = 0
+        self.fifo = None if cython.compiled else deque()
 
     def queue(self) -> Any:
         """All output that waits, as the deque that programs know; whoever asks has flushed."""
@@ -220,6 +228,23 @@ def state_of(channel: Any) -> State | None:
         return state if type(state) is State and state.fits(channel) else None
     except AttributeError:  # none yet, or whatever borrows a method of a channel
         return None
+
+
+def socket_of(channel: Any) -> Any:  # compiled only
+    """``channel.socket``, without the detour over the property where that has nothing to do."""
+    state = state_of(channel)
+    if state is None or state.held or state.socket is ABSENT:
+        return channel.socket
+    return state.socket
+
+
+def own_state(channel: Any) -> State:
+    """The state of *channel*, which is made where it has none yet."""
+    found = channel._fc_state
+    if found is None:
+        found = channel._fc_state = State()
+    state: State = found
+    return state
 
 
 # Who has the turn.
