@@ -143,7 +143,9 @@ def binds(method: Any, function: Any, channel: Any) -> bool:
     """Whether *method* is *function*, bound to *channel*."""
     if cython.compiled:
         return _binds(method, function, channel)
-    return type(method) is MethodType and method.__func__ is function and method.__self__ is channel
+    else:
+        is_method = type(method) is MethodType
+        return is_method and method.__func__ is function and method.__self__ is channel
 
 
 def has_stock_output(channel: Any, facts: Facts) -> bool:  # compiled only
@@ -177,18 +179,19 @@ def has_stock_push(channel: Any, facts: Facts, looked: int) -> bool:
         else:
             is_stock = finds(channel, "push", facts.push)
         return is_stock and has_stock_output(channel, facts)
-    # In one, because each call would cost as much as all of this.
-    try:
-        push, begin, send = channel.push, channel.initiate_send, channel.send
-    except AttributeError:  # who calls it will say so
-        return False
-    return (
-        type(push) is type(begin) is type(send) is MethodType  # no proxy of one
-        and push.__func__ is stock["push"]
-        and begin.__func__ is stock["initiate_send"]
-        and send.__func__ is stock["send"]
-        and push.__self__ is begin.__self__ is send.__self__ is channel
-    )
+    else:
+        # In one, because each call would cost as much as all of this.
+        try:
+            push, begin, send = channel.push, channel.initiate_send, channel.send
+        except AttributeError:  # who calls it will say so
+            return False
+        return (
+            type(push) is type(begin) is type(send) is MethodType  # no proxy of one
+            and push.__func__ is stock["push"]
+            and begin.__func__ is stock["initiate_send"]
+            and send.__func__ is stock["send"]
+            and push.__self__ is begin.__self__ is send.__self__ is channel
+        )
 
 
 def has_stock_terminator(channel: Any, facts: Facts) -> bool:  # compiled only

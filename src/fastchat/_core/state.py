@@ -106,11 +106,12 @@ class State:
                 if not has_version(channel, self.facts.version):
                     return has_properties(type(channel))
             return self.facts.fits
-        if type(channel) is not self._kind:
-            kind = type(channel)
-            self.plain = kind if has_properties(kind) else None
-            self._kind = kind
-        return self.plain is not None
+        else:
+            if type(channel) is not self._kind:
+                kind = type(channel)
+                self.plain = kind if has_properties(kind) else None
+                self._kind = kind
+            return self.plain is not None
 
     def begin(self) -> None:
         """Let there be neither input nor output."""
@@ -130,23 +131,24 @@ class State:
             if sender_of(self) in (0, me):
                 self._show_what_is_left(fifo)
             return fifo
-        if _senders.get(self) == me:
-            self._show_what_is_left(fifo)
-            return fifo
-        is_mine = True
-        try:
-            is_mine = _senders.setdefault(self, me) == me
-            if is_mine:
+        else:
+            if _senders.get(self) == me:
                 self._show_what_is_left(fifo)
-        finally:
-            # Without a call, for after each a signal handler might raise; and without asking first,
-            # for another thread may take its own away meanwhile.
+                return fifo
+            is_mine = True
             try:
-                if is_mine and _senders[self] == me:
-                    del _senders[self]
-            except KeyError:
-                pass
-        return fifo
+                is_mine = _senders.setdefault(self, me) == me
+                if is_mine:
+                    self._show_what_is_left(fifo)
+            finally:
+                # Without a call, for after each a signal handler might raise; and without asking
+                # first, for another thread may take its own away meanwhile.
+                try:
+                    if is_mine and _senders[self] == me:
+                        del _senders[self]
+                except KeyError:
+                    pass
+            return fifo
 
     def _show_what_is_left(self, fifo: Any) -> None:
         """Cut off what was sent of the first entry of *fifo*, with the turn."""
@@ -220,14 +222,15 @@ def state_of(channel: Any) -> State | None:
         if has_version(channel, state.facts.version):
             return state if state.facts.fits else None
         return state if state.fits(channel) else None
-    try:
-        state = channel._fc_state
-        if type(channel) is state.plain:
-            return state
-        # The type first, for a mock has an answer to every name.
-        return state if type(state) is State and state.fits(channel) else None
-    except AttributeError:  # none yet, or whatever borrows a method of a channel
-        return None
+    else:
+        try:
+            state = channel._fc_state
+            if type(channel) is state.plain:
+                return state
+            # The type first, for a mock has an answer to every name.
+            return state if type(state) is State and state.fits(channel) else None
+        except AttributeError:  # none yet, or whatever borrows a method of a channel
+            return None
 
 
 def socket_of(channel: Any) -> Any:  # compiled only
@@ -264,7 +267,8 @@ def sender_of(state: State) -> int:
         if not state.sender:
             return 0
         return state.sender if state.forks == _forks or state.sender == _forker else 0
-    return _senders.get(state, 0)
+    else:
+        return _senders.get(state, 0)
 
 
 def take_turn(state: State, me: int) -> bool:
@@ -279,11 +283,12 @@ def take_turn(state: State, me: int) -> bool:
         state.sender = me
         state.forks = _forks
         return True
-    while _senders.setdefault(state, me) != me:
-        state.again = True
-        if state in _senders:  # and so will see that
-            return False
-    return True
+    else:
+        while _senders.setdefault(state, me) != me:
+            state.again = True
+            if state in _senders:  # and so will see that
+                return False
+        return True
 
 
 def forget_senders() -> None:
