@@ -174,17 +174,21 @@ def test_the_size_of_the_output_buffer_may_change_in_a_hook(own: Stage, size: in
     assert chat.events.count("found") == 3
 
 
-def test_a_smaller_output_buffer_is_so_from_the_next_push_on(own: Stage) -> None:
+def test_a_smaller_output_buffer_counts_when_what_is_held_was_sent(own: Stage) -> None:
     def hook(chat: Any, line: bytes) -> None:
         if line == b"one":
             chat.push(b"aa")
             chat.ac_out_buffer_size = 3
             chat.push(b"bbbbbbbb")
-            assert chat.sends == [b"aa", b"bbb"]
+            assert chat.sends == []
+            assert list(chat.producer_fifo) == []
+            assert chat.sends == [b"aabbbbbbbb"]
+            chat.push(b"cccccccc")
+            assert chat.sends == [b"aabbbbbbbb", b"ccc"]
 
     chat = serve(own, hook)
     assert AssertionError not in own.feed(chat, b"one\ntwo\n")
-    assert drained(own, chat) == b"aabbbbbbbb"
+    assert drained(own, chat) == b"aabbbbbbbbcccccccc"
 
 
 def test_no_more_than_a_mebibyte_is_held(own: Stage) -> None:

@@ -36,7 +36,7 @@ cpdef object handle_write(self)
 cpdef object initiate_send(self)
 
 
-@cython.locals(state=State, size=Py_ssize_t, most=Py_ssize_t, total=Py_ssize_t)
+@cython.locals(state=State, size=Py_ssize_t, most=Py_ssize_t, is_held=bint)
 cpdef object push(self, data)
 
 
@@ -46,7 +46,7 @@ cpdef object send(self, data)
 
 @cython.locals(size=Py_ssize_t)
 cdef Py_ssize_t size_of(value) except? -1
-cdef bint _begin_to_hold(channel, State state, Py_ssize_t size) except -1
+cdef bint _begin_to_hold(channel, State state, Py_ssize_t most, Py_ssize_t size) except -1
 cdef bint _is_stream(State state) except -1
 
 

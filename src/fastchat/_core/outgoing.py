@@ -160,34 +160,43 @@ def push(self: Any, data: Any) -> None:
         push_plainly(self, data, enqueue)
         return
     size = len(data)
-    limit = self.ac_out_buffer_size
-    most = size_of(limit) if cython.compiled else limit if type(limit) is int else 0
-    if (
-        (state.more or state.held)
-        and state.depth
-        and state.thread == get_ident()
-        # All that a hook may change is looked at for each push.
-        and 0 < size <= most
-        and self.ac_out_coalesce
-        and self.connected
-        and has_stock_push(self, state.facts, state.holds_for)
-        and (state.held or _begin_to_hold(self, state, size))
-    ):
-        total = state.held_size + size
-        if total <= most and total <= LARGEST:
-            fifo: Any = queue_of(state) if cython.compiled else state.fifo
-            fifo.append(data)
-            state.held = True  # also where another thread has sent what was held before
-            state.held_size = total
-            if not state.more:
-                _send_once(self, state, True, None)
+    is_held: Any = state.held
+    if is_held:
+        if not (
+            state.depth
+            and state.thread == get_ident()
+            and 0 < size <= state.most - state.held_size
+            # What a hook may change is looked at for each push.
+            and self.connected
+            and has_stock_push(self, state.facts, state.holds_for)
+        ):
+            _send_once(self, state, True, None)  # which may close the channel, and anything else
+            if state.held:  # another thread sends, and will send this, too
+                push_plainly(self, data, enqueue)
+            else:
+                push(self, data)
             return
-        _send_once(self, state, True, None)  # which may close the channel, and anything else
-        if not state.held:  # pragma: no branch (it is while another thread sends)
-            push(self, data)
-            return
-    if state.held:
-        _send_once(self, state, True, None)
+    else:
+        limit = self.ac_out_buffer_size
+        most = size_of(limit) if cython.compiled else limit if type(limit) is int else 0
+        is_held = (
+            state.more
+            and state.depth
+            and state.thread == get_ident()
+            and 0 < size <= most
+            and self.ac_out_coalesce
+            and self.connected
+            and has_stock_push(self, state.facts, state.holds_for)
+            and _begin_to_hold(self, state, min(most, LARGEST), size)
+        )
+    if is_held:
+        fifo: Any = queue_of(state) if cython.compiled else state.fifo
+        fifo.append(data)
+        state.held = True  # also where another thread has sent what was held before
+        state.held_size += size
+        if not state.more:
+            _send_once(self, state, True, None)
+        return
     if not 0 < size <= most or (state.fifo is not None and type(state.fifo) is not deque):
         push_plainly(self, data, enqueue)
     elif cython.compiled and self.connected and has_stock_output(self, state.facts):
@@ -252,13 +261,13 @@ def size_of(value: Any) -> int:  # compiled only
     return size if size < _MOST else _MOST
 
 
-def _begin_to_hold(channel: Any, state: State, size: int) -> bool:
-    """Let what *channel* pushes wait from now on; False where it may not.
+def _begin_to_hold(channel: Any, state: State, most: int, size: int) -> bool:
+    """Hold what *channel* pushes from now on, at most *most* bytes; False where it must not.
 
     *size* is that of the first.  What a hook may change is looked at in ``push``.
     """
     global _endings_are_watched
-    if not MAY_COALESCE or size > LARGEST or sender_of(state):
+    if not MAY_COALESCE or size > most or sender_of(state):
         return False
     # A queue of the program's own may have an append() that counts.
     fifo: Any = state.fifo
@@ -279,6 +288,7 @@ def _begin_to_hold(channel: Any, state: State, size: int) -> bool:
         # Before the process ends, or waits for another.
         _endings.watch(flush_everything, flush_all)
         _endings_are_watched = True
+    state.most = most
     state.held_size = 0
     _holding[state] = channel
     return True

@@ -22,6 +22,8 @@ cdef class State:
     cdef public bint exposed
     cdef public bint held
     cdef public Py_ssize_t held_size
+    cdef public Py_ssize_t most
+    cdef public object coalesces
     cdef public int depth
     cdef public bint more
     cdef public unsigned long thread

@@ -57,6 +57,8 @@ class State:
         "exposed",  # whether a program has had its hands on fifo
         "held",  # whether the last of the queue was pushed without a send
         "held_size",  # how many bytes of it; not reset when they are sent
+        "most",  # how many bytes may be held, looked at when that began
+        "coalesces",  # what was assigned to ac_out_coalesce of the channel, or None
         "depth",  # how many deliveries of the channel's input are going on
         "more",  # whether input waits behind what the hook at work was given
         "thread",  # which thread makes the innermost
@@ -83,6 +85,8 @@ class State:
         self.exposed = False
         self.held = False
         self.held_size = 0
+        self.most = 0
+        self.coalesces: Any = None
         self.depth = 0
         self.more = False
         self.thread = 0
