@@ -101,7 +101,7 @@ def async_chat(stage: Stage) -> Any:
 @pytest.fixture
 def unchecked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage whose passes check no channel, as if there were many."""
-    monkeypatch.setitem(inside(own, "passes"), "FEW", 0)
+    monkeypatch.setitem(inside(own, "passes"), "CHECK_ALL_UP_TO", 0)
     return own
 
 

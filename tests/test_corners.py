@@ -89,7 +89,7 @@ def test_a_set_that_was_closed_costs_no_channel(
     (chat,) = chats_of(own, 1)
     watch = watch_of(own)
     if when != "a check":
-        monkeypatch.setitem(inside(own, "passes"), "FEW", 0)
+        monkeypatch.setitem(inside(own, "passes"), "CHECK_ALL_UP_TO", 0)
     os.close(watch.poller.fileno())
     if when == "a channel joins":
         chat = own.chat()
@@ -101,7 +101,7 @@ def test_a_set_that_was_closed_costs_no_channel(
 def waiting_by(own: Stage, wait: Any) -> Any:
     """The poller of *own*'s watch, with another function to wait by."""
     poller = watch_of(own).poller
-    names = ("register", "modify", "unregister", "close", "is_kernel_set", "always", "quiet")
+    names = ("register", "modify", "unregister", "close", "is_kernel_set", "always", "muted")
     return SimpleNamespace(wait=wait, **{name: getattr(poller, name) for name in names})
 
 
@@ -371,7 +371,7 @@ def test_a_pass_leaves_alone_what_another_threads_hook_holds(own: Stage) -> None
     thread = threading.Thread(target=chat.handle_read)
     thread.start()
     assert holds.wait(PATIENCE)
-    own.implementation.core["outgoing"].flush_all()
+    own.implementation.core["outgoing"].flush_this_thread()
     chat.peer.setblocking(False)
     with pytest.raises(BlockingIOError):
         chat.peer.recv(9)

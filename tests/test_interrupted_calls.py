@@ -81,17 +81,17 @@ def test_what_a_handler_has_sent_is_not_dropped_twice() -> None:
         ("modify", PermissionError),
         ("unregister", FileNotFoundError),
         ("unregister", ValueError),
-        ("_without_quiet", PermissionError),
+        ("_without_muted", PermissionError),
     ],
 )
 def test_a_handler_s_exception_leaves_epoll(method: str, kind: type[Exception]) -> None:
     poller = _pollers.Epoll.__new__(_pollers.Epoll)
-    poller.always, poller.quiet = {}, {}
-    if method == "_without_quiet":
-        poller.quiet = {7: 1}
+    poller.always, poller.muted = {}, {}
+    if method == "_without_muted":
+        poller.muted = {7: 1}
         poller._set = SimpleNamespace(modify=fail_with(kind()))
         with pytest.raises(kind):
-            poller._without_quiet([(7, 1)])
+            poller._without_muted([(7, 1)])
         return
     poller._set = SimpleNamespace(**{method: fail_with(kind())})
     with pytest.raises(kind):
@@ -100,7 +100,7 @@ def test_a_handler_s_exception_leaves_epoll(method: str, kind: type[Exception]) 
 
 def test_a_handler_s_exception_leaves_poll() -> None:
     poller = _pollers.Poll.__new__(_pollers.Poll)
-    poller.quiet = {}
+    poller.muted = {}
     poller._poll = SimpleNamespace(unregister=fail_with(KeyError()))
     with pytest.raises(KeyError):
         poller.unregister(7)
@@ -166,9 +166,9 @@ MEANINGFUL: dict[str, tuple[str, Callable[[Any, Any, Any], Any]]] = {
         lambda own, watch, chat: watch._replace_poller(failing_kind()),
     ),
     "Watch.wake": ("register", lambda own, watch, chat: watch.wake()),
-    "Watch._wait_for": (
+    "Watch._set_interest": (
         "modify",
-        lambda own, watch, chat: watch._wait_for(watch.entries[chat._fileno], _pollers.WRITE),
+        lambda own, watch, chat: watch._set_interest(watch.entries[chat._fileno], _pollers.WRITE),
     ),
     "Watch._check": ("modify", lambda own, watch, chat: watch._check(chat._fileno)),
     "watch_over": (
@@ -204,7 +204,7 @@ def test_a_handler_s_exception_is_not_taken_for_a_system_call_s(
         elif fails == "available":
             patch.setattr(own.implementation.core["pollers"], "available", lambda: [failing_kind()])
         elif fails != "nothing":
-            kernels = SimpleNamespace(is_kernel_set=True, quiet={}, **{fails: raises})
+            kernels = SimpleNamespace(is_kernel_set=True, muted={}, **{fails: raises})
             patch.setattr(watch, "poller", kernels)
         with pytest.raises(OSError, match="a handler's"):
             act(own, watch, chat)

@@ -230,7 +230,7 @@ def test_who_leaves_is_waited_for_no_more(own: Stage, is_dict: bool) -> None:
             watch = watch_of(own)
             there = list(own.map)
             assert sorted(watch.entries) == sorted(there)
-            assert set(watch.asked) <= set(there)
+            assert set(watch.untracked) <= set(there)
             own.asyncore.close_all(own.map)
 
         return act, check

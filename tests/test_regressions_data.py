@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fastchat._core import plain
+from fastchat._core import generic
 from tests.support.channels import Stage, counts_references, received
 from tests.support.implementations import Implementation
 from tests.support.sending import fill
@@ -54,7 +54,7 @@ def test_what_only_looks_like_bytes_is_refused(scanner: Any) -> None:
     with pytest.raises(ValueError, match="is empty"):
         scanner.find_terminator(b"abc", _Empty())
     with pytest.raises(ValueError, match="is empty"):
-        plain.as_bytes(_Empty())
+        generic.as_bytes(_Empty())
     assert scanner.find_first_terminator(b"ab\n", _Other([7])) == (2, b"\n")
 
 

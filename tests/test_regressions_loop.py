@@ -243,7 +243,7 @@ def test_a_thread_may_be_done_while_another_looks_who_wakes(own: Stage) -> None:
     own.chat()
     own.loop()
     watch = watch_of(own)
-    watch.waker, watch.maker = None, Racing()
+    watch.waker, watch.waker_lock = None, Racing()
     watch.wake()
     assert watch.waker is None
 

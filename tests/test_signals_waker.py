@@ -82,17 +82,17 @@ def test_a_poller_that_is_gone_is_not_waited_for(
     watch.is_waiting = True
     watch.stir()
     watch.is_waiting = False
-    assert (watch.waker, watch.maker) == (None, {})
+    assert (watch.waker, watch.waker_lock) == (None, {})
 
 
 def test_only_one_thread_makes_what_ends_the_wait(own: Stage) -> None:
     watch = watching(own)
-    watch.maker["thread"] = -1  # another one
+    watch.waker_lock["thread"] = -1  # another one
     watch.is_waiting = True
     watch.stir()
     watch.is_waiting = False
-    assert (watch.waker, watch.maker) == (None, {"thread": -1})
-    watch.maker.clear()
+    assert (watch.waker, watch.waker_lock) == (None, {"thread": -1})
+    watch.waker_lock.clear()
 
 
 def test_the_same_descriptor_ends_many_waits(own: Stage) -> None:

@@ -188,8 +188,8 @@ def test_a_change_behind_our_back_is_noticed_in_the_end(
         change(victim)
         own.loop(use_poll=use_poll)
     elif way == "quiet":
-        monkeypatch.setitem(inside(own, "passes"), "FEW", 0)
-        monkeypatch.setitem(inside(own, "passes"), "QUIET", 1)
+        monkeypatch.setitem(inside(own, "passes"), "CHECK_ALL_UP_TO", 0)
+        monkeypatch.setitem(inside(own, "passes"), "IDLE_MS", 1)
 
         def found(channel: Any) -> None:
             change(victim)
@@ -201,7 +201,7 @@ def test_a_change_behind_our_back_is_noticed_in_the_end(
         with pytest.raises(own.asyncore.ExitNow):
             own.asyncore.loop(PATIENCE, use_poll, own.map, 2)
     else:
-        monkeypatch.setitem(inside(own, "passes"), "FEW", 0)
+        monkeypatch.setitem(inside(own, "passes"), "CHECK_ALL_UP_TO", 0)
         busy = own.dispatcher(handle_read=lambda channel: None)
         busy.peer.sendall(b"never read")
         own.loop(use_poll=use_poll)

@@ -184,7 +184,7 @@ def test_a_number_that_another_file_took_over_is_registered_anew(
     own: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool, map_kind: str, few: int
 ) -> None:
     """The flags are the same, and the kernel has to be told all the same."""
-    monkeypatch.setitem(inside(own, "passes"), "FEW", few)
+    monkeypatch.setitem(inside(own, "passes"), "CHECK_ALL_UP_TO", few)
     if map_kind == "dict":
         watch_a_dict(own)
     first = reader(own)
@@ -207,7 +207,7 @@ def test_a_number_taken_off_a_plain_dict_and_used_again_is_registered_anew(
     own: Stage, monkeypatch: pytest.MonkeyPatch, use_poll: bool, few: int
 ) -> None:
     """A plain dict tells nobody that it was cleared."""
-    monkeypatch.setitem(inside(own, "passes"), "FEW", few)
+    monkeypatch.setitem(inside(own, "passes"), "CHECK_ALL_UP_TO", few)
     watch_a_dict(own)
     first = reader(own)
     own.loop(use_poll=use_poll)

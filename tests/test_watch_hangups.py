@@ -87,7 +87,7 @@ def test_a_hang_up_that_nobody_waits_for_does_not_make_the_loop_spin(
     channel.wants = True
     own.loop(2)
     assert channel.events == ["read", "close"]
-    assert not poller.quiet
+    assert not poller.muted
 
 
 @posix_only
@@ -106,7 +106,7 @@ def test_a_quiet_channel_may_be_closed_behind_the_loops_back(
     own = with_unasked
     channel = deaf(own)
     own.loop(2)
-    assert watch_of(own).poller.quiet
+    assert watch_of(own).poller.muted
     if not is_there:
         os.close(channel.socket.fd)
         channel.socket.fd = -1
@@ -122,20 +122,20 @@ def test_who_cannot_be_made_quiet_gets_a_new_set(
     reader(own)
     own.loop()
     poller = type(watch_of(own).poller)
-    quieten = poller.quieten
+    mute = poller.mute
     channel = deaf(own)
-    monkeypatch.setattr(poller, "quieten", fail_with(failure(errno.ENOENT)))
+    monkeypatch.setattr(poller, "mute", fail_with(failure(errno.ENOENT)))
     with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
         own.loop()  # for a handler's it is, to is_ours(): the stand-in is in a module of the tests
-    monkeypatch.setattr(poller, "quieten", as_the_system(quieten_not))
+    monkeypatch.setattr(poller, "mute", as_the_system(mute_not))
     own.loop()
     assert watch_of(own).needs_new_set
-    monkeypatch.setattr(poller, "quieten", quieten)
+    monkeypatch.setattr(poller, "mute", mute)
     own.loop(3)
     assert (watch_of(own).poller.wait(0), channel.events) == ([], [])
 
 
-def quieten_not(poller: Any, fd: int, flags: int) -> None:
+def mute_not(poller: Any, fd: int, flags: int) -> None:
     raise OSError(2, "gone")
 
 
@@ -147,7 +147,7 @@ def test_the_number_of_a_quiet_channel_may_become_another_file(with_unasked: Sta
     mine, _ = own.pair()
     os.dup2(mine.fileno(), channel._fileno)
     own.until(lambda: "write" in channel.events, passes=5)
-    assert not watch_of(own).poller.quiet
+    assert not watch_of(own).poller.muted
 
 
 @posix_only
@@ -173,9 +173,9 @@ def test_who_wants_input_or_has_left_is_not_made_quiet(with_unasked: Stage) -> N
     channel = reader(with_unasked)
     with_unasked.loop()
     watch = watch_of(with_unasked)
-    quieten = with_unasked.implementation.core["passes"]._quieten
-    quieten(watch, {channel._fileno: (), channel.peer.fileno(): ()})
-    assert not watch.poller.quiet
+    mute = with_unasked.implementation.core["passes"]._mute
+    mute(watch, {channel._fileno: (), channel.peer.fileno(): ()})
+    assert not watch.poller.muted
     channel.peer.sendall(b"x")
     with_unasked.loop()
     assert channel.got == [b"x"]

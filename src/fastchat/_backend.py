@@ -64,7 +64,7 @@ _COMPANIONS = (
     "fastchat._core._cy",
     "fastchat._core.failures",
     "fastchat._core.full_passes",
-    "fastchat._core.plain",
+    "fastchat._core.generic",
     "fastchat._core.pollers",
     "fastchat._core.shown",
     "fastchat._core.sockets",

@@ -63,12 +63,12 @@ _SILENT_ELSEWHERE = (
 _flushes: list[tuple[Callable[[], None], Callable[[], None]]] = []
 
 
-def watch(flush_everything: Callable[[], None], flush_own: Callable[[], None]) -> None:
+def watch(flush_all_threads: Callable[[], None], flush_own: Callable[[], None]) -> None:
     """From now on send what is held before anything of that kind.
 
-    *flush_everything* sends all of it, *flush_own* what the calling thread holds.
+    *flush_all_threads* sends all of it, *flush_own* what the calling thread holds.
     """
-    flushes = flush_everything, flush_own
+    flushes = flush_all_threads, flush_own
     if flushes in _flushes:
         return
     if not _flushes:
@@ -94,8 +94,8 @@ def _on_event(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _flush() -> None:
-    for flush_everything, _ in _flushes:
-        flush_everything()
+    for flush_all_threads, _ in _flushes:
+        flush_all_threads()
 
 
 def _flushing_first(function: Callable[..., Any]) -> Callable[..., Any]:

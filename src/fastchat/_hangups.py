@@ -34,22 +34,24 @@ def hang_up(channel: Any) -> None:
         if was_told(channel) and is_closed(channel):
             return
         sock = getattr(channel, "socket", None)
-        _set(channel, channel if sock is None else sock)
+        _set_hung_up(channel, channel if sock is None else sock)
     channel.handle_close()
 
 
 def forget_hang_up(channel: Any) -> None:
     """A new event begins: a channel that outlived a hang-up is told of the next."""
     if was_told(channel) and not is_closed(channel):
-        _set(channel, None)
+        _set_hung_up(channel, None)
 
 
-def _set(channel: Any, told_of: Any) -> None:
+def _set_hung_up(channel: Any, told_of: Any) -> None:
     """Remember of the end of what *channel* was told, None for nothing."""
     remember(channel, "_fc_hung_up", told_of)
     state = getattr(channel, "_fc_state", None)
     if state is not None:
-        state.told = told_of is not None  # the same for the hot path, which has the state at hand
+        state.close_notified = (
+            told_of is not None
+        )  # the same for the hot path, which has the state at hand
 
 
 def was_told(channel: Any) -> bool:
@@ -59,7 +61,7 @@ def was_told(channel: Any) -> bool:
 
 def is_closed(channel: Any) -> bool:
     """Whether *channel* was closed and has no new socket yet."""
-    closed = kept(channel, "_fc_closed")
+    closed = dispatcher_attribute(channel, "_fc_closed")
     return closed is not None and closed is getattr(channel, "socket", None)
 
 
@@ -76,7 +78,7 @@ def is_dispatcher(channel: Any) -> bool:
     return type(getattr(kind, "_fc_registration", None)) is int
 
 
-def kept(channel: Any, name: str) -> Any:
+def dispatcher_attribute(channel: Any, name: str) -> Any:
     """What *channel* keeps as *name*, None where it is no dispatcher."""
     return getattr(channel, name) if is_dispatcher(channel) else None
 

@@ -83,5 +83,5 @@ METHODS = _method.make_methods(
     _functions(), vars(incoming)["__pyx_capi__"] | vars(outgoing)["__pyx_capi__"]
 )
 let_guard()
-facts.know_stock(METHODS)
+facts.set_stock(METHODS)
 globals().update(METHODS)

@@ -15,5 +15,5 @@ METHODS: dict[str, Any] = {
 }
 for _method in METHODS.values():
     dress(_method)
-facts.know_stock(METHODS)
+facts.set_stock(METHODS)
 globals().update(METHODS)

@@ -105,7 +105,7 @@ cdef object _fileno = _socket.socket.fileno
 
 # Where input is received.  What is short is copied from there, which costs less than to allocate
 # and to shrink what could have been long; what is long takes it along.
-cdef PyObject *_room = NULL
+cdef PyObject *_receive_buffer = NULL
 
 
 @final
@@ -172,32 +172,32 @@ cdef object receive(sock, Py_ssize_t size):
 
     None where its own method has to be asked, because there is nothing now.  Raises OSError.
     """
-    global _room
+    global _receive_buffer
     cdef int fd = _fileno(sock)
     cdef Py_ssize_t count
     cdef int error
     cdef object data
     if fd < 0:
         return None
-    if _room == NULL or PyBytes_GET_SIZE(<object> _room) != size:
-        Py_XDECREF(_room)
-        _room = NULL
+    if _receive_buffer == NULL or PyBytes_GET_SIZE(<object> _receive_buffer) != size:
+        Py_XDECREF(_receive_buffer)
+        _receive_buffer = NULL
         data = PyBytes_FromStringAndSize(NULL, size)
         Py_INCREF(data)
-        _room = <PyObject *> data
+        _receive_buffer = <PyObject *> data
         data = None
-    count = fastchat_recv(fd, PyBytes_AS_STRING(<object> _room), size)
+    count = fastchat_recv(fd, PyBytes_AS_STRING(<object> _receive_buffer), size)
     if count < 0:
         error = fastchat_error()
         if error:
             raise OSError(error, strerror(error))
         return None
     if count <= size // 4:
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object> _room), count)
-    _PyBytes_Resize(&_room, count)
-    data = <object> _room
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object> _receive_buffer), count)
+    _PyBytes_Resize(&_receive_buffer, count)
+    data = <object> _receive_buffer
     Py_DECREF(data)
-    _room = NULL
+    _receive_buffer = NULL
     return data
 
 

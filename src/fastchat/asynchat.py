@@ -26,9 +26,9 @@ from collections import deque
 from fastchat import _properties, asyncore
 from fastchat._backend import methods as _methods
 from fastchat._backend import scanner as _scanner
+from fastchat._core.generic import is_data as _is_data
+from fastchat._core.generic import take_produced as _take_produced
 from fastchat._core.outgoing import enqueue as _enqueue
-from fastchat._core.plain import is_data as _is_data
-from fastchat._core.plain import take_produced as _take_produced
 from fastchat._core.shown import NAMES as _NAMES
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._settings import COALESCE as _COALESCE

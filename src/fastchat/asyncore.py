@@ -59,7 +59,7 @@ from fastchat._core.incoming import drop_input as _drop_input
 from fastchat._core.maps import ChannelMap as _ChannelMap
 from fastchat._core.maps import release as _release
 from fastchat._core.maps import watch_over as _watch_over
-from fastchat._core.outgoing import flush_all as _flush_all
+from fastchat._core.outgoing import flush_this_thread as _flush_all
 from fastchat._core.passes import make_pass as _make_pass
 from fastchat._core.system import system_of as _system_of
 from fastchat._core.touch import touch as _touch
@@ -68,10 +68,10 @@ from fastchat._core.touch import watches as _watches
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED  # noqa: F401 (programs replace it)
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
+from fastchat._hangups import dispatcher_attribute as _kept
 from fastchat._hangups import forget_hang_up as _forget_hang_up
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._hangups import is_dispatcher as _is_dispatcher
-from fastchat._hangups import kept as _kept
 from fastchat._hangups import remember as _remember
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
@@ -244,8 +244,8 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
     """
     if map is None:
         map = socket_map
-    make_pass = poll2 if use_poll and hasattr(select, "poll") else poll
-    is_stock = make_pass in _STOCK_PASSES
+    function = poll2 if use_poll and hasattr(select, "poll") else poll
+    is_stock = function in _STOCK_PASSES
     is_first = True
     # Registrations in a plain dict are kept while the outermost loop over it runs.
     is_outermost = _watch_of(map) is None and type(map) is dict
@@ -259,9 +259,9 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
             if is_stock:
                 watch = _watch_over(map, _family, count is None or count > 0)
             if watch is None:
-                make_pass(timeout, map)
+                function(timeout, map)
             else:
-                _make_pass(watch, timeout, make_pass is poll2, is_first, count is None)
+                _make_pass(watch, timeout, function is poll2, is_first, count is None)
                 is_first = False
     finally:
         if is_outermost or not map:

@@ -251,7 +251,7 @@ class World:
 
     def play(self) -> None:
         watching = vars(self.implementation.core["passes"])
-        few, watching["FEW"] = watching["FEW"], self.script.few
+        few, watching["CHECK_ALL_UP_TO"] = watching["CHECK_ALL_UP_TO"], self.script.few
         try:
             for slot in range(len(self.script.kinds)):
                 self.channels.append(None)
@@ -270,7 +270,7 @@ class World:
                     self._read_peer(slot)
                 self.make_pass()
         finally:
-            watching["FEW"] = few
+            watching["CHECK_ALL_UP_TO"] = few
             for thing in (*self.channels, *self.opened):
                 with contextlib.suppress(OSError):
                     thing.close()

@@ -290,7 +290,7 @@ class Socket:
 class Poller:
     """The interface of ``pollers.Poller`` over a network, with the ways of epoll."""
 
-    __slots__ = ("_muted", "_network", "_registered", "always", "quiet")
+    __slots__ = ("_network", "_registered", "_reported", "always", "muted")
 
     name: ClassVar[str] = "simulated"
     is_kernel_set: ClassVar[bool] = True
@@ -299,9 +299,9 @@ class Poller:
         self._network = network
         # By number and file, as in a kernel: a number may be registered for a file it had.
         self._registered: dict[tuple[int, File], int] = {}
-        self._muted: dict[tuple[int, File], int] = {}  # what was reported of the quiet
+        self._reported: dict[tuple[int, File], int] = {}  # what was reported of the muted
         self.always: dict[int, int] = {}
-        self.quiet: dict[int, int] = {}
+        self.muted: dict[int, int] = {}
 
     def _key(self, fd: int) -> tuple[int, File]:
         if fd < 0:
@@ -316,29 +316,29 @@ class Poller:
         if key in self._registered:
             raise FileExistsError(errno.EEXIST, f"descriptor {fd} is registered")
         self._registered[key] = flags
-        self.quiet.pop(fd, None)
+        self.muted.pop(fd, None)
 
     def modify(self, fd: int, flags: int) -> None:
-        self.quiet.pop(fd, None)
+        self.muted.pop(fd, None)
         key = self._key(fd)
         if key not in self._registered:
             raise FileNotFoundError(errno.ENOENT, f"descriptor {fd} is not registered")
         self._registered[key] = flags
-        if self._muted:
-            self._muted.pop(key, None)
+        if self._reported:
+            self._reported.pop(key, None)
 
-    def quieten(self, fd: int, flags: int) -> None:
+    def mute(self, fd: int, flags: int) -> None:
         self.modify(fd, flags)
-        self.quiet[fd] = flags
+        self.muted[fd] = flags
         key = self._key(fd)
-        self._muted[key] = key[1].happening()
+        self._reported[key] = key[1].happening()
 
     def unregister(self, fd: int) -> bool:
-        self.quiet.pop(fd, None)
+        self.muted.pop(fd, None)
         file = self._network.files.get(fd)
         if file is None:
             return False
-        self._muted.pop((fd, file), None)
+        self._reported.pop((fd, file), None)
         return self._registered.pop((fd, file), None) is not None
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
@@ -348,14 +348,14 @@ class Poller:
             fd, file = key
             if not file.users:  # closing the last number took it out
                 del self._registered[key]
-                self._muted.pop(key, None)
+                self._reported.pop(key, None)
                 continue
             happened = file.happening()
-            if self._muted and key in self._muted:
-                if happened == self._muted[key]:
+            if self._reported and key in self._reported:
+                if happened == self._reported[key]:
                     continue
-                del self._muted[key]
-                self.quiet.pop(fd, None)
+                del self._reported[key]
+                self.muted.pop(fd, None)
             happened &= wanted | ERROR | HANG_UP
             if happened:
                 events.append((fd, happened))
@@ -370,8 +370,8 @@ class Poller:
 
     def close(self) -> None:
         self._registered.clear()
-        self._muted.clear()
-        self.quiet.clear()
+        self._reported.clear()
+        self.muted.clear()
 
 
 class _PollOnce:

@@ -8,18 +8,18 @@ what its module has, and adds no behaviour.  ``_backend.py`` chooses what an imp
 * ``outgoing``: output, queued, held, and sent.
 * ``state``: what a channel keeps of its input and output, and who sends from its queue.
 * ``facts``: what is known of a class of channels, so that it need not be looked up for every line.
-* ``plain``: channels of which nothing but public attributes is used.
+* ``generic``: channels that are used by their public attributes only.
 * ``shown``: what a program sees of all this: three properties and eleven methods.
 * ``sockets``: what a socket is, found out without running code of the program's.
 * ``pollers``: epoll, kqueue, poll and select behind one interface.
-* ``touch``: how a channel says that it may wait for something else now.
-* ``asking``: what a channel waits for, found out without running code of the program's.
+* ``touch``: marks a channel whose interest in events may have changed.
+* ``asking``: what a channel waits for.
 * ``watch``: the registrations of one map, kept between passes.
 * ``passes``: one pass over a watch: wait, and hand each event to its channel.
 * ``full_passes``: one pass over a map of which nothing is kept.
 * ``failures``: what becomes of an exception that leaves a handler.
 * ``family``: what belongs to one import of ``asyncore``.
-* ``maps``: ``channel_map``, and which map has a watch.
+* ``maps``: ``channel_map``, which tells its watch who joins and leaves; which map has a watch.
 * ``system``: the seam, by which a test replaces descriptors, waiting and the clock.
 * ``waker``: what ends a wait from another thread or a signal handler.
 """

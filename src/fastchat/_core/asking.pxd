@@ -6,7 +6,7 @@ from fastchat._core.state cimport State
 
 cdef int READ, URGENT, WRITE
 
-cpdef bint has_own(channel, str name, function) except -1
+cpdef bint has_stock(channel, str name, function) except -1
 cdef bint _is_bool(value) except -1
 cpdef bint has_bools(channel) except -1
 

@@ -3,8 +3,8 @@
 
 Rules this file keeps:
 
-* No predicate of a channel is called except by ``ask_one``; ``ask_all_asked`` in ``watch.py`` does
-  the same for who is asked on every pass.
+* ``ask_one`` calls the predicates of a channel.  ``ask_untracked`` in ``watch.py`` does so for the
+  channels that are asked on every pass, and ``passes.py`` before it hands out an event.
 * A class is looked at before its object: what the class has under a name may be a property, whose
   code is not run here.
 * An object that is no dispatcher is asked for nothing private, because its ``__getattr__`` may have
@@ -20,7 +20,7 @@ from weakref import ProxyTypes
 from fastchat._core.failures import fail_to_answer
 from fastchat._core.pollers import READ, URGENT, WRITE
 from fastchat._core.shown import Absent
-from fastchat._hangups import is_dispatcher, kept
+from fastchat._hangups import dispatcher_attribute, is_dispatcher
 from fastchat._output import Output
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if not cython.compiled:
 Answer = tuple[Any, int | None, int | None]
 
 
-def has_own(channel: Any, name: str, function: Any) -> bool:
+def has_stock(channel: Any, name: str, function: Any) -> bool:
     """Whether *function* is the method *name* of the class of *channel*, and no other hides it."""
     return getattr(type(channel), name, None) is function and binds(
         getattr(channel, name, None), function, channel
@@ -77,10 +77,10 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     state: State = found
     if (
         not state.fits(channel)
-        or not has_own(channel, "readable", stock[0])
-        or not has_own(channel, "writable", stock[1])
-        or not has_own(channel, "handle_expt", stock[2])
-        or not has_own(channel, "handle_expt_event", stock[3])
+        or not has_stock(channel, "readable", stock[0])
+        or not has_stock(channel, "writable", stock[1])
+        or not has_stock(channel, "handle_expt", stock[2])
+        or not has_stock(channel, "handle_expt_event", stock[3])
         or type(state.fifo) is Absent
         or not has_bools(channel)
         or channel.accepting
@@ -111,7 +111,7 @@ def ask_one(family: Family, channel: Any, map: Any, fd: int) -> Answer:
     """
     registration: int | None = None
     try:
-        registration = kept(channel, "_fc_registration")
+        registration = dispatcher_attribute(channel, "_fc_registration")
         flags = READ if channel.readable() else 0
         if channel.writable() and not channel.accepting:
             flags |= WRITE
@@ -119,7 +119,7 @@ def ask_one(family: Family, channel: Any, map: Any, fd: int) -> Answer:
             flags &= ~READ
         if flags and wants_urgent(family, channel):
             flags |= URGENT
-        return channel, kept(channel, "_fc_registration"), flags
+        return channel, dispatcher_attribute(channel, "_fc_registration"), flags
     except BaseException:
         fail_to_answer(family, channel, map, fd)
         return channel, registration, None
@@ -136,8 +136,8 @@ def wants_urgent(family: Family, channel: Any) -> bool:
     if issubclass(type(channel), ProxyTypes):
         channel = getattr(channel.handle_expt, "__self__", None)
     if not (
-        has_own(channel, "handle_expt", family.expt)
-        and has_own(channel, "handle_expt_event", family.expt_event)
+        has_stock(channel, "handle_expt", family.expt)
+        and has_stock(channel, "handle_expt_event", family.expt_event)
     ):
         return True
     # Windows reports a refused connection here and nowhere else.
@@ -165,7 +165,7 @@ def is_tracked(family: Family, channel: Any) -> bool:
     return (
         knows
         and has_bools(channel)
-        and has_own(channel, "readable", readable)
-        and has_own(channel, "writable", writable)
+        and has_stock(channel, "readable", readable)
+        and has_stock(channel, "writable", writable)
         and not (family.resting and family.rests(channel))
     )

@@ -29,7 +29,7 @@ cdef class Facts:
     cdef look_at(self, channel)
 
 cdef dict stock
-cpdef know_stock(methods)
+cpdef set_stock(methods)
 cdef Facts UNKNOWN
 cdef Facts _latest
 cdef dict _all

@@ -3,8 +3,8 @@
 
 A program may replace a method at any time, on a class or on one channel, and from then on its own
 is to be called.  What is called is looked up at each call.  This file is for what is not called:
-``push`` sends by itself, or holds what it gets, where nobody could tell; for that it has to know
-that what stands under the names ``push``, ``initiate_send`` and ``send`` is stock.
+``push`` does the work of ``initiate_send`` and ``send`` itself, or holds what it gets, if all three
+are stock methods.
 
 Rules this file keeps, compiled; as it is, it looks everything up:
 
@@ -40,14 +40,14 @@ if not cython.compiled and TYPE_CHECKING:
     from fastchat._sysio import makes_calls
 
 # How many times a class may change before it is left alone.
-OFTEN = 1000
+MAX_LOOKS = 1000
 
 # What a program finds on the classes under the names of the stock methods, where it has replaced
 # nothing.
 stock: dict[str, Any] = {}
 
 
-def know_stock(methods: dict[str, Any]) -> None:
+def set_stock(methods: dict[str, Any]) -> None:
     """From now on *methods*, by name, are the stock ones."""
     stock.update(methods)
 
@@ -85,7 +85,7 @@ class Facts:
         kind = type(channel)
         version = version_of(kind)
         self.version = 0
-        if self.looks >= OFTEN:
+        if self.looks >= MAX_LOOKS:
             return
         self.looks += 1
         self.initiate_send = self.send = self.push = self.get_terminator = None
@@ -182,15 +182,15 @@ def has_stock_push(channel: Any, facts: Facts, looked: int) -> bool:
     else:
         # In one, because each call would cost as much as all of this.
         try:
-            push, begin, send = channel.push, channel.initiate_send, channel.send
+            push, initiate_send, send = channel.push, channel.initiate_send, channel.send
         except AttributeError:  # who calls it will say so
             return False
         return (
-            type(push) is type(begin) is type(send) is MethodType  # no proxy of one
+            type(push) is type(initiate_send) is type(send) is MethodType  # no proxy of one
             and push.__func__ is stock["push"]
-            and begin.__func__ is stock["initiate_send"]
+            and initiate_send.__func__ is stock["initiate_send"]
             and send.__func__ is stock["send"]
-            and push.__self__ is begin.__self__ is send.__self__ is channel
+            and push.__self__ is initiate_send.__self__ is send.__self__ is channel
         )
 
 

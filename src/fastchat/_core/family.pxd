@@ -15,6 +15,6 @@ cdef class Family:
     cdef public object resting
 
     cpdef reraised(self)
-    cpdef bint is_plain(self, bint is_poll2) except -1
+    cpdef bint has_stock_events(self, bint is_poll2) except -1
     cpdef bint rests(self, channel) except -1
     cpdef until_rest_ends(self, timeout, system)

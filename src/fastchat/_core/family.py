@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastchat._core.system import system_of
-from fastchat._hangups import kept
+from fastchat._hangups import dispatcher_attribute
 
 
 class Family:
@@ -54,7 +54,7 @@ class Family:
         """The exceptions that leave the loop."""
         return self.names["_reraised_exceptions"]
 
-    def is_plain(self, is_poll2: bool) -> bool:
+    def has_stock_events(self, is_poll2: bool) -> bool:
         """Whether what hands out events is the module's own, so that a pass may do it itself."""
         read, write, _, readwrite = self.events
         names = self.names
@@ -64,7 +64,7 @@ class Family:
 
     def rests(self, channel: Any) -> bool:
         """Whether *channel* is a listener that found no descriptors a moment ago."""
-        end = kept(channel, "_fc_rest")
+        end = dispatcher_attribute(channel, "_fc_rest")
         return end is not None and end > system_of(getattr(channel, "_map", None)).monotonic(
             self.names
         )

@@ -13,7 +13,6 @@ Rules this file keeps:
 from __future__ import annotations
 
 import math
-import select
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +20,7 @@ from fastchat._core.asking import Answer, ask_one, registration_of
 from fastchat._core.failures import bury, contain, drop
 from fastchat._core.family import Family
 from fastchat._core.pollers import (
+    INVALID,
     READ,
     URGENT,
     WRITE,
@@ -42,14 +42,14 @@ def _ask(family: Family, map: Any, timeout: Any) -> tuple[dict[int, Answer], Any
     the end of the first rest of a listener.
     """
     timeout = family.until_rest_ends(timeout, system_of(map))
-    asked = {}
+    answers = {}
     for fd, channel in list(map.items()):
         answer = ask_one(family, channel, map, fd)
         if answer[2]:
-            asked[fd] = answer
+            answers[fd] = answer
         elif answer[2] is None and not holds(map, fd, answer):
             timeout = 0  # it closed, or connected again: look at the map anew
-    return asked, timeout
+    return answers, timeout
 
 
 def holds(map: Any, fd: int, answer: Answer) -> bool:
@@ -58,7 +58,7 @@ def holds(map: Any, fd: int, answer: Answer) -> bool:
     return map.get(fd) is channel and registration_of(channel) == registration
 
 
-def _deliver(family: Family, event: Any, answer: Answer, map: Any, fd: int, *args: Any) -> None:
+def _hand_out(family: Family, event: Any, answer: Answer, map: Any, fd: int, *args: Any) -> None:
     """Hand one event to the channel that gave *answer*, if *fd* is still its own."""
     if holds(map, fd, answer):
         _call_event(family, event, answer[0], map, fd, *args)
@@ -83,11 +83,11 @@ def hand_input(family: Family, channel: Any, map: Any, fd: int, is_poll2: bool) 
 def select_once(family: Family, timeout: Any, map: Any) -> None:
     """``poll`` for a map of which nothing is kept."""
     system = system_of(map)
-    asked, timeout = _ask(family, map, timeout)
-    if not asked:
+    answers, timeout = _ask(family, map, timeout)
+    if not answers:
         system.sleep(family.names, timeout if map else 0)
         return
-    sets = [[fd for fd, answer in asked.items() if (answer[2] or 0) & flag] for flag in _SELECTS]
+    sets = [[fd for fd, answer in answers.items() if (answer[2] or 0) & flag] for flag in _SELECTS]
     module = system.select_module(family.names)
     try:
         readable, writable, urgent = module.select(*sets, timeout)
@@ -95,75 +95,75 @@ def select_once(family: Family, timeout: Any, map: Any) -> None:
         if not is_refusal(failure, module.select):
             raise
         # A closed descriptor says nothing about the others: find it, and serve those next time.
-        refused = {fd: system.refusal_of(fd) for fd in asked}
-        if not _bury_refused(family, refused, asked, map):
+        refused = {fd: system.refusal_of(fd) for fd in answers}
+        if not _bury_refused(family, refused, answers, map):
             if ValueError not in refused.values() or not hasattr(module, "poll"):
                 raise
             # One is too large for select(), and not for poll().
-            hand_out_sets(family, asked, *select_by_poll(family, asked, timeout), map)
+            hand_out_sets(family, answers, *select_by_poll(family, answers, timeout), map)
         return
-    hand_out_sets(family, asked, readable, writable, urgent, map)
+    hand_out_sets(family, answers, readable, writable, urgent, map)
 
 
 def _bury_refused(
-    family: Family, refused: dict[int, Any], asked: dict[int, Answer], map: Any
+    family: Family, refused: dict[int, Any], answers: dict[int, Answer], map: Any
 ) -> bool:
-    """Bury those who were *asked* and are closed, by what ``refusal_of`` said; whether any is."""
+    """Bury the channels in *answers* that are closed, as *refused* says; returns whether any is."""
     dead = [fd for fd, kind in refused.items() if kind is OSError or (kind and fd < 0)]
     for fd in dead:
-        if holds(map, fd, asked[fd]):  # the death of another may have closed it
-            bury(family, asked[fd][0], map, fd)
+        if holds(map, fd, answers[fd]):  # the death of another may have closed it
+            bury(family, answers[fd][0], map, fd)
     return bool(dead)
 
 
 def select_by_poll(
-    family: Family, asked: dict[int, Answer], timeout: Any
+    family: Family, answers: dict[int, Answer], timeout: Any
 ) -> tuple[list[int], list[int], list[int]]:
-    """What ``select`` would return for those who were *asked*, could it take their descriptors."""
+    """What ``select`` would return for the channels in *answers*, if it took their descriptors."""
     time = family.names["time"]
     poller = Poll()
-    for fd, answer in asked.items():
+    for fd, answer in answers.items():
         poller.register(fd, answer[2] or 0)
     milliseconds = -1 if timeout is None else math.ceil(timeout * 1000)
     since = time.monotonic()
     happened = poller.wait(milliseconds)
-    sets = as_select([(fd, asked[fd][2] or 0, flags) for fd, flags in happened])
+    sets = as_select([(fd, answers[fd][2] or 0, flags) for fd, flags in happened])
     if happened and not any(sets):  # hang-ups of which select() says nothing
         for fd, _ in happened:
-            poller.quieten(fd, asked[fd][2] or 0)
+            poller.mute(fd, answers[fd][2] or 0)
         happened = poller.wait(rest_of(milliseconds, since))
-        sets = as_select([(fd, asked[fd][2] or 0, flags) for fd, flags in happened])
+        sets = as_select([(fd, answers[fd][2] or 0, flags) for fd, flags in happened])
     return sets
 
 
 def hand_out_sets(
     family: Family,
-    asked: dict[int, Answer],
+    answers: dict[int, Answer],
     readable: Iterable[int],
     writable: Iterable[int],
     urgent: Iterable[int],
     map: Any,
 ) -> None:
-    """Hand out what ``select`` found, to those who were *asked*: input first, urgent data last."""
+    """Hand the finds of ``select`` to the channels in *answers*: input first, urgent data last."""
     # That of eventlet may return what another call of it waited for.
     readable, writable, urgent = [
-        [fd for fd in fds if fd in asked] for fds in (readable, writable, urgent)
+        [fd for fd in fds if fd in answers] for fds in (readable, writable, urgent)
     ]
     for fd in readable:
-        _deliver(family, family.names["read"], asked[fd], map, fd)
+        _hand_out(family, family.names["read"], answers[fd], map, fd)
     # What heard of the hang-up while it read does not hear of it again while it writes.
-    told = {fd for fd in readable if holds(map, fd, asked[fd]) and was_told(asked[fd][0])}
+    told = {fd for fd in readable if holds(map, fd, answers[fd]) and was_told(answers[fd][0])}
     for name, fds in (("write", writable), ("_exception", urgent)):
         for fd in fds:
             if fd not in told:
-                _deliver(family, family.names[name], asked[fd], map, fd)
+                _hand_out(family, family.names[name], answers[fd], map, fd)
 
 
 def poll_once(family: Family, timeout: Any, map: Any) -> None:
     """``poll2`` for a map of which nothing is kept."""
-    asked, timeout = _ask(family, map, timeout)
+    answers, timeout = _ask(family, map, timeout)
     pollster = system_of(map).select_module(family.names).poll()
-    for fd, (channel, _, flags) in asked.items():
+    for fd, (channel, _, flags) in answers.items():
         wanted = flags or 0
         try:
             # As in CPython 3.11, which asks for urgent data together with input only.
@@ -171,15 +171,15 @@ def poll_once(family: Family, timeout: Any, map: Any) -> None:
         except ValueError:  # a negative descriptor: the socket was closed
             bury(family, channel, map, fd)
             timeout = 0
-    if not map:  # a signal handler has closed all that was asked
+    if not map:  # a signal handler has closed every channel that was asked
         timeout = 0
     for fd, happened in pollster.poll(None if timeout is None else int(timeout * 1000)):
-        if fd in asked:
-            hand_out_flags(family, asked[fd], map, fd, happened)
+        if fd in answers:
+            hand_out_flags(family, answers[fd], map, fd, happened)
 
 
 def hand_out_flags(family: Family, answer: Answer, map: Any, fd: int, flags: int) -> None:
     """Hand out what ``poll`` found for *fd*, to whom gave *answer*."""
-    _deliver(family, family.names["readwrite"], answer, map, fd, flags)
-    if flags & select.POLLNVAL and holds(map, fd, answer):
+    _hand_out(family, family.names["readwrite"], answer, map, fd, flags)
+    if flags & INVALID and holds(map, fd, answer):
         drop(family, answer[0], map, fd)

@@ -11,7 +11,7 @@ from fastchat._core.outgoing cimport flush, size_of
 from fastchat._core.state cimport (
     State,
     get_ident,
-    know,
+    set_current,
     own_state,
     socket_of,
     state_of,
@@ -25,7 +25,7 @@ from fastchat._scanner cimport (
 )
 from fastchat._sysio cimport receive
 
-cdef Py_ssize_t LARGEST, FEW_LINES, MANY_LINES, SHORT
+cdef Py_ssize_t MAX_DIRECT_RECEIVE, FIRST_WINDOW, LAST_WINDOW, CUT_ONE_LIMIT
 cdef object EMPTY
 
 cpdef object readable(self)
@@ -49,7 +49,7 @@ cpdef object handle_read(self)
 
 @cython.locals(thread=cython.ulong, more=bint, depth=int, facts=Facts)
 cdef _deliver(channel, State state, terminator)
-cdef _handle_read_plainly(channel)
+cdef _handle_read_generic(channel)
 
 
 @cython.locals(state=State)
@@ -62,7 +62,7 @@ cpdef drive(channel)
 
 @cython.locals(closes=Py_ssize_t, size=Py_ssize_t, piece=bytes)
 cdef object cut_one(channel, State state, bytes data)
-cdef object _told(terminator)
+cdef object _none_as_bytes(terminator)
 cdef object _ask(channel, State state)
 
 
@@ -71,4 +71,4 @@ cdef object _ask(channel, State state)
     pieces=list, piece=bytes, behind=Py_ssize_t, end=Py_ssize_t, piece_end=Py_ssize_t,
     found=bint, counted=bint, untouched=bint, index=Py_ssize_t, several=tuple, plain=bytes
 )
-cdef cut(channel, State state, asked)
+cdef cut(channel, State state, known_terminator)

@@ -16,7 +16,7 @@ delivers: what was received is cut at the terminator, and given to ``collect_inc
   never cut by copying the rest, and each byte is searched a bounded number of times.
 
 A channel whose class replaces the ``ac_in_buffer`` property with a plain attribute, and a buffer
-that is not bytes, take ``cut_plainly`` instead, which does one piece at a time the old way.
+that is not bytes, take ``cut_generic`` instead, which does one piece at a time the old way.
 Compiled, a socket of the standard class is received from by a system call (``is_plain_socket``).
 """
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.plain import NOT_ASKED, as_bytes, cut_plainly, drop_input_plainly
+from fastchat._core.generic import NOT_ASKED, as_bytes, cut_generic, drop_input_generic
 from fastchat._hangups import closes_of, forget_hang_up, hang_up, means_gone
 from fastchat._scanner_py import check_terminators
 
@@ -53,18 +53,18 @@ if not cython.compiled:
             has_stock_terminator,
             still_has_stock_terminator,
         )
-        from fastchat._core.state import know, socket_of
+        from fastchat._core.state import set_current, socket_of
         from fastchat._sysio import receive
 
 # The most that is received in one go without asking the socket's method, in bytes.
-LARGEST = 1 << 20
+MAX_DIRECT_RECEIVE = 1 << 20
 
 # How much input is cut into lines at once, at first and at most, in bytes.
-FEW_LINES = 256
-MANY_LINES = 16384
+FIRST_WINDOW = 256
+LAST_WINDOW = 16384
 
 # In how much input ``cut_one`` looks for a line, in bytes: in vain, it is searched once more.
-SHORT = 512
+CUT_ONE_LIMIT = 512
 
 # What a buffer is where there is no input, the only bytes object of its kind.
 EMPTY = b""
@@ -86,7 +86,11 @@ def get_terminator(self: Any) -> Any:
 def handle_read_event(self: Any) -> None:
     """The descriptor is readable: a connection to take, a connect that is done, or input."""
     state = state_of(self) if cython.compiled else None
-    if state.told if state is not None else getattr(self, "_fc_hung_up", None) is not None:
+    if (
+        state.close_notified
+        if state is not None
+        else getattr(self, "_fc_hung_up", None) is not None
+    ):
         forget_hang_up(self)  # for loops that call this rather than read()
     if self.connected and not self.accepting:
         self.handle_read()
@@ -130,7 +134,7 @@ def _receive(sock: Any, buffer_size: Any) -> Any:  # compiled only
     """What ``sock.recv(buffer_size)`` returns, by a system call where that can be."""
     size = size_of(buffer_size)
     data = None
-    if 0 < size <= LARGEST and is_plain_socket(sock):
+    if 0 < size <= MAX_DIRECT_RECEIVE and is_plain_socket(sock):
         data = receive(sock, size)
     return sock.recv(buffer_size) if data is None else data
 
@@ -139,7 +143,7 @@ def handle_read(self: Any) -> None:
     """Receive once, and deliver what can be delivered."""
     state = state_of(self)
     if state is None:
-        _handle_read_plainly(self)
+        _handle_read_generic(self)
         return
     closes = state.closes
     try:
@@ -177,10 +181,10 @@ def _deliver(channel: Any, state: State, terminator: Any) -> None:
         state.depth = depth + 1
         state.thread = get_ident()
         if cython.compiled:
-            know(channel, state)
+            set_current(channel, state)
             facts = state.facts
-            state.holds_for = facts.version if has_stock_push(channel, facts, 0) else 0
-            state.reads_for = facts.version if has_stock_terminator(channel, facts) else 0
+            state.push_version = facts.version if has_stock_push(channel, facts, 0) else 0
+            state.terminator_version = facts.version if has_stock_terminator(channel, facts) else 0
         cut(channel, state, terminator)
     finally:
         state.depth = depth
@@ -191,10 +195,10 @@ def _deliver(channel: Any, state: State, terminator: Any) -> None:
                 flush(channel)
         finally:
             if cython.compiled:
-                know(None, None)
+                set_current(None, None)
 
 
-def _handle_read_plainly(channel: Any) -> None:
+def _handle_read_generic(channel: Any) -> None:
     """``handle_read`` with nothing but public attributes."""
     closes = closes_of(channel)
     try:
@@ -217,7 +221,7 @@ def drop_input(channel: Any) -> None:
         state.buffer = b""
         state.start = 0
     else:
-        drop_input_plainly(channel)
+        drop_input_generic(channel)
     state.closes += 1
 
 
@@ -237,7 +241,7 @@ def drive(channel: Any) -> None:
         cut(channel, state, NOT_ASKED)
         return
     closes = closes_of(channel)
-    while cut_plainly(channel, closes):
+    while cut_generic(channel, closes):
         pass
 
 
@@ -251,15 +255,15 @@ def cut_one(channel: Any, state: State, data: bytes) -> Any:
     terminator = channel.get_terminator()
     size = len(data)
     if state.buffer is not data:
-        return None if state.closes != closes else _told(terminator)
+        return None if state.closes != closes else _none_as_bytes(terminator)
     if type(terminator) is int and terminator > size:
         channel.collect_incoming_data(data)
         if state.closes == closes:
             channel.ac_in_buffer = b""
             channel.terminator = channel.terminator - size
         return None
-    if type(terminator) is not bytes or not terminator or size > SHORT:
-        return _told(terminator)
+    if type(terminator) is not bytes or not terminator or size > CUT_ONE_LIMIT:
+        return _none_as_bytes(terminator)
     piece = only_line(data, terminator)
     if piece is None:
         return terminator
@@ -275,22 +279,22 @@ def cut_one(channel: Any, state: State, data: bytes) -> Any:
     return None if state.closes != closes or state.buffer is EMPTY else NOT_ASKED
 
 
-def _told(terminator: Any) -> Any:
+def _none_as_bytes(terminator: Any) -> Any:
     """*terminator*; ``b""`` for None, which ``cut_one`` returns when it is done."""
     return b"" if terminator is None else terminator
 
 
 def _ask(channel: Any, state: State) -> Any:  # compiled only
     """What ``get_terminator`` of *channel* says; not called where it is known to be stock."""
-    if still_has_stock_terminator(channel, state.facts, state.reads_for):
+    if still_has_stock_terminator(channel, state.facts, state.terminator_version):
         return channel.terminator
     return channel.get_terminator()
 
 
-def cut(channel: Any, state: State, asked: Any) -> None:
+def cut(channel: Any, state: State, known_terminator: Any) -> None:
     """``drive`` for a *channel* whose buffer is in its *state*.
 
-    *asked* is what ``get_terminator`` said of the first piece, where it was called already.
+    *known_terminator* is what ``get_terminator`` said of the first piece, if it was called already.
     """
     closes = state.closes
     buffer: Any = None
@@ -298,9 +302,12 @@ def cut(channel: Any, state: State, asked: Any) -> None:
     while True:
         if state.buffer is not buffer or (cython.compiled and not state.fits(channel)):
             if type(state.buffer) is not bytes or not state.fits(channel):
-                if not cut_plainly(channel, closes_of(channel), asked) or state.closes != closes:
+                if (
+                    not cut_generic(channel, closes_of(channel), known_terminator)
+                    or state.closes != closes
+                ):
                     return
-                buffer, asked = None, NOT_ASKED
+                buffer, known_terminator = None, NOT_ASKED
                 continue
             buffer = state.buffer
             window = 0
@@ -309,13 +316,13 @@ def cut(channel: Any, state: State, asked: Any) -> None:
         if start >= size:
             return
 
-        if asked is NOT_ASKED:
-            asked = _ask(channel, state) if cython.compiled else channel.get_terminator()
+        if known_terminator is NOT_ASKED:
+            known_terminator = _ask(channel, state) if cython.compiled else channel.get_terminator()
             if state.buffer is not buffer:  # that has changed the input, or closed the channel
                 if state.closes != closes:
                     return
                 continue
-        terminator, asked = asked, NOT_ASKED
+        terminator, known_terminator = known_terminator, NOT_ASKED
         # Whole pieces, and how many bytes of terminator are behind each: nearly all there is.
         pieces = None
         behind = 0
@@ -324,9 +331,9 @@ def cut(channel: Any, state: State, asked: Any) -> None:
             behind = len(terminator)
             # The window grows while its lines are wanted, so that little is cut in vain.
             if len(pieces) > 1:
-                window = min(4 * window, MANY_LINES)
+                window = min(4 * window, LAST_WINDOW)
             elif pieces:
-                window = FEW_LINES if len(pieces[0]) <= FEW_LINES // 2 else 0
+                window = FIRST_WINDOW if len(pieces[0]) <= FIRST_WINDOW // 2 else 0
         elif type(terminator) is int and 0 < terminator <= size - start:
             pieces, window = [buffer[start : start + terminator]], 0
         if pieces:
@@ -355,11 +362,13 @@ def cut(channel: Any, state: State, asked: Any) -> None:
                     or state.start != end
                     or (cython.compiled and not state.fits(channel))
                 ):
-                    asked = NOT_ASKED
+                    known_terminator = NOT_ASKED
                     break
                 start = end
-                asked = _ask(channel, state) if cython.compiled else channel.get_terminator()
-                if asked is not terminator or state.buffer is not buffer:
+                known_terminator = (
+                    _ask(channel, state) if cython.compiled else channel.get_terminator()
+                )
+                if known_terminator is not terminator or state.buffer is not buffer:
                     if state.closes != closes:
                         return
                     window = 0

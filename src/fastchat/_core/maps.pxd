@@ -1,8 +1,8 @@
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Watch
-from fastchat._core.outgoing cimport flush_everything, leave_to_the_parent
+from fastchat._core.outgoing cimport flush_all_threads, leave_to_the_parent
 
 cdef object _own_poll, _own_select
 
 cpdef watch_over(map, Family family, bint for_long)
-cdef bint _is_own(Family family) except -1
+cdef bint _select_is_original(Family family) except -1

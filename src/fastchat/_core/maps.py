@@ -23,7 +23,7 @@ else:
 
 if not cython.compiled:
     from fastchat._core.family import Family
-    from fastchat._core.outgoing import flush_everything, leave_to_the_parent
+    from fastchat._core.outgoing import flush_all_threads, leave_to_the_parent
     from fastchat._core.watch import Watch
 
 
@@ -115,13 +115,13 @@ def watch_over(map: Any, family: Family, for_long: bool) -> Watch | None:
     descriptor left.
     """
     watch: Watch | None = map._watch if type(map) is ChannelMap else watches.get(id(map))
-    if watch is not None and not _is_own(family):
+    if watch is not None and not _select_is_original(family):
         release(map)
         return None
     if watch is None and (type(map) is ChannelMap or (for_long and type(map) is dict)):
         system = system_of(map)
         kinds = system.kinds()
-        if kinds and _is_own(family):
+        if kinds and _select_is_original(family):
             try:
                 watch = Watch(map, family, kinds[0], type(map) is ChannelMap, system)
             except OSError as failure:
@@ -136,7 +136,7 @@ def watch_over(map: Any, family: Family, for_long: bool) -> Watch | None:
     return watch
 
 
-def _is_own(family: Family) -> bool:
+def _select_is_original(family: Family) -> bool:
     """Whether the ways to wait are the interpreter's own, as at the import."""
     return (
         family.names["select"] is select
@@ -166,7 +166,7 @@ _all: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 def _send_what_is_held() -> None:
-    flush_everything()
+    flush_all_threads()
 
 
 def _forget_the_parents() -> None:

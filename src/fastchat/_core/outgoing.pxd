@@ -23,7 +23,7 @@ cdef extern from "Python.h":
     # Where the second is NULL, the largest number there is stands for larger ones.
     Py_ssize_t clipped "PyNumber_AsSsize_t"(object value, void *exception)
 
-cdef Py_ssize_t LARGEST, _MANY_ENTRIES, _MOST
+cdef Py_ssize_t MAX_HELD, _MAX_JOINED, _MAX_SEND
 cdef bint MAY_COALESCE
 cdef dict _holding
 cdef bint _endings_are_watched
@@ -73,8 +73,8 @@ cpdef flush(channel)
 
 
 @cython.locals(me=cython.ulong, state=State)
-cpdef flush_all()
-cpdef flush_everything()
+cpdef flush_this_thread()
+cpdef flush_all_threads()
 
 
 @cython.locals(state=State)

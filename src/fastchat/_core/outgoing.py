@@ -1,8 +1,8 @@
 # cython: annotation_typing=False, auto_pickle=False, nonecheck=True
 """Output of ``async_chat``: queued, held, and sent.
 
-``push`` sends at once what nothing stands before; what the kernel does not take is queued, and the
-loop sends it when there is room.  Output that a channel pushes while its own input is delivered,
+``push`` sends at once if the queue is empty; what the kernel does not take is queued, and the loop
+sends it when there is room.  Output that a channel pushes while its own input is delivered,
 and more of it waits, is *held*: it leaves with what is pushed for the last of that input, when the
 delivery ends, when ``ac_out_buffer_size`` is reached, when the process ends or starts another, or
 when anyone could look; in one ``send``, where each ``push`` would have made one.  The rules:
@@ -16,8 +16,7 @@ when anyone could look; in one ``send``, where each ``push`` would have made one
   what a producer pushes from its ``more()`` comes behind what it gives.
 * Any thread may push.  It puts its data at the end, and only who has the turn (``state.py``) takes
   data away; what another thread pushes meanwhile is sent when that is done.
-* What was pushed before goes first: who shows the queue or the socket, or replaces them, sends what
-  is held before that.
+* Held output is sent before the queue or the socket is shown to the program, or replaced.
 
 A channel whose class hides one of the properties over its state, a class that borrows these
 functions, and anything that is not bytes, go through ``plain.py``.
@@ -33,13 +32,13 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from fastchat import _endings
-from fastchat._core.plain import (
+from fastchat._core.generic import (
     is_data,
-    push_plainly,
+    push_generic,
     send_piece,
     take_odd_count,
     take_produced,
-    writable_plainly,
+    writable_generic,
 )
 from fastchat._core.shown import Absent
 from fastchat._core.sockets import has_raw_send, is_plain_stream
@@ -81,13 +80,13 @@ if not cython.compiled:
     _turns = _senders
 
 # The most that is held, however large ac_out_buffer_size is, in bytes.
-LARGEST = 1 << 20
+MAX_HELD = 1 << 20
 
 MAY_COALESCE = COALESCE is not False
 
 # The most that one send is given, in bytes; and how many entries of a queue are joined for it.
-_MOST = 1 << 30
-_MANY_ENTRIES = 4096
+_MAX_SEND = 1 << 30
+_MAX_JOINED = 4096
 
 _HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -103,7 +102,7 @@ def writable(self: Any) -> Any:
     """Whether to wait for room for output: while there is some, or no connection yet."""
     state = state_of(self)
     if state is None or type(state.fifo) is Absent:
-        return writable_plainly(self)
+        return writable_generic(self)
     if state.held:
         _send_once(self, state, True, None)
     if state.fifo:
@@ -152,12 +151,14 @@ def push(self: Any, data: Any) -> None:
     else:  # as that does it, without the call
         try:
             state = self._fc_state
-            if type(self) is not state.plain and (type(state) is not State or not state.fits(self)):
+            if type(self) is not state.fitting_class and (
+                type(state) is not State or not state.fits(self)
+            ):
                 state = None
         except AttributeError:
             state = None
     if state is None or type(data) is not bytes:
-        push_plainly(self, data, enqueue)
+        push_generic(self, data, enqueue)
         return
     size = len(data)
     is_held: Any = state.held
@@ -168,11 +169,11 @@ def push(self: Any, data: Any) -> None:
             and 0 < size <= state.most - state.held_size
             # What a hook may change is looked at for each push.
             and self.connected
-            and has_stock_push(self, state.facts, state.holds_for)
+            and has_stock_push(self, state.facts, state.push_version)
         ):
             _send_once(self, state, True, None)  # which may close the channel, and anything else
             if state.held:  # another thread sends, and will send this, too
-                push_plainly(self, data, enqueue)
+                push_generic(self, data, enqueue)
             else:
                 push(self, data)
             return
@@ -186,8 +187,8 @@ def push(self: Any, data: Any) -> None:
             and 0 < size <= most
             and self.ac_out_coalesce
             and self.connected
-            and has_stock_push(self, state.facts, state.holds_for)
-            and _begin_to_hold(self, state, min(most, LARGEST), size)
+            and has_stock_push(self, state.facts, state.push_version)
+            and _begin_to_hold(self, state, min(most, MAX_HELD), size)
         )
     if is_held:
         fifo: Any = queue_of(state) if cython.compiled else state.fifo
@@ -198,7 +199,7 @@ def push(self: Any, data: Any) -> None:
             _send_once(self, state, True, None)
         return
     if not 0 < size <= most or (state.fifo is not None and type(state.fifo) is not deque):
-        push_plainly(self, data, enqueue)
+        push_generic(self, data, enqueue)
     elif cython.compiled and self.connected and has_stock_output(self, state.facts):
         _send_once(self, state, False, data)  # as below, and nobody can tell
     else:
@@ -256,9 +257,9 @@ def send(self: Any, data: Any) -> Any:
 
 
 def size_of(value: Any) -> int:  # compiled only
-    """*value* of a size, in bytes, at most ``_MOST``; 0 where it is no plain int."""
+    """*value* of a size, in bytes, at most ``_MAX_SEND``; 0 where it is no plain int."""
     size: int = clipped(value, cython.NULL) if type(value) is int else 0
-    return size if size < _MOST else _MOST
+    return size if size < _MAX_SEND else _MAX_SEND
 
 
 def _begin_to_hold(channel: Any, state: State, most: int, size: int) -> bool:
@@ -286,7 +287,7 @@ def _begin_to_hold(channel: Any, state: State, most: int, size: int) -> bool:
             pass
     if not _endings_are_watched:
         # Before the process ends, or waits for another.
-        _endings.watch(flush_everything, flush_all)
+        _endings.watch(flush_all_threads, flush_this_thread)
         _endings_are_watched = True
     state.most = most
     state.held_size = 0
@@ -328,7 +329,7 @@ def _send_once(channel: Any, state: State, is_flush: bool, data: bytes | None) -
                 is_mine = _turns.setdefault(state, me) == me or take_turn(state, me)
             if not is_mine:
                 if cython.compiled and data is not None:
-                    enqueue(channel, data)  # its turn began since, and it has seen nothing of this
+                    enqueue(channel, data)  # for another thread, which began to send meanwhile
                 return
             state.again = False
             if cython.compiled and data is not None:
@@ -339,8 +340,8 @@ def _send_once(channel: Any, state: State, is_flush: bool, data: bytes | None) -
             touch(channel)  # for what is queued now may have been held before
             raise
         finally:
-            # Without a call, for after each a signal handler might raise an exception; one that did
-            # so above may have left anything here.
+            # No call here: a signal handler can raise behind any call.  If one raised above,
+            # is_mine may be wrong.
             if cython.compiled:
                 if is_mine:
                     state.sender = 0
@@ -410,7 +411,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     fifo = state.fifo
     if fifo is not None and type(fifo) is not deque:
         return send_piece(channel)
-    if (cython.compiled or type(channel) is not state.plain) and not state.fits(channel):
+    if (cython.compiled or type(channel) is not state.fitting_class) and not state.fits(channel):
         return send_piece(channel)
     while True:
         # What was held was pushed while it was connected.
@@ -438,7 +439,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     entry: bytes = head
     left = len(entry) - state.offset
     data, count = entry, 1
-    state.rest = None
+    state.unsent_head = None
     if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
         data, count = _joined(fifo, state.offset, size)
         left = len(data)
@@ -456,7 +457,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     if not sent or state.fifo is not fifo or not fifo:
         return False
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
-    head, rest = fifo[0], state.rest
+    head, rest = fifo[0], state.unsent_head
     if type(sent) is not int or not 0 < sent <= left:
         take_odd_count(state, fifo, entry, data, size, sent)
     elif head is entry or (head is rest and rest is not None):
@@ -478,7 +479,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
             state.queue()
         elif cython.compiled and not fifo:
             state.fifo = None  # an idle channel needs no deque, most of what it would take
-    state.rest = None
+    state.unsent_head = None
     return False
 
 
@@ -503,10 +504,10 @@ def _joined(fifo: Any, offset: int, size: int) -> tuple[bytes, int]:
     if not cython.compiled:
         # A copy, for another thread may put something at the end at any time; in one step, where
         # there is a GIL.
-        if len(fifo) < _MANY_ENTRIES and _HAS_GIL:
+        if len(fifo) < _MAX_JOINED and _HAS_GIL:
             entries = fifo.copy()
         else:
-            entries = [fifo[index] for index in range(min(len(fifo), _MANY_ENTRIES))]
+            entries = [fifo[index] for index in range(min(len(fifo), _MAX_JOINED))]
         if set(map(type, entries)) == {bytes} and all(entries):
             total += sum(map(len, entries))
             if total <= size:
@@ -519,7 +520,7 @@ def _joined(fifo: Any, offset: int, size: int) -> tuple[bytes, int]:
             if type(piece) is not bytes or not piece:
                 break
             total += len(piece)
-            if (total > size and pieces) or len(pieces) == _MANY_ENTRIES:
+            if (total > size and pieces) or len(pieces) == _MAX_JOINED:
                 break
             pieces.append(piece)
     if offset:
@@ -537,7 +538,7 @@ def flush(channel: Any) -> None:
         _send_once(channel, state, True, None)
 
 
-def flush_all() -> None:
+def flush_this_thread() -> None:
     """Send what the channels of this thread hold: before a pass waits."""
     if not _holding:
         return
@@ -548,7 +549,7 @@ def flush_all() -> None:
             flush(channel)
 
 
-def flush_everything() -> None:
+def flush_all_threads() -> None:
     """Send what all channels hold: before the process forks or ends."""
     with ExitStack() as stack:  # which calls all of them, the last first, whatever one raises
         for channel in list(_holding.values()):

@@ -3,30 +3,31 @@ cimport cython
 from fastchat._core.asking cimport ask_one, registration_of
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Entry, Watch
-from fastchat._core.outgoing cimport flush_all
-from fastchat._core.state cimport State, know
+from fastchat._core.outgoing cimport flush_this_thread
+from fastchat._core.state cimport State, set_current
 from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
 
 cdef int ERROR, HANG_UP, INVALID, READ, WRITE
 
 
-@cython.locals(fine=bint)
+@cython.locals(ok=bint)
 cpdef make_pass(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
 cdef bint _has_to_sleep(Watch watch, timeout) except -1
 cdef int _milliseconds(timeout, bint is_poll2) except -2
 
 
-@cython.locals(fine=bint)
+@cython.locals(ok=bint)
 cdef list _wait_and_check(Watch watch, int milliseconds, bint is_poll2)
 cpdef list _wait(Watch watch, int milliseconds, bint is_poll2)
 
 
 @cython.locals(
-    number=Py_ssize_t, room=EventBuffer, happened=list, epoll=int, count=Py_ssize_t, is_plain=bint,
+    pass_number=Py_ssize_t, room=EventBuffer, happened=list, epoll=int, count=Py_ssize_t,
+    is_stock=bint,
     answers=dict, index=Py_ssize_t, fd=int, flags=int, slow=list, roomy=list, entries=dict,
     entry=Entry
 )
-cdef list _serve(Watch watch, int milliseconds, bint is_poll2)
+cdef list _wait_and_dispatch(Watch watch, int milliseconds, bint is_poll2)
 
 
 @cython.locals(entry=Entry)
@@ -47,7 +48,7 @@ cdef _give_room(Watch watch, Entry entry, bint is_poll2)
 
 @cython.locals(state=State)
 cdef _settle(Watch watch, Entry entry)
-cdef _take_stranger(Watch watch, int fd, Py_ssize_t number)
+cdef _handle_unregistered(Watch watch, int fd, Py_ssize_t pass_number)
 
 
 @cython.locals(family=Family)
@@ -56,4 +57,4 @@ cdef _take_more(Watch watch, Entry entry, bint is_poll2)
 
 @cython.locals(family=Family, entry=Entry, flags=int)
 cdef _hand_out_slow(Watch watch, list slow, bint is_poll2)
-cpdef _quieten(Watch watch, dict happened)
+cpdef _mute(Watch watch, dict happened)

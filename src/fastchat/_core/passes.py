@@ -43,27 +43,30 @@ else:
 
 if not cython.compiled:
     from fastchat._core.asking import ask_one, registration_of
-    from fastchat._core.outgoing import flush_all
+    from fastchat._core.outgoing import flush_this_thread
     from fastchat._core.watch import Entry, Watch
     from fastchat._sysio_py import is_readable
 
     if TYPE_CHECKING:
-        from fastchat._core.state import State, know
+        from fastchat._core.state import State, set_current
         from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
 
 # A check costs about half an event, so that checking takes less than 1 % of the time.
 EVENTS_PER_CHECK = 64
 
+# How many channels are checked in the next pass after a time-out.
+CHECKS_AFTER_TIMEOUT = 8
+
 # How long nothing has to happen until channels are checked, in milliseconds, and how many of them
 # before the loop looks whether something has happened after all.
-QUIET = 20
+IDLE_MS = 20
 CHECKED_AT_ONCE = 256
 
 # Up to how many channels are all checked in a pass that a program makes itself.
-FEW = 32
+CHECK_ALL_UP_TO = 32
 
 # How many connections a listener takes, after the first, before others get their events.
-AT_ONCE = 15
+EXTRA_ACCEPTS = 15
 
 _GONE = HANG_UP | ERROR | INVALID
 
@@ -79,31 +82,31 @@ def make_pass(
     """Wait at most *timeout* seconds, and hand out what happened to the channels of *watch*.
 
     The order of events, and the meaning of *timeout*, are those of ``poll2`` or ``poll``.
-    *is_first* says that the program did something of its own before, *is_endless* that it
-    does not count its passes.
+    *is_first*: code of the program ran since the last pass (``poll``, ``poll2``, or the first pass
+    of ``loop``).  *is_endless*: ``loop`` has no count.
     """
-    watch.is_endless = is_endless and watch.is_told
-    flush_all()
+    watch.is_endless = is_endless and watch.reports_changes
+    flush_this_thread()
     watch.passes += 1
     watch.is_stirred = False
     if is_poll2 != watch.is_poll2:
         watch.change_to(is_poll2)
-    if not watch.is_told:
+    if not watch.reports_changes:
         watch.find_changes()
-    fine = True
-    if watch.asked:
-        fine = watch.ask_all_asked()
+    ok = True
+    if watch.untracked:
+        ok = watch.ask_untracked()
     if watch.touched:
-        fine &= watch.ask_touched()
+        ok &= watch.ask_touched()
     if is_first:
-        fine &= watch.check_some(FEW)
+        ok &= watch.check_some(CHECK_ALL_UP_TO)
         watch.unchecked = len(watch.entries)
     elif watch.events >= EVENTS_PER_CHECK:
-        fine &= watch.check_some(watch.events // EVENTS_PER_CHECK)
+        ok &= watch.check_some(watch.events // EVENTS_PER_CHECK)
         watch.events %= EVENTS_PER_CHECK
     if watch.needs_new_set:
         watch.make_new_set(watch.kind)
-    if not fine:
+    if not ok:
         timeout = 0
     elif watch.family.resting:
         timeout = watch.family.until_rest_ends(timeout, watch.system)
@@ -146,26 +149,26 @@ def _wait_and_check(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any
 
     Channels are checked while nothing happens.
     """
-    while watch.unchecked > 0 and not 0 <= milliseconds <= QUIET:
-        slow = _wait(watch, QUIET, is_poll2)
+    while watch.unchecked > 0 and not 0 <= milliseconds <= IDLE_MS:
+        slow = _wait(watch, IDLE_MS, is_poll2)
         if slow is not None:
             watch.unchecked = len(watch.entries)
             return slow
-        milliseconds = max(milliseconds - QUIET, -1) if milliseconds > 0 else -1
-        fine = watch.check_some(CHECKED_AT_ONCE)
-        fine &= watch.ask_touched()
-        if not fine or not watch.map:
+        milliseconds = max(milliseconds - IDLE_MS, -1)
+        ok = watch.check_some(CHECKED_AT_ONCE)
+        ok &= watch.ask_touched()
+        if not ok or not watch.map:
             return None
     slow = _wait(watch, milliseconds, is_poll2)
     # Whether something happened or not: what we were not told of, another thread may have done.
     watch.unchecked = len(watch.entries)
     if slow is None:
-        watch.events += 8 * EVENTS_PER_CHECK
+        watch.events += CHECKS_AFTER_TIMEOUT * EVENTS_PER_CHECK
     return slow
 
 
 def _wait(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
-    """``_serve``, also where a program closed the poller with all that it did not know."""
+    """``_wait_and_dispatch``; a poller whose descriptor the program closed is replaced."""
     slow: list[Any] | None = None
     try:
         # In this order: what another thread changes now either shows here, or ends the wait.
@@ -173,7 +176,7 @@ def _wait(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
         # The map is empty where a signal handler has closed all that this pass found.
         if watch.is_stirred or not watch.map:
             milliseconds = 0
-        slow = _serve(watch, milliseconds, is_poll2)
+        slow = _wait_and_dispatch(watch, milliseconds, is_poll2)
     except PollerLost:
         watch.needs_new_set = True
     finally:
@@ -181,19 +184,19 @@ def _wait(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
     return slow
 
 
-def _serve(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
+def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
     """Wait for events of *watch*; hand out plain input, then room for output to who is tracked.
 
     Returns what else happened, as entries, flags and the answers of those who are asked on every
     pass (None for others); and None where nothing did in *milliseconds* (-1 for ever, 0 not at
     all).
     """
-    number = watch.passes
+    pass_number = watch.passes
     room: EventBuffer | None = None
     happened: list[tuple[int, int]] = []
-    epoll = watch.epoll_number() if cython.compiled else -1
+    epoll = watch.epoll_fd() if cython.compiled else -1
     if epoll >= 0:  # compiled only
-        room, watch.room = watch.room, None
+        room, watch.event_buffer = watch.event_buffer, None
         if room is None:
             room = EventBuffer()
         count = wait(epoll, room, milliseconds)
@@ -202,19 +205,19 @@ def _serve(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
         count = len(happened)
     watch.is_waiting = False
     if not count:
-        watch.room = room
+        watch.event_buffer = room
         return None
     watch.events += count
-    is_plain = watch.family.is_plain(is_poll2)
+    is_stock = watch.family.has_stock_events(is_poll2)
     answers: dict[Any, Any] | None = None
-    if watch.asked:
+    if watch.untracked:
         answers = {}
         for index in range(count):
             if room is not None:  # compiled only
                 fd, flags = fd_at(room, index), flags_at(room, index)
             else:
                 fd, flags = happened[index]
-            if flags != READ or not is_plain:
+            if flags != READ or not is_stock:
                 _save_answer(watch, answers, fd)
     slow: list[Any] = []
     roomy: list[Entry] = []
@@ -227,15 +230,18 @@ def _serve(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
         key = fd
         entry = entries.get(key)
         if entry is None:
-            _take_stranger(watch, fd, number)
+            _handle_unregistered(watch, fd, pass_number)
             continue
-        if entry.born > number:
+        if entry.born > pass_number:
             continue
-        if not is_plain or not (flags == READ or (flags == WRITE and entry.tracked)):
+        if not is_stock or not (flags == READ or (flags == WRITE and entry.tracked)):
             slow.append((entry, flags, None if answers is None else answers.get(key)))
             continue
-        # Who is tracked is believed to be in a map that tells of all changes.
-        if not (watch.is_told and entry.tracked) and watch.map.get(key) is not entry.channel:
+        # In a map that reports its changes a tracked entry needs no look at the map.
+        if (
+            not (watch.reports_changes and entry.tracked)
+            and watch.map.get(key) is not entry.channel
+        ):
             continue
         if flags == WRITE:
             roomy.append(entry)
@@ -243,12 +249,12 @@ def _serve(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
             _give_input(watch, entry, is_poll2)
         else:
             _give_asked_input(watch, entry, is_poll2)
-    watch.room = room
+    watch.event_buffer = room
     if slow and not is_poll2:  # poll() hands out all input first
         return slow + [(entry, WRITE, None) for entry in roomy]
     for entry in roomy:
         if entries.get(entry.fd) is entry and (
-            watch.is_told or watch.map.get(entry.fd) is entry.channel
+            watch.reports_changes or watch.map.get(entry.fd) is entry.channel
         ):
             _give_room(watch, entry, is_poll2)
     return slow
@@ -256,7 +262,7 @@ def _serve(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
 
 def _save_answer(watch: Watch, answers: dict[Any, Any], fd: int) -> None:
     """Put into *answers* what was said for *fd* in this pass, as ``ask_one`` has it."""
-    entry = watch.asked.get(fd)
+    entry = watch.untracked.get(fd)
     if entry is not None:
         answers[fd] = entry.channel, registration_of(entry.channel), entry.flags
 
@@ -267,11 +273,11 @@ def _give_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
     state: State | None = entry.state
     try:
         if cython.compiled and state is not None:
-            know(channel, state)
+            set_current(channel, state)
         if not channel.readable():
             watch.touched[entry.fd] = None
             return
-        if state.told if state is not None else channel._fc_hung_up is not None:
+        if state.close_notified if state is not None else channel._fc_hung_up is not None:
             forget_hang_up(channel)
         channel.handle_read_event()
     except BaseException:
@@ -279,7 +285,7 @@ def _give_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
         settle_failure(watch.family, channel, watch.map, entry.fd, is_poll2)
     finally:
         if cython.compiled:
-            know(None, None)
+            set_current(None, None)
     if state is None:
         if watch.is_endless:
             _take_more(watch, entry, is_poll2)
@@ -292,7 +298,7 @@ def _give_asked_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
     """Tell the channel of *entry*, which is asked on every pass, that there is input."""
     channel = entry.channel
     family = watch.family
-    if not family.is_plain(is_poll2):  # a hook has replaced what hands it out
+    if not family.has_stock_events(is_poll2):  # a hook has replaced what hands it out
         hand_input(family, channel, watch.map, entry.fd, is_poll2)
         return
     try:
@@ -308,7 +314,7 @@ def _give_room(watch: Watch, entry: Entry, is_poll2: bool) -> None:
     state: State | None = entry.state
     try:
         if channel.writable() and not channel.accepting:
-            if state.told if state is not None else channel._fc_hung_up is not None:
+            if state.close_notified if state is not None else channel._fc_hung_up is not None:
                 forget_hang_up(channel)
             channel.handle_write_event()
     except BaseException:
@@ -328,13 +334,13 @@ def _settle(watch: Watch, entry: Entry) -> None:
     watch.touched[entry.fd] = None
 
 
-def _take_stranger(watch: Watch, fd: int, number: int) -> None:
-    """There is an event for *fd*, which is no channel's, in pass *number*."""
+def _handle_unregistered(watch: Watch, fd: int, pass_number: int) -> None:
+    """There is an event for *fd*, which is no channel's, in pass *pass_number*."""
     waker = watch.waker
     if waker is not None and fd == waker.fileno():
         waker.clear()
-    elif watch.last_leave < number:
-        # Where none left in this pass, the kernel knows something that we do not.
+    elif watch.last_leave < pass_number:
+        # No channel left in this pass, so the kernel has a registration that nobody made.
         watch.needs_new_set = True
 
 
@@ -345,10 +351,10 @@ def _take_more(watch: Watch, entry: Entry, is_poll2: bool) -> None:
     To make real passes would cost as much as all else that is done for a connection.
     """
     family, channel = watch.family, entry.channel
-    for _ in range(AT_ONCE if channel.accepting else 0):
+    for _ in range(EXTRA_ACCEPTS if channel.accepting else 0):
         watch.passes += 1
-        fine = watch.ask_touched() and watch.is_current(entry)
-        if not fine or watch.asked or family.resting:
+        ok = watch.ask_touched() and watch.is_current(entry)
+        if not ok or watch.untracked or family.resting:
             return
         try:
             has_more = (
@@ -371,8 +377,8 @@ def _hand_out_slow(watch: Watch, slow: list[tuple[Any, int, Any]], is_poll2: boo
         if not watch.is_current(entry):
             continue
         if entry.tracked or answer is None:
-            # It was not asked in this pass yet, or not in a way that could be kept.  What it
-            # wants only since a hook of this pass was not waited for: no error means that.
+            # It was not asked in this pass, or its answer was not saved.  What a hook of this pass
+            # made it want was not waited for, so an error says nothing about that.
             watch.touched[entry.fd] = None
             channel, registration, wanted = ask_one(family, entry.channel, map, entry.fd)
             answer = channel, registration, (wanted or 0) & (entry.flags | flags)
@@ -388,20 +394,20 @@ def _hand_out_slow(watch: Watch, slow: list[tuple[Any, int, Any]], is_poll2: boo
             bury(family, answer[0], map, fd)
     sets = as_select([(fd, answer[2], flags) for fd, (answer, flags) in happened.items()])
     if not any(sets) and not watch.is_poll2:  # a hook may have made a pass with poll2()
-        _quieten(watch, happened)
+        _mute(watch, happened)
     hand_out_sets(family, asked, *sets, map)
 
 
-def _quieten(watch: Watch, happened: dict[int, tuple[Any, int]]) -> None:
-    """Let what select() would not tell of end no further wait: a hang-up, but no input wanted.
+def _mute(watch: Watch, happened: dict[int, tuple[Any, int]]) -> None:
+    """Keep hang-ups of channels that want no input from ending the next waits.
 
-    *happened* are answers and flags by descriptor.
+    ``select`` would not report them.  *happened* has answers and flags by descriptor.
     """
     for fd in happened:
-        known = watch.registered[fd]
-        if known and not known & READ:
+        registered = watch.registered[fd]
+        if registered and not registered & READ:
             try:
-                watch.poller.quieten(fd, known)
+                watch.poller.mute(fd, registered)
             except OSError as failure:
                 if not is_ours(failure):
                     raise

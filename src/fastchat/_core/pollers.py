@@ -62,10 +62,10 @@ ERROR: int = getattr(select, "POLLERR", 8)
 HANG_UP: int = getattr(select, "POLLHUP", 16)
 INVALID: int = getattr(select, "POLLNVAL", 32)
 
-# An array of this many events is asked for even where fewer descriptors are registered.
+# kqueue: room for at least this many events, even if fewer descriptors are registered.
 _FEWEST_EVENTS = 64
 
-# And this many where nobody counts: what does not fit is there at the next wait.
+# epoll: room for this many; the next wait returns the rest.
 _MANY_EVENTS = 1024
 
 
@@ -109,7 +109,7 @@ class Poller(Protocol):
     name: ClassVar[str]  # that of the attribute of ``select``
     is_kernel_set: ClassVar[bool]  # a closed descriptor leaves the registrations silently
     always: dict[int, int]  # flags by descriptor: what is ready without asking the kernel
-    quiet: dict[int, int]  # flags by descriptor: whose hang-up was enough
+    muted: dict[int, int]  # flags by descriptor: those whose hang-up ends no wait any more
 
     def register(self, fd: int, flags: int) -> None:
         """Wait for *flags* on *fd*, which is not registered.
@@ -141,7 +141,7 @@ class Poller(Protocol):
         INVALID.  Raises PollerLost where a program has closed the descriptor of the set.
         """
 
-    def quieten(self, fd: int, flags: int) -> None:
+    def mute(self, fd: int, flags: int) -> None:
         """Let the hang-up of *fd*, registered with *flags*, end no wait until it is modified.
 
         Whatever else happens to it ends that, and the wait, within a second where the system cannot
@@ -156,16 +156,16 @@ class Poller(Protocol):
 class Epoll:
     """epoll of Linux."""
 
-    __slots__ = ("_set", "always", "number", "quiet")
+    __slots__ = ("_set", "always", "fd", "muted")
 
     name: ClassVar[str] = "epoll"
     is_kernel_set: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._set = _system.epoll()
-        self.number: int = self._set.fileno()  # for system calls of our own; -1 where it is closed
+        self.fd: int = self._set.fileno()  # for system calls of our own; -1 where it is closed
         self.always: dict[int, int] = {}
-        self.quiet: dict[int, int] = {}
+        self.muted: dict[int, int] = {}
 
     def fileno(self) -> int:
         """The descriptor of the set: whoever waits on it directly misses those in ``always``."""
@@ -182,12 +182,12 @@ class Epoll:
         else:
             if self.always:
                 self.always.pop(fd, None)  # a file that had the number before
-            if self.quiet:
-                self.quiet.pop(fd, None)
+            if self.muted:
+                self.muted.pop(fd, None)
 
     def modify(self, fd: int, flags: int) -> None:
-        if self.quiet:
-            self.quiet.pop(fd, None)
+        if self.muted:
+            self.muted.pop(fd, None)
         # Asked of the kernel even for a file in `always`, as the number may mean another one now.
         was_always = self.always.pop(fd, None) is not None
         try:
@@ -199,17 +199,17 @@ class Epoll:
                 raise _not_registered(fd) from None
             self.always[fd] = flags
 
-    def quieten(self, fd: int, flags: int) -> None:
-        self.quiet[fd] = flags  # before, for another thread may close it during the call
+    def mute(self, fd: int, flags: int) -> None:
+        self.muted[fd] = flags  # before, for another thread may close it during the call
         try:
             self._set.modify(fd, flags | _system.EPOLLET)  # only what changes ends a wait
         except BaseException:
-            self.quiet.pop(fd, None)
+            self.muted.pop(fd, None)
             raise
 
     def unregister(self, fd: int) -> bool:
-        if self.quiet:
-            self.quiet.pop(fd, None)
+        if self.muted:
+            self.muted.pop(fd, None)
         if self.always and self.always.pop(fd, None) is not None:
             return True
         try:
@@ -224,13 +224,13 @@ class Epoll:
         ready = _readable_or_writable(self.always) if self.always else []
         if ready:
             milliseconds = 0
-        since = time.monotonic() if self.quiet else 0.0
+        since = time.monotonic() if self.muted else 0.0
         events = self._wait_once(milliseconds)
-        if self.quiet and events:
-            events = self._without_quiet(events)
-            if not events:  # a hang-up is told once more after quieten()
+        if self.muted and events:
+            events = self._without_muted(events)
+            if not events:  # a hang-up is told once more after mute()
                 rest = rest_of(milliseconds, since)
-                events = self._without_quiet(self._wait_once(rest))
+                events = self._without_muted(self._wait_once(rest))
         return events + ready if ready else events
 
     def _wait_once(self, milliseconds: int) -> list[tuple[int, int]]:
@@ -243,10 +243,10 @@ class Epoll:
             raise
         return events
 
-    def _without_quiet(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """*events* without the hang-ups of the quiet; who has something else is quiet no more."""
+    def _without_muted(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """*events* without the hang-ups of the muted; who has something else is muted no more."""
         for fd, flags in events:
-            wanted = self.quiet.get(fd)
+            wanted = self.muted.get(fd)
             if wanted is not None and flags != HANG_UP:
                 try:
                     self.modify(fd, wanted)
@@ -254,13 +254,13 @@ class Epoll:
                     if not is_ours(failure):
                         raise
                     # It was closed behind the loop's back, which finds that out by itself.
-        return [event for event in events if event[0] not in self.quiet]
+        return [event for event in events if event[0] not in self.muted]
 
     def close(self) -> None:
-        self.number = -1
+        self.fd = -1
         self._set.close()
         self.always.clear()
-        self.quiet.clear()
+        self.muted.clear()
 
 
 class Kqueue:
@@ -269,7 +269,7 @@ class Kqueue:
     URGENT is never reported, for Python lacks the filter.
     """
 
-    __slots__ = ("_filters", "_queue", "_registered", "always", "quiet")
+    __slots__ = ("_filters", "_queue", "_registered", "always", "muted")
 
     name: ClassVar[str] = "kqueue"
     is_kernel_set: ClassVar[bool] = True
@@ -279,7 +279,7 @@ class Kqueue:
         self._filters = {READ: _system.KQ_FILTER_READ, WRITE: _system.KQ_FILTER_WRITE}
         self._registered: dict[int, int] = {}  # the READ and WRITE for which there is a filter
         self.always: dict[int, int] = {}
-        self.quiet: dict[int, int] = {}
+        self.muted: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
         self.always.pop(fd, None)  # a file that had the number before
@@ -311,7 +311,7 @@ class Kqueue:
                 self._queue.control([_system.kevent(fd, number, action)], 0, 0)
                 self._registered[fd] ^= flag
 
-    def quieten(self, fd: int, flags: int) -> None:
+    def mute(self, fd: int, flags: int) -> None:
         pass  # a hang-up comes together with READ or WRITE
 
     def unregister(self, fd: int) -> bool:
@@ -359,7 +359,7 @@ class Kqueue:
 class Poll:
     """poll of POSIX systems; it has no set in the kernel."""
 
-    __slots__ = ("_poll", "always", "quiet")
+    __slots__ = ("_poll", "always", "muted")
 
     name: ClassVar[str] = "poll"
     is_kernel_set: ClassVar[bool] = False
@@ -367,25 +367,25 @@ class Poll:
     def __init__(self) -> None:
         self._poll = _system.poll()
         self.always: dict[int, int] = {}
-        self.quiet: dict[int, int] = {}
+        self.muted: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
         self._poll.register(fd, flags)
-        self.quiet.pop(fd, None)
+        self.muted.pop(fd, None)
 
     def modify(self, fd: int, flags: int) -> None:
-        if fd in self.quiet:
+        if fd in self.muted:
             self.register(fd, flags)
         else:
             self._poll.modify(fd, flags)
 
-    def quieten(self, fd: int, flags: int) -> None:
-        self.quiet[fd] = flags  # before, so that a signal handler does not find it in neither
+    def mute(self, fd: int, flags: int) -> None:
+        self.muted[fd] = flags  # before, so that a signal handler does not find it in neither
         self._take_out(fd)
 
     def unregister(self, fd: int) -> bool:
-        was_quiet = self.quiet.pop(fd, None) is not None
-        return self._take_out(fd) or was_quiet
+        was_muted = self.muted.pop(fd, None) is not None
+        return self._take_out(fd) or was_muted
 
     def _take_out(self, fd: int) -> bool:
         try:
@@ -398,7 +398,7 @@ class Poll:
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
         # A hang-up ends every wait of poll(), so the quiet are asked in between.
-        while self.quiet and (milliseconds < 0 or milliseconds > _ASK_QUIET):
+        while self.muted and (milliseconds < 0 or milliseconds > _ASK_QUIET):
             events = self._wait_once(_ASK_QUIET)
             if events:
                 return events
@@ -407,12 +407,12 @@ class Poll:
 
     def _wait_once(self, milliseconds: int) -> list[tuple[int, int]]:
         events: list[tuple[int, int]] = self._poll.poll(milliseconds)
-        if self.quiet:
+        if self.muted:
             asked = _system.poll()
-            for fd, flags in list(self.quiet.items()):
+            for fd, flags in list(self.muted.items()):
                 asked.register(fd, flags)
             for fd, flags in asked.poll(0):
-                wanted = self.quiet.get(fd)
+                wanted = self.muted.get(fd)
                 if wanted is not None and flags != HANG_UP:
                     # It is quiet no more.  Unlike modify(), this may follow an unregister().
                     self.register(fd, wanted)
@@ -420,7 +420,7 @@ class Poll:
         return events
 
     def close(self) -> None:
-        self.quiet.clear()
+        self.muted.clear()
         if hasattr(_system, "poll"):  # eventlet takes it away
             self._poll = _system.poll()
 
@@ -435,7 +435,7 @@ class Select:
     Windows refuses to wait where nothing is registered, and where more than 512 sockets are.
     """
 
-    __slots__ = ("_lists", "_registered", "always", "quiet")
+    __slots__ = ("_lists", "_registered", "always", "muted")
 
     name: ClassVar[str] = "select"
     is_kernel_set: ClassVar[bool] = False
@@ -445,7 +445,7 @@ class Select:
         # The arguments of select(), made again by the wait after a change.
         self._lists: tuple[list[int], ...] = ()
         self.always: dict[int, int] = {}
-        self.quiet: dict[int, int] = {}
+        self.muted: dict[int, int] = {}
 
     def register(self, fd: int, flags: int) -> None:
         """As with the others; raises ValueError where *fd* is too large for select()."""
@@ -461,7 +461,7 @@ class Select:
         self._registered[fd] = flags
         self._lists = ()
 
-    def quieten(self, fd: int, flags: int) -> None:
+    def mute(self, fd: int, flags: int) -> None:
         pass  # it does not tell of hang-ups
 
     def unregister(self, fd: int) -> bool:

@@ -18,7 +18,7 @@ cdef class State:
     cdef public object socket
     cdef public object fifo
     cdef public Py_ssize_t offset
-    cdef public object rest
+    cdef public object unsent_head
     cdef public bint exposed
     cdef public bint held
     cdef public Py_ssize_t held_size
@@ -29,10 +29,10 @@ cdef class State:
     cdef public unsigned long thread
     cdef public bint again
     cdef public object is_stream
-    cdef public bint told
+    cdef public bint close_notified
     cdef Facts facts
-    cdef unsigned int holds_for
-    cdef unsigned int reads_for
+    cdef unsigned int push_version
+    cdef unsigned int terminator_version
     cdef unsigned long sender
     cdef unsigned long forks
 
@@ -51,9 +51,9 @@ cdef queue_of(State state)
 @cython.locals(size=Py_ssize_t)
 cdef drop_sent(State state, fifo)
 
-cdef object _known
-cdef State _known_state
-cdef know(channel, State state)
+cdef object _current
+cdef State _current_state
+cdef set_current(channel, State state)
 
 
 @cython.locals(state=State)

@@ -53,22 +53,22 @@ class State:
         "socket",
         "fifo",  # the queue of output; None where it is empty and nobody needed it (compiled only)
         "offset",  # how much of fifo was sent: of its first entry, and perhaps more while one sends
-        "rest",  # what queue() made of the first entry, or None
+        "unsent_head",  # what queue() made of the first entry, or None
         "exposed",  # whether a program has had its hands on fifo
         "held",  # whether the last of the queue was pushed without a send
         "held_size",  # how many bytes of it; not reset when they are sent
         "most",  # how many bytes may be held, looked at when that began
         "coalesces",  # what was assigned to ac_out_coalesce of the channel, or None
-        "depth",  # how many deliveries of the channel's input are going on
-        "more",  # whether input waits behind what the hook at work was given
-        "thread",  # which thread makes the innermost
+        "depth",  # how deep deliveries of the channel's input are nested
+        "more",  # whether undelivered input follows the piece that the hook at work was given
+        "thread",  # the thread that makes the innermost delivery
         "again",  # whether another thread has pushed while one was sending
-        "is_stream",  # whether nobody can tell two send() from one; None where nobody has looked
-        "told",  # whether handle_close() was called, as _hangups.was_told() has it
+        "is_stream",  # whether two send() can be made one; None where nobody has looked
+        "close_notified",  # whether handle_close() was called, as _hangups.was_told() has it
         "facts",  # what is known of its class
-        "holds_for",  # for which version of its class push() was stock when the delivery began
-        "reads_for",  # for which get_terminator() was; 0 for none; both are compiled only
-        "plain",  # the class of the channel, if it fits; never compiled
+        "push_version",  # for which version of its class push() was stock when the delivery began
+        "terminator_version",  # for which get_terminator() was; 0 for none; both are compiled only
+        "fitting_class",  # the class of the channel, if it fits; never compiled
         "_kind",  # the class for which that was found out; never compiled
         "sender",  # which thread has the turn, 0 for none; compiled only
         "forks",  # how many forks there were then; compiled only
@@ -81,7 +81,7 @@ class State:
         self.socket: Any = ABSENT
         self.fifo: Any = ABSENT
         self.offset = 0
-        self.rest: bytes | None = None
+        self.unsent_head: bytes | None = None
         self.exposed = False
         self.held = False
         self.held_size = 0
@@ -92,12 +92,12 @@ class State:
         self.thread = 0
         self.again = False
         self.is_stream: bool | None = None
-        self.told = False
+        self.close_notified = False
         self.facts = UNKNOWN
-        self.holds_for = 0
-        self.reads_for = 0
+        self.push_version = 0
+        self.terminator_version = 0
         if not cython.compiled:
-            self.plain: Any = None
+            self.fitting_class: Any = None
             self._kind: Any = None
         self.sender = 0
         self.forks = 0
@@ -113,9 +113,9 @@ class State:
         else:
             if type(channel) is not self._kind:
                 kind = type(channel)
-                self.plain = kind if has_properties(kind) else None
+                self.fitting_class = kind if has_properties(kind) else None
                 self._kind = kind
-            return self.plain is not None
+            return self.fitting_class is not None
 
     def begin(self) -> None:
         """Let there be neither input nor output."""
@@ -158,7 +158,7 @@ class State:
         """Cut off what was sent of the first entry of *fifo*, with the turn."""
         drop_sent(self, fifo)
         if self.offset:
-            fifo[0] = self.rest = fifo[0][self.offset :]
+            fifo[0] = self.unsent_head = fifo[0][self.offset :]
             self.offset = 0
 
 
@@ -203,23 +203,23 @@ def drop_sent(state: State, fifo: Any) -> None:
 # reply the state is needed five times, and a look-up of the attribute costs 25 ns.  Both are owned
 # while they are known, and always change together: what is released may run code of Python, so that
 # comes last.
-_known: Any = None
-_known_state: State | None = None
+_current: Any = None
+_current_state: State | None = None
 
 
-def know(channel: Any, state: State | None) -> None:  # compiled only
+def set_current(channel: Any, state: State | None) -> None:  # compiled only
     """Let *channel* with its *state* be the one that is known, or none, where both are None."""
-    global _known, _known_state
-    _before, _state_before = _known, _known_state  # released when this returns
-    _known = channel
-    _known_state = state
+    global _current, _current_state
+    _before, _state_before = _current, _current_state  # released when this returns
+    _current = channel
+    _current_state = state
 
 
 def state_of(channel: Any) -> State | None:
     """The state of *channel*; None where it has none, or where its class hides a property."""
     state: State
     if cython.compiled:
-        found = _known_state if channel is _known else getattr(channel, "_fc_state", None)
+        found = _current_state if channel is _current else getattr(channel, "_fc_state", None)
         if type(found) is not State:
             return None
         state = found
@@ -229,7 +229,7 @@ def state_of(channel: Any) -> State | None:
     else:
         try:
             state = channel._fc_state
-            if type(channel) is state.plain:
+            if type(channel) is state.fitting_class:
                 return state
             # The type first, for a mock has an answer to every name.
             return state if type(state) is State and state.fits(channel) else None

@@ -1,8 +1,9 @@
-"""Telling the loop that a channel may wait for something else now.
+"""Marks a channel whose interest in events may have changed, so that the next pass asks it again.
 
-A loop keeps what its channels wait for, and asks a channel with the stock predicates again only
-after something has happened to it.  Whatever makes output wait, or takes it away, touches the
-channel; so does a listener that begins to listen.  Outside of a loop that costs a look-up.
+A loop keeps the registrations of its channels, and asks a channel with stock predicates again only
+when it is marked.  ``push``, and everything else that queues or removes output, marks the channel;
+so does ``listen``.  Outside of a loop that costs a look-up.  A channel that joins or leaves its map
+is not marked here: the map tells its watch (``maps.py``).
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ def watch_of(map: Any) -> Any:
 
 
 def touch(channel: Any) -> None:
-    """Let *channel* be asked again in the next pass."""
+    """Mark *channel*: the next pass asks what it waits for, and the wait for it ends at once."""
     watch = watch_of(getattr(channel, "_map", None))
     if watch is None:
         return
     fd = channel._fileno
     if fd is None:
-        return  # it left the map
-    if fd not in watch.asked:
+        return  # it is in no map
+    if fd not in watch.untracked:
         watch.touch(fd)
     else:
         watch.stir()  # it is asked on every pass; let the next one be soon

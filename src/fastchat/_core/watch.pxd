@@ -41,10 +41,10 @@ cdef class Watch:
     cdef public object system
     cdef public bint is_real
     cdef public object poller
-    cdef public bint is_told
+    cdef public bint reports_changes
     cdef public dict entries
     cdef public Flags registered
-    cdef public dict asked
+    cdef public dict untracked
     cdef public object touched
     cdef public bint is_poll2
     cdef public Py_ssize_t passes
@@ -55,11 +55,11 @@ cdef class Watch:
     cdef public bint is_waiting
     cdef public bint is_stirred
     cdef public object waker
-    cdef public object maker
+    cdef public object waker_lock
     cdef public list order
     cdef public Py_ssize_t events
     cdef public Py_ssize_t unchecked
-    cdef EventBuffer room
+    cdef EventBuffer event_buffer
 
     cpdef touch(self, fd)
     cpdef stir(self)
@@ -68,11 +68,11 @@ cdef class Watch:
     cpdef note(self, fd)
     cpdef unregister(self, fd)
     cpdef bint is_current(self, Entry entry) except -1
-    cpdef int epoll_number(self) except -2
+    cpdef int epoll_fd(self) except -2
 
     @cython.locals(known=int, epoll=int)
     cpdef _register(self, fd, int flags)
-    cpdef bint _wait_for(self, Entry entry, int flags) except -1
+    cpdef bint _set_interest(self, Entry entry, int flags) except -1
     cpdef make_new_set(self, kind)
 
     @cython.locals(flags=int)
@@ -89,7 +89,7 @@ cdef class Watch:
     cdef bint _enter(self, channel, fd) except -1
 
     @cython.locals(family=Family, entry=Entry)
-    cpdef bint ask_all_asked(self) except -1
+    cpdef bint ask_untracked(self) except -1
 
     @cython.locals(family=Family)
     cdef bint _take_answer(self, Entry entry, flags) except -1

@@ -11,8 +11,8 @@ rule of registrations:
   asked on every pass, as ever.
 * Nothing is believed for good, because programs reach everywhere: a descriptor can be closed and
   an attribute assigned without anybody being told.  So channels are checked in turn, one for every
-  ``EVENTS_PER_CHECK`` events; all of them while nothing happens, before a wait that is longer than
-  ``QUIET``; and, if they are few, in each pass that a program makes itself.  A check asks the
+  ``EVENTS_PER_CHECK`` events; while nothing happens, ``CHECKED_AT_ONCE`` of them every ``IDLE_MS``;
+  and, if they are few, in each pass that a program makes itself.  A check asks the
   channel, and looks whether its descriptor is what was registered.
 * An event belongs to the registration that was waited for: an ``Entry`` knows in which pass it was
   made, and leaves ``entries`` the moment its channel leaves the map.
@@ -79,7 +79,8 @@ class Entry:
         self.fd = fd
         self.born = born
         self.registration = registration_of(channel)
-        # Flags of the last answer, if that was asked for as on every pass.
+        # Of a channel that is asked on every pass: the flags of its last answer; None where asking
+        # failed, -1 where it is to be looked at anew.
         self.said: int | None = -1
         self.flags = 0  # what is waited for: what was answered, as the poller has it
         self.tracked = False  # whether it is asked only when something happens
@@ -118,12 +119,17 @@ class Watch:
     """The registrations of the channels of *map*, a dict.
 
     *family* is the import of ``asyncore`` that makes passes over it; *kind* is the kind of poller;
-    *is_told* says that the map tells of all changes; *system* is what the loop asks of descriptors
-    and time.  Raises OSError where the system has no descriptor or memory for a poller.
+    *reports_changes* says that the map tells of all changes; *system* is what the loop asks of
+    descriptors and time.  Raises OSError where the system has no descriptor or memory for a poller.
     """
 
     def __init__(
-        self, map: dict[int, Any], family: Family, kind: Any, is_told: bool, system: Any = REAL
+        self,
+        map: dict[int, Any],
+        family: Family,
+        kind: Any,
+        reports_changes: bool,
+        system: Any = REAL,
     ) -> None:
         self.map = map
         self.family = family
@@ -131,16 +137,18 @@ class Watch:
         self.system = system
         self.is_real = system is REAL  # for compiled code, which may then make system calls
         self.poller = system.make(kind)
-        self.is_told = is_told
-        # By descriptor: who is waited for, what the poller waits for, who is asked on every pass.
+        self.reports_changes = reports_changes
+        # By descriptor: channels that are waited for, flags that the poller has, channels that are
+        # asked on every pass.
         self.entries: dict[Any, Entry] = {}
         self.registered = Flags()
-        self.asked: dict[Any, Entry] = {}
+        self.untracked: dict[Any, Entry] = {}
         # Descriptors to be looked at in the next pass, in order.
         self.touched: dict[int, None] = dict.fromkeys(map)
         self.is_poll2 = False
         self.passes = 0
-        # Whether nobody can tell one pass from two.
+        # Whether the program cannot tell one pass from two: loop() has no count, and the map
+        # reports its changes.
         self.is_endless = False
         # In which pass a channel left last: events for it are no surprise then.
         self.last_leave = 0
@@ -153,14 +161,14 @@ class Watch:
         self.is_waiting = False
         self.is_stirred = False
         self.waker: Any = None
-        self.maker: dict[str, int] = {}  # the thread that makes one
+        self.waker_lock: dict[str, int] = {}  # the thread that makes one
         # Of the checks: who is next, how many events none was made for yet, and how many channels
         # were not checked since the last event.
         self.order: list[int] = []
         self.events = 0
         self.unchecked = 0
         # Room for events, taken away while some are handed out: a hook may make a pass, too.
-        self.room: EventBuffer | None = None
+        self.event_buffer: EventBuffer | None = None
 
     def close(self) -> None:
         """Give the poller back; nothing else may be called after that."""
@@ -169,7 +177,7 @@ class Watch:
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
-        self.maker.clear()  # a thread that only the parent has
+        self.waker_lock.clear()  # a thread that only the parent has
         self._replace_poller(self.kind)
 
     def _replace_poller(self, kind: Any) -> None:
@@ -227,7 +235,7 @@ class Watch:
         me = get_ident()
         try:
             # One step, so that only one thread makes one; it is set after what the others changed.
-            if self.maker.setdefault("thread", me) != me:
+            if self.waker_lock.setdefault("thread", me) != me:
                 return
             waker = self.system.make_waker()
             self.poller.register(waker.fileno(), READ)
@@ -240,8 +248,8 @@ class Watch:
             # and nobody waits for it.
         finally:
             try:  # without asking first, for another thread may take its own away meanwhile
-                if self.maker["thread"] == me:
-                    del self.maker["thread"]
+                if self.waker_lock["thread"] == me:
+                    del self.waker_lock["thread"]
             except KeyError:
                 pass
 
@@ -263,8 +271,8 @@ class Watch:
 
     def leave(self, fd: int) -> None:
         """What was waited for on *fd* is over."""
-        if self.asked:
-            self.asked.pop(fd, None)
+        if self.untracked:
+            self.untracked.pop(fd, None)
         self.entries.pop(fd, None)
         self.last_leave = self.passes
         self.stir()
@@ -282,17 +290,17 @@ class Watch:
 
     # The poller.
 
-    def epoll_number(self) -> int:  # compiled only
+    def epoll_fd(self) -> int:  # compiled only
         """The descriptor of the kernel's set, if that says all there is to say; else -1."""
         poller = self.poller
-        if type(poller) is Epoll and not poller.always and not poller.quiet:
-            return poller.number
+        if type(poller) is Epoll and not poller.always and not poller.muted:
+            return poller.fd
         return -1
 
     def _register(self, fd: int, flags: int) -> None:
         """Let the poller wait for *flags* on *fd*; raises OSError or ValueError if closed."""
-        known = self.registered[fd]
-        if flags == known:
+        registered = self.registered[fd]
+        if flags == registered:
             return
         if not flags:
             self.unregister(fd)
@@ -302,13 +310,19 @@ class Watch:
         if fd in self.suspects:
             self.needs_new_set = True
         # Of no other type and no other size is what the system call takes.
-        if cython.compiled and not known and not self.suspects and type(fd) is int and fd < 1 << 30:
-            epoll = self.epoll_number()
+        if (
+            cython.compiled
+            and not registered
+            and not self.suspects
+            and type(fd) is int
+            and fd < 1 << 30
+        ):
+            epoll = self.epoll_fd()
             if epoll >= 0 and add(epoll, fd, flags):
                 self.registered[fd] = flags
                 return
         try:
-            if known:
+            if registered:
                 self.poller.modify(fd, flags)
             else:
                 self.poller.register(fd, flags)
@@ -328,7 +342,7 @@ class Watch:
         """Let the poller wait for *fd* no more."""
         self.registered[fd] = 0
         if cython.compiled:
-            epoll = self.epoll_number()
+            epoll = self.epoll_fd()
             if epoll >= 0:
                 if not remove(epoll, fd):
                     self.suspects.add(fd)
@@ -340,7 +354,7 @@ class Watch:
             if not was_there:
                 self.suspects.add(fd)
 
-    def _wait_for(self, entry: Any, flags: int) -> bool:
+    def _set_interest(self, entry: Any, flags: int) -> bool:
         """Wait for *flags* of *entry*; returns False where its descriptor is closed."""
         fd = entry.fd
         entry.flags = flags
@@ -383,11 +397,11 @@ class Watch:
 
     def _owns_its_number(self, poller: Any) -> bool:
         """Whether *poller* was not closed by a program, with all that it did not know."""
-        if not isinstance(poller, pollers.Epoll) or poller.number < 0:
+        if not isinstance(poller, pollers.Epoll) or poller.fd < 0:
             return True  # it has none, perhaps because a pass of a signal handler gave it back
         try:
             # A set of epoll is of none of the kinds of file.
-            return stat.S_IFMT(self.system.fstat(poller.number).st_mode) == 0
+            return stat.S_IFMT(self.system.fstat(poller.fd).st_mode) == 0
         except OSError as failure:
             if not is_ours(failure):
                 raise
@@ -407,14 +421,14 @@ class Watch:
         self.needs_new_set = False  # unless what is found out meanwhile says so
         try:
             for entry in list(self.entries.values()):
-                self._wait_again(entry)
+                self._register_again(entry)
         except BaseException:
             self.needs_new_set = True
             raise
 
-    def _wait_again(self, entry: Any) -> None:
+    def _register_again(self, entry: Any) -> None:
         if self.is_current(entry) and entry.flags:
-            self._wait_for(entry, entry.flags)
+            self._set_interest(entry, entry.flags)
 
     # Asking.
 
@@ -427,7 +441,7 @@ class Watch:
         flags = answer[2] or 0
         if self.is_poll2 and not flags & READ:
             flags &= ~URGENT  # as in CPython 3.11
-        return self._wait_for(entry, flags)
+        return self._set_interest(entry, flags)
 
     def _ask_anew(self, entry: Any) -> bool:
         """``_ask``, and find out whether that has to be done on every pass."""
@@ -436,31 +450,31 @@ class Watch:
         if flags:
             entry.tracked = True
             entry.state = channel._fc_state
-            if self.asked:
-                self.asked.pop(entry.fd, None)
-            return self._wait_for(entry, flags)
+            if self.untracked:
+                self.untracked.pop(entry.fd, None)
+            return self._set_interest(entry, flags)
         entry.tracked = is_tracked(self.family, entry.channel)
         entry.state = entry.channel._fc_state if entry.tracked else None
         if entry.tracked:
-            self.asked.pop(entry.fd, None)
+            self.untracked.pop(entry.fd, None)
         else:
-            self.asked[entry.fd] = entry
+            self.untracked[entry.fd] = entry
         return self._ask(entry)
 
     def ask_touched(self) -> bool:
         """Ask who joined or was touched; returns False where one of them failed, and left."""
         touched, self.touched = self.touched, {}
-        fine = True
+        ok = True
         try:
             for fd in list(touched):
-                fine &= self._ask_whom(fd)
+                ok &= self._ask_whom(fd)
                 del touched[fd]
         finally:
             # Those that are left when an exception leaves the loop, and those that another thread
             # touched meanwhile.
             if touched:
                 self.touched.update(touched)
-        return fine
+        return ok
 
     def _ask_whom(self, fd: int) -> bool:
         """Ask who has *fd* now; returns False where that failed, and left."""
@@ -476,7 +490,7 @@ class Watch:
         if entry is None:
             return self._enter(channel, fd)
         # Who is in neither place joined, and then an exception left the loop.
-        if entry.tracked or fd not in self.asked:
+        if entry.tracked or fd not in self.untracked:
             return self._ask_anew(entry)
         return True
 
@@ -489,14 +503,14 @@ class Watch:
             return self._ask_anew(entry)
         entry.tracked = True
         entry.state = channel._fc_state
-        return self._wait_for(entry, entry.flags)
+        return self._set_interest(entry, entry.flags)
 
-    def ask_all_asked(self) -> bool:
+    def ask_untracked(self) -> bool:
         """Ask who is asked on every pass; returns False where one of them failed, and left."""
         family = self.family
-        fine = True
-        for fd, entry in list(self.asked.items()):
-            if self.asked.get(fd) is not entry:
+        ok = True
+        for fd, entry in list(self.untracked.items()):
+            if self.untracked.get(fd) is not entry:
                 continue
             channel = entry.channel
             flags: int | None
@@ -509,8 +523,8 @@ class Watch:
                 fail_to_answer(family, channel, self.map, fd)
                 flags = None
             if flags != entry.said or family.resting:
-                fine &= self._take_answer(entry, flags)
-        return fine
+                ok &= self._take_answer(entry, flags)
+        return ok
 
     def _take_answer(self, entry: Any, flags: int | None) -> bool:
         """Wait for *flags*, None where asking failed; returns False where it left, too."""
@@ -525,7 +539,7 @@ class Watch:
         flags = flags or 0
         if self.is_poll2 and not flags & READ:
             flags &= ~URGENT  # as in CPython 3.11
-        return self._wait_for(entry, flags)
+        return self._set_interest(entry, flags)
 
     def _check(self, fd: int) -> bool:
         """Believe nothing of *fd*; returns False where its channel failed, or was closed."""
@@ -535,11 +549,11 @@ class Watch:
         if self.map.get(fd) is not entry.channel:
             self.note(fd)
             return True
-        known = self.registered[fd]
-        if known and self.poller.is_kernel_set:
-            is_quiet = fd in self.poller.quiet
+        registered = self.registered[fd]
+        if registered and self.poller.is_kernel_set:
+            is_muted = fd in self.poller.muted
             try:
-                (self.poller.quieten if is_quiet else self.poller.modify)(fd, known)
+                (self.poller.mute if is_muted else self.poller.modify)(fd, registered)
             except (OSError, ValueError) as failure:
                 if not is_ours(failure):
                     raise
@@ -559,21 +573,21 @@ class Watch:
 
     def check_some(self, count: int) -> bool:
         """Check the next *count* channels; returns False where one failed, or was closed."""
-        fine = True
+        ok = True
         for _ in range(min(count, len(self.entries))):
             if not self.order:
                 self.order = list(self.entries)
                 if not self.order:
                     break
-            fine &= self._check(self.order.pop())
+            ok &= self._check(self.order.pop())
             self.unchecked -= 1
-        return fine
+        return ok
 
     def change_to(self, is_poll2: bool) -> None:
         """Ask all anew, because ``poll`` and ``poll2`` do not wait for the same."""
         self.is_poll2 = is_poll2
         self.touched |= dict.fromkeys(self.entries)
-        if self.poller.quiet:
+        if self.poller.muted:
             self.needs_new_set = True  # poll2() tells of each hang-up
-        for entry in list(self.asked.values()):
+        for entry in list(self.untracked.values()):
             entry.said = -1

@@ -1,4 +1,4 @@
-"""Channels of which nothing but public attributes is used.
+"""Channels that are used by their public attributes only.
 
 They are those whose class hides one of the properties over its state, those of classes that borrow
 the methods of channels, and those that have a queue or input of another type than usual.  This is
@@ -19,29 +19,29 @@ from fastchat._scanner_py import (
     held_back,
 )
 
-# Stands for the terminator of a channel that was not asked for it yet.
+# Stands for the terminator of a channel that was not known_terminator for it yet.
 NOT_ASKED = object()
 
 
 # Input.
 
 
-def drop_input_plainly(channel: Any) -> None:
+def drop_input_generic(channel: Any) -> None:
     """Empty what *channel* has as its ``ac_in_buffer``, if that can be sliced."""
     buffer: Any = getattr(channel, "ac_in_buffer", None)
     if hasattr(type(buffer), "__getitem__"):
         channel.ac_in_buffer = buffer[:0]
 
 
-def cut_plainly(channel: Any, closes: int, asked: Any = NOT_ASKED) -> bool:
+def cut_generic(channel: Any, closes: int, known_terminator: Any = NOT_ASKED) -> bool:
     """Deliver one piece using only the public attribute ``ac_in_buffer``, of whatever type.
 
-    *closes* is how often the channel had been closed when the delivery began, *asked* as in
-    ``cut``.  Returns whether there may be more to deliver.  Raises what ``drive`` does.
+    *closes* is how often the channel had been closed when the delivery began, *known_terminator* as
+    in ``cut``.  Returns whether there may be more to deliver.  Raises what ``drive`` does.
     """
     if not channel.ac_in_buffer:
         return False
-    terminator = channel.get_terminator() if asked is NOT_ASKED else asked
+    terminator = channel.get_terminator() if known_terminator is NOT_ASKED else known_terminator
     buffer = channel.ac_in_buffer  # which that may have changed
     if getattr(channel, "_fc_closes", 0) != closes or not buffer:
         return False
@@ -102,26 +102,26 @@ def as_bytes(terminator: Any) -> bytes:
     Raises TypeError where it is none, and ValueError where it is empty though it is true.
     """
     try:
-        plain = bytes(memoryview(terminator))
+        as_is = bytes(memoryview(terminator))
     except TypeError:
         raise TypeError(
             "a terminator must be bytes, a tuple of bytes, a number of bytes, or None; "
             f"{terminator!r} is {type(terminator).__name__}"
         ) from None
-    if not plain:
+    if not as_is:
         raise ValueError(f"the terminator {terminator!r} is empty; it must have at least one byte")
-    return plain
+    return as_is
 
 
 # Output.
 
 
-def writable_plainly(channel: Any) -> Any:
+def writable_generic(channel: Any) -> Any:
     """``writable`` with nothing but public attributes."""
     return channel.producer_fifo or (not channel.connected)
 
 
-def push_plainly(channel: Any, data: Any, put: Callable[..., None]) -> None:
+def push_generic(channel: Any, data: Any, put: Callable[..., None]) -> None:
     """``push`` that holds nothing; *put* is ``enqueue``."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(
@@ -145,7 +145,7 @@ def take_odd_count(
     A ``send`` of the program's may count what it adds to each piece, and says nothing about what
     is queued behind *head*.
     """
-    if fifo[0] is head or (fifo[0] is state.rest and state.rest is not None):
+    if fifo[0] is head or (fifo[0] is state.unsent_head and state.unsent_head is not None):
         state.queue()
         take_off(fifo, fifo[0], data, size, sent)
 

@@ -1,4 +1,4 @@
-"""Pollers: who is quiet, so that a hang-up of it ends no wait.
+"""Pollers: who is muted, so that a hang-up of it ends no wait.
 
 Rules this file keeps:
 
@@ -43,14 +43,14 @@ def hung_up(stack: ExitStack, directory: Path) -> tuple[int, Callable[[], int]]:
 
 
 @posix_only
-def test_the_hang_up_of_who_is_quiet_ends_no_wait(
+def test_the_hang_up_of_who_is_muted_ends_no_wait(
     unasked: Any, stack: ExitStack, tmp_path: Path
 ) -> None:
     reader, _ = hung_up(stack, tmp_path)
     unasked.register(reader, READ)
     assert [unasked.wait(0) for _ in range(2)] == [[(reader, HANG_UP)]] * 2
     for _ in range(2):
-        unasked.quieten(reader, READ)
+        unasked.mute(reader, READ)
         assert [unasked.wait(0) for _ in range(2)] == [[], []]
     other, peer = pair(stack)
     unasked.register(other.fileno(), READ)
@@ -59,29 +59,29 @@ def test_the_hang_up_of_who_is_quiet_ends_no_wait(
 
 
 @posix_only
-def test_what_else_happens_to_who_is_quiet_is_told_until_it_is_no_more(
+def test_what_else_happens_to_who_is_muted_is_told_until_it_is_no_more(
     unasked: Any, stack: ExitStack, tmp_path: Path
 ) -> None:
     reader, write = hung_up(stack, tmp_path)
     unasked.register(reader, READ)
-    unasked.quieten(reader, READ)
+    unasked.mute(reader, READ)
     assert unasked.wait(0) == []
     writer = write()
     assert unasked.wait(0) == []
     os.write(writer, b"x")
     assert unasked.wait(LONG) == [(reader, READ)]
-    assert not unasked.quiet
+    assert not unasked.muted
     assert [unasked.wait(0) for _ in range(3)] == [[(reader, READ)]] * 3
 
 
 @posix_only
 @pytest.mark.parametrize("change", ["modify", "unregister", "close"])
-def test_who_is_changed_is_quiet_no_more(
+def test_who_is_changed_is_muted_no_more(
     unasked: Any, stack: ExitStack, tmp_path: Path, change: str
 ) -> None:
     reader, _ = hung_up(stack, tmp_path)
     unasked.register(reader, READ)
-    unasked.quieten(reader, READ)
+    unasked.mute(reader, READ)
     if change == "modify":
         unasked.modify(reader, READ | WRITE)
     elif change == "unregister":
@@ -90,23 +90,23 @@ def test_who_is_changed_is_quiet_no_more(
         assert not unasked.unregister(reader)
     else:
         unasked.close()
-        assert not unasked.quiet
+        assert not unasked.muted
         unasked = type(unasked)()
         stack.callback(unasked.close)
-    assert not unasked.quiet
+    assert not unasked.muted
     if change != "modify":
         unasked.register(reader, READ)
     assert unasked.wait(LONG) == [(reader, HANG_UP)]
 
 
 @posix_only
-def test_the_number_of_who_is_quiet_may_be_used_again(
+def test_the_number_of_who_is_muted_may_be_used_again(
     unasked: Any, stack: ExitStack, tmp_path: Path
 ) -> None:
     reader, _ = hung_up(stack, tmp_path)
     mine, peer = pair(stack)
     unasked.register(reader, READ)
-    unasked.quieten(reader, READ)
+    unasked.mute(reader, READ)
     os.dup2(mine.fileno(), reader)
     unasked.unregister(reader)
     unasked.register(reader, READ)
@@ -115,7 +115,7 @@ def test_the_number_of_who_is_quiet_may_be_used_again(
 
 
 @posix_only
-def test_a_signal_handler_may_unregister_who_is_quiet_no_more(
+def test_a_signal_handler_may_unregister_who_is_muted_no_more(
     unasked: Any, stack: ExitStack, tmp_path: Path
 ) -> None:
     class Interrupted(dict[int, int]):
@@ -127,12 +127,12 @@ def test_a_signal_handler_may_unregister_who_is_quiet_no_more(
 
     reader, write = hung_up(stack, tmp_path)
     unasked.register(reader, READ)
-    unasked.quieten(reader, READ)
+    unasked.mute(reader, READ)
     assert unasked.wait(0) == []
     os.write(write(), b"x")
-    unasked.quiet = Interrupted(unasked.quiet)
+    unasked.muted = Interrupted(unasked.muted)
     assert unasked.wait(LONG) == [(reader, READ)]
-    assert not unasked.quiet
+    assert not unasked.muted
 
 
 @needs_epoll
@@ -141,7 +141,7 @@ def test_epoll_tells_of_a_quiet_file_that_was_closed(
 ) -> None:
     reader, write = hung_up(stack, tmp_path)
     epoll.register(reader, READ)
-    epoll.quieten(reader, READ)
+    epoll.mute(reader, READ)
     assert epoll.wait(0) == []
     stack.callback(os.close, os.dup(reader))  # so that it stays in the set
     os.close(reader)
@@ -165,7 +165,7 @@ def test_poll_asks_the_quiet_in_between(
     reader, write = hung_up(stack, tmp_path)
     poller = _pollers.Poll()
     poller.register(reader, READ)
-    poller.quieten(reader, READ)
+    poller.mute(reader, READ)
     monkeypatch.setattr(
         poller, "_poll", SimpleNamespace(poll=others, register=lambda fd, flags: None)
     )
@@ -179,8 +179,8 @@ def test_where_a_hang_up_ends_no_wait_nobody_has_to_be_quiet(
     mine, _ = pair(stack)
     for poller in (_pollers.Select(), _pollers.Kqueue()):
         poller.register(mine.fileno(), WRITE)
-        poller.quieten(mine.fileno(), WRITE)
-        assert not poller.quiet
+        poller.mute(mine.fileno(), WRITE)
+        assert not poller.muted
     assert len(kqueue.filters) == 1
 
 
@@ -194,10 +194,10 @@ def test_poll_forgets_nobody_though_quieten_is_interrupted(
     real = poller._poll
     poller._poll = SimpleNamespace(unregister=fail_with(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
-        poller.quieten(reader, READ)
+        poller.mute(reader, READ)
     poller._poll = real
     assert poller.wait(0) == [(reader, HANG_UP)]
-    poller.quieten(reader, READ)
+    poller.mute(reader, READ)
     assert poller.wait(0) == []
     os.write(write(), b"x")
     assert poller.wait(LONG) == [(reader, READ)]
@@ -205,11 +205,11 @@ def test_poll_forgets_nobody_though_quieten_is_interrupted(
 
 def test_who_cannot_be_made_quiet_by_epoll_is_not_noted() -> None:
     poller = _pollers.Epoll.__new__(_pollers.Epoll)
-    poller.quiet = {}
+    poller.muted = {}
     poller._set = SimpleNamespace(modify=fail_with(FileNotFoundError()))
     with pytest.raises(FileNotFoundError):
-        poller.quieten(7, WRITE)
-    assert not poller.quiet
+        poller.mute(7, WRITE)
+    assert not poller.muted
 
 
 def test_what_is_left_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
