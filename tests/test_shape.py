@@ -482,6 +482,82 @@ def test_who_borrows_a_stock_method_may_assign_to_it(stage: Stage, name: str) ->
     assert getattr(super(lost, lost()), name).__func__ is method
 
 
+def an_alias_in_the_body(kind: Any, name: str) -> Any:
+    return type("Chat", (kind,), {"alias": getattr(kind, name)})
+
+
+def an_alias_later(kind: Any, name: str) -> Any:
+    made: Any = type("Chat", (kind,), {name: lambda *args: "own"})
+    made.alias = getattr(kind, name)
+    return made
+
+
+def an_alias_of_a_borrower(kind: Any, name: str) -> Any:
+    made: Any = type("Borrows", (), {"_map": None, "__init__": lambda thing, **args: None})
+    made.alias = getattr(kind, name)
+    return made
+
+
+@pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
+@pytest.mark.parametrize(
+    "made",
+    [an_alias_in_the_body, an_alias_later, an_alias_of_a_borrower],
+    ids=lambda way: way.__name__,
+)
+def test_a_stock_method_under_another_name_is_assigned_to_under_that(
+    stage: Stage, made: Any, name: str
+) -> None:
+    kind = made(stage.asynchat.async_chat, name)
+    first, second = kind(map={}), kind(map={})
+    first.alias = 1
+    assert first.alias == 1
+    assert "alias" in vars(first)
+    assert name not in vars(first)
+    assert second.alias.__self__ is second
+    del first.alias
+    assert first.alias.__self__ is first
+
+
+@pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
+def test_the_name_of_a_function_may_change(stage: Stage, name: str) -> None:
+    method = getattr(stage.asynchat.async_chat, name)
+    before, method.__name__ = method.__name__, "other"
+    try:
+        chat = stage.asynchat.async_chat(map={})
+        setattr(chat, name, 1)
+        assert vars(chat)[name] == 1
+    finally:
+        method.__name__ = before
+
+
+@pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
+@pytest.mark.parametrize("look", ["__getattr__", "__getattribute__"])
+def test_an_entry_of_the_dict_counts_where_a_class_looks_for_itself(
+    stage: Stage, name: str, look: str
+) -> None:
+    def find(chat: Any, wanted: str) -> Any:
+        if look == "__getattr__":
+            raise AttributeError(wanted)
+        return object.__getattribute__(chat, wanted)
+
+    chat = type("Chat", (stage.asynchat.async_chat,), {look: find})(map={})
+    vars(chat)[name] = "own"
+    assert getattr(chat, name) == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("initiate_send", "handle_write"), ("handle_read", "handle_read_event")],
+)
+def test_stock_methods_that_call_each_other_without_end(
+    stage: Stage, name: str, other: str
+) -> None:
+    base = stage.asynchat.async_chat
+    chat = type("Chat", (base,), {name: getattr(base, other), "connected": True})(map={})
+    with pytest.raises(RecursionError):
+        getattr(chat, other)()
+
+
 @pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
 def test_guards_look_like_functions(stage: Stage, name: str) -> None:
     method = getattr(stage.asynchat.async_chat, name)

@@ -11,6 +11,7 @@ cdef extern from *:
         PyObject *function;
         void *code;              /* what is compiled */
         PyObject *references;
+        PyObject *name;          /* under which it stands in its class */
         PyObject *wanted_on;     /* what it is looked for on now; nobody calls what is found */
         PyTypeObject *plain;     /* its type where it is no guard, and as a guard */
         PyTypeObject *guard;

@@ -10,10 +10,12 @@ keywords or a wrong number of arguments, goes to the function, whose errors a pr
 Rules this file keeps:
 
 * Only the public C API is used: a heap type with the vectorcall protocol of PEP 590.
-* Some methods are *guards*: data descriptors, which hear of an assignment to their name on an
-  object.  At the first one on any object a guard becomes a method like the others, for good.  So
-  while it is one, no object has the name as its own, unless a program has put it into the
-  ``__dict__`` of the object by itself.
+* Some methods are *guards*: data descriptors, whose ``__set__`` is called when a program assigns to
+  their name on an object.  At the first one on any object a guard becomes a method like the others,
+  for good.  So while it is one, no object has the name as its own, unless a program has put it into
+  the ``__dict__`` of the object by itself.
+* The ``__set__`` of a guard is not told the name.  So a guard ends, too, when a class is made that
+  has it under another one; and an assignment looks under which name the class has it.
 * What is read, assigned and deleted on a Method is so on its function.  Its own is only what
   makes it another object: how it is called and bound, what it equals, how it is shown and copied.
 """
@@ -30,59 +32,114 @@ cdef extern from *:
     static PyObject *fastchat_call_unary(
         PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
     {
-        if (names == NULL && PyVectorcall_NARGS(flags) == 1)
-            return ((fastchat_unary) ((fastchat_method *) self)->code)(args[0], 0);
+        PyObject *result;
+        if (names == NULL && PyVectorcall_NARGS(flags) == 1) {
+            if (Py_EnterRecursiveCall(" in a method of a channel"))
+                return NULL;
+            result = ((fastchat_unary) ((fastchat_method *) self)->code)(args[0], 0);
+            Py_LeaveRecursiveCall();
+            return result;
+        }
         return PyObject_Vectorcall(fastchat_function_of(self), args, flags, names);
     }
     static PyObject *fastchat_call_binary(
         PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
     {
-        if (names == NULL && PyVectorcall_NARGS(flags) == 2)
-            return ((fastchat_binary) ((fastchat_method *) self)->code)(args[0], args[1], 0);
+        PyObject *result;
+        if (names == NULL && PyVectorcall_NARGS(flags) == 2) {
+            if (Py_EnterRecursiveCall(" in a method of a channel"))
+                return NULL;
+            result = ((fastchat_binary) ((fastchat_method *) self)->code)(args[0], args[1], 0);
+            Py_LeaveRecursiveCall();
+            return result;
+        }
         return PyObject_Vectorcall(fastchat_function_of(self), args, flags, names);
     }
     static PyObject *fastchat_bind(PyObject *self, PyObject *object, PyObject *kind)
     {
-        if (object != NULL && object == ((fastchat_method *) self)->wanted_on)
-            ((fastchat_method *) self)->wanted_on = NULL;  /* it is found */
+        fastchat_method *own = (fastchat_method *) self;
+        if (object != NULL && object == own->wanted_on)
+            own->wanted_on = NULL;  /* it is found */
         else if (object != NULL && object != Py_None)
             return PyMethod_New(self, object);
-        Py_INCREF(self);
-        return self;
+        return Py_NewRef(self);
     }
     /* Of a guard: what *object* has of its own goes first, as it does where it is none; but super()
        and a class that has the name anew mean this one. */
     static PyObject *fastchat_bind_guard(PyObject *self, PyObject *object, PyObject *kind)
     {
-        PyObject *name, *found;
-        if (object == NULL || object == Py_None || !fastchat_is_ordinary(object))
+        fastchat_method *own = (fastchat_method *) self;
+        PyObject *found;
+        if (object == NULL || object == Py_None)
             return fastchat_bind(self, object, kind);
-        name = PyObject_GetAttrString(fastchat_function_of(self), "__name__");
-        if (name == NULL)
-            return NULL;
-        found = PyObject_GetAttr((PyObject *) Py_TYPE(object), name);
+        found = PyObject_GetAttr((PyObject *) Py_TYPE(object), own->name);
         if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError))
             PyErr_Clear();
         if (found == self)
-            Py_SETREF(found, fastchat_look(object, name, self));
+            Py_SETREF(found, fastchat_look(object, own->name, self));
         else if (!PyErr_Occurred())
             Py_XSETREF(found, fastchat_bind(self, object, kind));
-        Py_DECREF(name);
         return found;
+    }
+    static void fastchat_stop_guarding(PyObject *self)
+    {
+        ((fastchat_method *) self)->is_guard = 0;
+        Py_SET_TYPE(self, ((fastchat_method *) self)->plain);
+    }
+    /* The name under which *kind* has *self*, its own if it is one of several; NULL with an error. */
+    static PyObject *fastchat_name_in(PyTypeObject *kind, PyObject *self)
+    {
+        PyObject *name = Py_NewRef(((fastchat_method *) self)->name), *bases, *members, *items = NULL;
+        Py_ssize_t place, index;
+        int is_own = 0;
+        bases = PyObject_GetAttrString((PyObject *) kind, "__mro__");
+        for (place = 0; bases && !is_own && place < PyTuple_GET_SIZE(bases); place++) {
+            members = PyObject_GetAttrString(PyTuple_GET_ITEM(bases, place), "__dict__");
+            Py_XSETREF(items, members ? PyMapping_Items(members) : NULL);
+            Py_XDECREF(members);
+            if (items == NULL)
+                break;
+            for (index = 0; !is_own && index < PyList_GET_SIZE(items); index++) {
+                PyObject *item = PyList_GET_ITEM(items, index);
+                PyObject *found;
+                if (PyTuple_GET_ITEM(item, 1) != self)
+                    continue;
+                found = PyObject_GetAttr((PyObject *) kind, PyTuple_GET_ITEM(item, 0));
+                PyErr_Clear();
+                Py_XDECREF(found);
+                if (found != self)
+                    continue;  /* a class hides it */
+                Py_SETREF(name, Py_NewRef(PyTuple_GET_ITEM(item, 0)));
+                is_own = name == ((fastchat_method *) self)->name;
+            }
+        }
+        Py_XDECREF(items);
+        Py_XDECREF(bases);
+        if (PyErr_Occurred())
+            Py_CLEAR(name);
+        return name;
     }
     /* Somebody assigns to the name of a guard on *object*: from now on it is none, for good. */
     static int fastchat_step_aside(PyObject *self, PyObject *object, PyObject *value)
     {
-        fastchat_method *own = (fastchat_method *) self;
-        PyObject *name = PyObject_GetAttrString(own->function, "__name__");
+        PyObject *name = fastchat_name_in(Py_TYPE(object), self);
         int failed;
         if (name == NULL)
             return -1;
-        own->is_guard = 0;
-        Py_SET_TYPE(self, own->plain);
+        fastchat_stop_guarding(self);
         failed = PyObject_GenericSetAttr(object, name, value);
         Py_DECREF(name);
         return failed;
+    }
+    /* A class takes what vars() of another one has, perhaps under another name. */
+    static PyObject *fastchat_set_name(PyObject *self, PyObject *args)
+    {
+        PyObject *kind, *name;
+        if (!PyArg_ParseTuple(args, "OO", &kind, &name))
+            return NULL;
+        if (((fastchat_method *) self)->is_guard && name != ((fastchat_method *) self)->name)
+            fastchat_stop_guarding(self);
+        return Py_NewRef(Py_None);
     }
     /* An attribute of the function, for who asks by object.__getattribute__. */
     static PyObject *fastchat_get_shown(PyObject *self, void *name)
@@ -95,6 +152,7 @@ cdef extern from *:
             && PyUnicode_READ_CHAR(name, 0) == '_' && PyUnicode_READ_CHAR(name, 1) == '_'
             && PyUnicode_CompareWithASCIIString(name, "__module__") != 0
             && PyUnicode_CompareWithASCIIString(name, "__set__") != 0
+            && PyUnicode_CompareWithASCIIString(name, "__set_name__") != 0
             && PyUnicode_CompareWithASCIIString(name, "__delete__") != 0)
         {
             PyObject *found = PyObject_GenericGetAttr(self, name);
@@ -131,6 +189,7 @@ cdef extern from *:
         if (((fastchat_method *) self)->references != NULL)
             PyObject_ClearWeakRefs(self);
         Py_DECREF(fastchat_function_of(self));
+        Py_DECREF(((fastchat_method *) self)->name);
         PyObject_GC_Del(self);
         Py_DECREF(plain);
         Py_DECREF(guard);
@@ -140,6 +199,7 @@ cdef extern from *:
     {
         static PyMethodDef methods[] = {
             {"__reduce__", fastchat_reduce, METH_NOARGS, NULL},
+            {"__set_name__", fastchat_set_name, METH_VARARGS, NULL},
             {NULL},
         };
     #define FASTCHAT_SHOWN(name) {name, fastchat_get_shown, NULL, NULL, name}
@@ -183,7 +243,7 @@ cdef extern from *:
         return PyType_FromSpec(&spec);
     }
     static PyObject *fastchat_make_method(
-        PyObject *plain, PyObject *guard, PyObject *function, PyObject *capsule)
+        PyObject *plain, PyObject *guard, PyObject *name, PyObject *function, PyObject *capsule)
     {
         int is_binary = PyCapsule_IsValid(capsule, FASTCHAT_BINARY);
         void *code = PyCapsule_GetPointer(capsule, is_binary ? FASTCHAT_BINARY : FASTCHAT_UNARY);
@@ -193,6 +253,9 @@ cdef extern from *:
         made = PyObject_GC_New(fastchat_method, (PyTypeObject *) plain);
         if (made == NULL)
             return NULL;
+        Py_INCREF(name);
+        PyUnicode_InternInPlace(&name);
+        made->name = name;
         made->call = is_binary ? fastchat_call_binary : fastchat_call_unary;
         Py_INCREF(function);
         made->function = function;
@@ -213,7 +276,8 @@ cdef extern from *:
     }
     """
     object fastchat_make_method_type(bint is_guard)
-    object fastchat_make_method(object plain, object guard, object function, object capsule)
+    object fastchat_make_method(
+        object plain, object guard, object name, object function, object capsule)
     void fastchat_let_guard(object method)
 
 
@@ -225,7 +289,7 @@ def make_methods(functions, capsules):
     """
     plain, guard = fastchat_make_method_type(False), fastchat_make_method_type(True)
     return {
-        name: fastchat_make_method(plain, guard, function, capsules[name])
+        name: fastchat_make_method(plain, guard, name, function, capsules[name])
         for name, function in functions.items()
     }
 
