@@ -233,7 +233,7 @@ def test_a_size_that_is_none_holds_nothing(own: Stage, size: Any) -> None:
     ("coalesce", "lines", "sends"),
     [
         pytest.param(True, b"one\ntwo\n", [], id="held"),
-        pytest.param(True, b"one\n", [b"waitsone;"], id="the last"),
+        pytest.param(True, b"one\n", [b"waits"], id="the last"),
         pytest.param(False, b"one\ntwo\n", [b"waits"], id="off"),
     ],
 )

@@ -219,7 +219,7 @@ def test_a_look_in_send_at_the_rest_of_something_sends_it_once(own: Stage) -> No
     chat.takes[:] = [3, 4]
     chat.initiate_send()
     chat.initiate_send()
-    assert chat.sends[1] == b"3456789ab"
+    assert chat.sends[1] == b"3456789"
     assert list(chat.producer_fifo) == [b"789", b"ab"]
     assert drained(own, chat) == b"0123456789ab"
 

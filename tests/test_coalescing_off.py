@@ -98,6 +98,23 @@ def test_a_class_that_has_the_attribute_as_its_own(own: Stage) -> None:
     assert vars(chat)["ac_out_coalesce"] is False is copy.copy(chat).ac_out_coalesce
 
 
+def test_a_push_that_a_hook_assigns_is_called_at_once(own: Stage) -> None:
+    calls: list[bytes] = []
+
+    def push(data: bytes) -> None:
+        calls.append(data)
+        own.asynchat.async_chat.push(chat, data)
+
+    def hook(chat: Any, line: bytes) -> None:
+        chat.push = push
+        chat.push(line)
+
+    chat = serve(own, hook)
+    own.feed(chat, b"one\ntwo\nthree\n")
+    assert calls == [b"one", b"two", b"three"]
+    assert drained(own, chat) == b"onetwothree"
+
+
 def replace_on_class(stage: Stage, chat: Any) -> Any:
     base = stage.asynchat.async_chat.initiate_send
     calls: list[Any] = []

@@ -47,14 +47,44 @@ def test_small_pieces_that_wait_leave_together(
     assert chat.sends == sends
 
 
-def test_small_pieces_that_wait_leave_together_as_pushed(own: Stage) -> None:
+def test_nothing_is_joined_behind_what_was_refused_until_there_is_room(own: Stage) -> None:
     chat = serve(own, do_nothing)
     chat.takes[:] = [0, 1, 0]
     for word in (b"ab", b"cd", b"ef"):
         chat.push(word)
-    assert chat.sends == [b"ab", b"abcd", b"bcdef"]
+    assert chat.sends == [b"ab", b"ab", b"b"]
     assert drained(own, chat) == b"abcdef"
     assert chat.sends[3:] == [b"bcdef"]
+
+
+def test_a_push_to_who_does_not_read_costs_the_same_whatever_waits(own: Stage) -> None:
+    chat = serve(own, do_nothing)
+    chat.takes[:] = [0] * 1000
+    for _ in range(1000):
+        chat.push(b"word")
+    assert chat.sends == [b"word"] * 1000
+    chat.takes.clear()
+    assert drained(own, chat) == b"word" * 1000
+    assert chat.sends[1000:] == [b"word" * 1000]
+
+
+def test_what_is_held_behind_what_was_refused_leaves_when_there_is_room(own: Stage) -> None:
+    chat = serve(own, echo)
+    chat.takes[:] = [0]
+    chat.push(b"waits")
+    own.feed(chat, b"one\ntwo\n")
+    assert chat.sends == [b"waits", b"waits", b"one;two;"]
+    assert drained(own, chat) == b"waitsone;two;"
+
+
+def test_a_new_socket_has_room(own: Stage) -> None:
+    chat = serve(own, do_nothing)
+    chat.takes[:] = [0, 0]
+    chat.push(b"ab")
+    chat.push(b"cd")
+    chat.socket = chat.socket
+    chat.initiate_send()
+    assert chat.sends == [b"ab", b"ab", b"abcd"]
 
 
 def test_small_pieces_that_wait_leave_together_however_little_is_taken(own: Stage) -> None:

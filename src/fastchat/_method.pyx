@@ -86,10 +86,11 @@ cdef extern from *:
         ((fastchat_method *) self)->is_guard = 0;
         Py_SET_TYPE(self, ((fastchat_method *) self)->plain);
     }
-    /* The name under which *kind* has *self*, its own if it is one of several; NULL with an error. */
+    /* The name under which *kind* has *self*, its own if it is one of several; NULL on errors. */
     static PyObject *fastchat_name_in(PyTypeObject *kind, PyObject *self)
     {
-        PyObject *name = Py_NewRef(((fastchat_method *) self)->name), *bases, *members, *items = NULL;
+        PyObject *name = Py_NewRef(((fastchat_method *) self)->name);
+        PyObject *bases, *members, *items = NULL;
         Py_ssize_t place, index;
         int is_own = 0;
         bases = PyObject_GetAttrString((PyObject *) kind, "__mro__");

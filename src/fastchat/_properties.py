@@ -13,7 +13,7 @@ from fastchat import _backend  # noqa: F401 (first: it picks what the modules of
 from fastchat._core.outgoing import flush
 from fastchat._core.shown import ABSENT, NO_QUEUE, Absent, StateProperty, there
 from fastchat._core.state import own_state
-from fastchat._core.touch import touch
+from fastchat._core.touch import touch, touch_softly
 
 
 def begin(channel: Any) -> bool:
@@ -58,7 +58,7 @@ def _get_fifo(channel: Any) -> Any:
     state = own_state(channel)
     if state.held:
         flush(channel)
-    touch(channel)  # what gets the queue may put something into it
+    touch_softly(channel)  # what gets the queue may put something into it
     fifo = there(channel, "producer_fifo", state.fifo)
     if type(state.fifo) is Absent:
         return fifo
@@ -103,6 +103,7 @@ def _set_socket(channel: Any, sock: Any) -> None:
         flush(channel)  # it goes out by the socket that there is
     state.socket = sock
     state.is_stream = None
+    state.is_full = False
 
 
 def _delete_socket(channel: Any) -> None:

@@ -70,14 +70,11 @@ cdef extern from *:
     #include <sys/socket.h>
     #endif
     #if defined(MSG_DONTWAIT)
-    #ifndef MSG_NOSIGNAL
-    #define MSG_NOSIGNAL 0
-    #endif
     #define FASTCHAT_DIRECT 1
     static Py_ssize_t fastchat_recv(int fd, void *data, size_t size)
     { return recv(fd, data, size, MSG_DONTWAIT); }
     static Py_ssize_t fastchat_send(int fd, const void *data, size_t size)
-    { return send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL); }
+    { return send(fd, data, size, MSG_DONTWAIT); }
     /* The error of the last call, and 0 for one that only means "not now". */
     static int fastchat_error(void)
     { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : errno; }

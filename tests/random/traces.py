@@ -52,6 +52,7 @@ class Script:
     steps: list[Action]
     reactions: list[Action]  # what the hooks do, one after the other
     sends: list[Any]  # how much the socket takes, or the error it raises
+    last_words: list[Action]  # what handle_error() and handle_close() do, one after the other
 
 
 def _some_bytes(draw: random.Random, longest: int, shortest: int = 0) -> bytes:
@@ -142,6 +143,15 @@ def _reaction(draw: random.Random, several: bool) -> Action:
     )
 
 
+def _last_word(draw: random.Random) -> Action:
+    kind = draw.random()
+    if kind < 0.5:
+        return ("nothing",)
+    if kind < 0.8:
+        return ("push", _some_bytes(draw, 40))
+    return draw.choice([("discard",), ("produce", [_some_bytes(draw, 12, 1)]), ("write",)])
+
+
 def _step(draw: random.Random, several: bool) -> Action:
     kind = draw.random()
     if kind < 0.62:
@@ -180,6 +190,7 @@ def make(seed: int, several: bool) -> Script:
             draw.choice([1000] * 6 + [0, 1, 3, 10, None, errno.EWOULDBLOCK, errno.EPIPE, errno.EIO])
             for _ in range(40)
         ],
+        last_words=[_last_word(draw) for _ in range(6)],
     )
 
 
@@ -250,6 +261,7 @@ def _channel_class(name: str, shadowed: bool, getter: bool) -> Any:
             self.script = script
             self.records = records
             self.reactions = iter(script.reactions)
+            self.last_words = iter(script.last_words)
             self.depth = 0
             self.fake = _Socket(script, records)
             super().__init__(self.fake, {})
@@ -270,12 +282,17 @@ def _channel_class(name: str, shadowed: bool, getter: bool) -> Any:
             kind = sys.exc_info()[0]
             assert kind is not None
             self.records.append(("error", kind.__name__))
+            self.say_last_word()
             if not self.script.options["survives"]:
                 self.handle_close()
 
         def handle_close(self) -> None:
             self.records.append(("close",))
+            self.say_last_word()
             super().handle_close()
+
+        def say_last_word(self) -> None:
+            act(self, next(self.last_words, ("nothing",)), implementation)
 
         def react(self) -> None:
             act(self, next(self.reactions, ("nothing",)), implementation)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from fastchat._core.state import end_turn
 from fastchat._scanner_py import (
     check_terminators,
     find_first_terminator,
@@ -19,7 +20,7 @@ from fastchat._scanner_py import (
     held_back,
 )
 
-# Stands for the terminator of a channel that was not known_terminator for it yet.
+# Stands for the terminator of a channel that was not asked for it yet.
 NOT_ASKED = object()
 
 
@@ -185,6 +186,7 @@ def send_piece(channel: Any) -> bool:
     try:
         sent = channel.send(piece)
     except OSError:
+        end_turn(channel)
         channel.handle_error()
         return False
     if sent:

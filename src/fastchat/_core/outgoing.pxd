@@ -9,6 +9,7 @@ from fastchat._core.facts cimport (
 from fastchat._core.state cimport (
     State,
     drop_sent,
+    end_turn,
     forget_senders,
     get_ident,
     queue_of,
@@ -31,6 +32,9 @@ cdef bint _endings_are_watched
 
 @cython.locals(state=State)
 cpdef object writable(self)
+
+
+@cython.locals(state=State)
 cpdef object handle_write_event(self)
 cpdef object handle_write(self)
 cpdef object initiate_send(self)
@@ -59,7 +63,10 @@ cdef bint _send_pushed(channel, State state, bytes data) except -1
 cdef _fail_to_send(channel, failure)
 
 
-@cython.locals(entry=bytes, size=Py_ssize_t, left=Py_ssize_t, data=bytes, count=Py_ssize_t)
+@cython.locals(
+    entry=bytes, size=Py_ssize_t, left=Py_ssize_t, data=bytes, count=Py_ssize_t, turn=Py_ssize_t,
+    was_full=bint
+)
 cdef bint _send_queued(channel, State state, bint is_flush) except -1
 cdef bint _joins(channel, State state) except -1
 

@@ -64,6 +64,7 @@ if not cython.compiled:
         State,
         _senders,
         drop_sent,
+        end_turn,
         forget_senders,
         queue_of,
         sender_of,
@@ -115,6 +116,10 @@ def handle_write_event(self: Any) -> None:
     """The descriptor is writable: a connect that is done, or room for output."""
     if getattr(self, "_fc_hung_up", None) is not None:
         forget_hang_up(self)
+    found = getattr(self, "_fc_state", None)
+    if type(found) is State:
+        state: State = found
+        state.is_full = False
     if self.accepting:
         return
     if not self.connected and self.connecting:
@@ -248,6 +253,7 @@ def send(self: Any, data: Any) -> Any:
         if failure.errno == EWOULDBLOCK:
             return 0
         if means_gone(self, failure):
+            end_turn(self)
             hang_up(self)
             return 0
         raise
@@ -331,6 +337,7 @@ def _send_once(channel: Any, state: State, is_flush: bool, data: bytes | None) -
                 if cython.compiled and data is not None:
                     enqueue(channel, data)  # for another thread, which began to send meanwhile
                 return
+            state.turns += 1
             state.again = False
             if cython.compiled and data is not None:
                 is_over = _send_pushed(channel, state, data)
@@ -343,7 +350,9 @@ def _send_once(channel: Any, state: State, is_flush: bool, data: bytes | None) -
             # No call here: a signal handler can raise behind any call.  If one raised above,
             # is_mine may be wrong.
             if cython.compiled:
-                if is_mine:
+                if (
+                    is_mine and state.sender == me
+                ):  # it may have been given back, and taken by others
                     state.sender = 0
             else:
                 try:  # without asking first, for another thread may take its own away meanwhile
@@ -381,17 +390,22 @@ def _send_pushed(channel: Any, state: State, data: bytes) -> bool:  # compiled o
         return False
     fifo = queue_of(state)
     fifo.append(data)
+    state.is_full = True
     if sent > 0:
         state.offset = sent
         if state.exposed:
             state.queue()  # what a program may see, and change, has nothing sent in it
-    if sent < 0 or state.socket.gettimeout() != 0:
-        return _send_queued(channel, state, False)  # a closed socket complains, others may wait
-    return False
+        if state.socket.gettimeout() is not None:
+            return False
+    elif sent == 0:
+        return False
+    # A closed socket complains, one with a timeout waits for room, a blocking one for the rest.
+    return _send_queued(channel, state, False)
 
 
 def _fail_to_send(channel: Any, failure: OSError) -> None:  # compiled only
     """Tell *channel* of *failure*, which is being handled, as its ``initiate_send`` does."""
+    end_turn(channel)
     try:
         if not means_gone(channel, failure):
             raise failure
@@ -440,7 +454,15 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     left = len(entry) - state.offset
     data, count = entry, 1
     state.unsent_head = None
-    if left < size and len(fifo) > 1 and (is_flush or _joins(channel, state)):
+    turn, was_full = state.turns, state.is_full
+    # What the kernel refuses is not joined for every push.
+    if (
+        left < size
+        and len(fifo) > 1
+        and not was_full
+        and type(fifo[1]) is bytes
+        and (is_flush or _joins(channel, state))
+    ):
         data, count = _joined(fifo, state.offset, size)
         left = len(data)
     elif state.offset or left > size:
@@ -448,13 +470,19 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     try:
         sent = send(channel, data) if is_flush else channel.send(data)
     except OSError:
+        end_turn(channel)
         channel.handle_error()
         return False
     finally:
         # Another thread, or the send itself, may have changed the queue.
-        if state.offset and (state.fifo is not fifo or not fifo or fifo[0] is not entry):
+        if (
+            state.turns == turn
+            and state.offset
+            and (state.fifo is not fifo or not fifo or fifo[0] is not entry)
+        ):
             state.offset = 0
-    if not sent or state.fifo is not fifo or not fifo:
+    state.is_full = sent != left
+    if not sent or state.turns != turn or state.fifo is not fifo or not fifo:
         return False
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
     head, rest = fifo[0], state.unsent_head
@@ -480,7 +508,8 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
         elif cython.compiled and not fifo:
             state.fifo = None  # an idle channel needs no deque, most of what it would take
     state.unsent_head = None
-    return False
+    # Held output is behind what was refused before, for which there is room now.
+    return is_flush and was_full and not state.is_full and _send_queued(channel, state, True)
 
 
 def _joins(channel: Any, state: State) -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import time
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.failures import bury, settle_failure
@@ -89,6 +90,8 @@ def make_pass(
     flush_this_thread()
     watch.passes += 1
     watch.is_stirred = False
+    watch.asking = None
+    watch.thread = get_ident()
     if is_poll2 != watch.is_poll2:
         watch.change_to(is_poll2)
     if not watch.reports_changes:

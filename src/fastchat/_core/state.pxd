@@ -33,6 +33,8 @@ cdef class State:
     cdef Facts facts
     cdef unsigned int push_version
     cdef unsigned int terminator_version
+    cdef public Py_ssize_t turns
+    cdef public bint is_full
     cdef unsigned long sender
     cdef unsigned long forks
 
@@ -71,4 +73,8 @@ cdef unsigned long _forks
 cdef unsigned long _forker
 cdef unsigned long sender_of(State state) except? 0
 cdef bint take_turn(State state, unsigned long me) except -1
+
+
+@cython.locals(state=State, me=cython.ulong)
+cpdef end_turn(channel)
 cdef forget_senders()

@@ -70,6 +70,8 @@ class State:
         "terminator_version",  # for which get_terminator() was; 0 for none; both are compiled only
         "fitting_class",  # the class of the channel, if it fits; never compiled
         "_kind",  # the class for which that was found out; never compiled
+        "turns",  # how often somebody took the turn
+        "is_full",  # whether the kernel took less than it was offered, and told of no room since
         "sender",  # which thread has the turn, 0 for none; compiled only
         "forks",  # how many forks there were then; compiled only
     )
@@ -99,6 +101,8 @@ class State:
         if not cython.compiled:
             self.fitting_class: Any = None
             self._kind: Any = None
+        self.turns = 0
+        self.is_full = False
         self.sender = 0
         self.forks = 0
 
@@ -293,6 +297,27 @@ def take_turn(state: State, me: int) -> bool:
             if state in _senders:  # and so will see that
                 return False
         return True
+
+
+def end_turn(channel: Any) -> None:
+    """Give the turn at *channel* back if this thread has it, before a hook that may push is called.
+
+    Who had it leaves the queue alone after that if ``turns`` is another number.
+    """
+    found = getattr(channel, "_fc_state", None)
+    if type(found) is not State:
+        return
+    state: State = found
+    me = get_ident()
+    if cython.compiled:
+        if state.sender == me:
+            state.sender = 0
+    else:
+        try:  # without a call in between, as for all who give it back
+            if _senders[state] == me:
+                del _senders[state]
+        except KeyError:
+            pass
 
 
 def forget_senders() -> None:

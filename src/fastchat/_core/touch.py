@@ -32,5 +32,15 @@ def touch(channel: Any) -> None:
         return  # it is in no map
     if fd not in watch.untracked:
         watch.touch(fd)
-    else:
+    elif not watch.is_asking(fd):
         watch.stir()  # it is asked on every pass; let the next one be soon
+
+
+def touch_softly(channel: Any) -> None:
+    """Mark *channel* for the next pass, which need not be soon: it was looked at, not changed.
+
+    A predicate may look at a queue in each pass.  If that ended the wait, the loop would spin.
+    """
+    watch = watch_of(getattr(channel, "_map", None))
+    if watch is not None and channel._fileno is not None and channel._fileno not in watch.untracked:
+        watch.mark(channel._fileno)

@@ -45,6 +45,8 @@ cdef class Watch:
     cdef public dict entries
     cdef public Flags registered
     cdef public dict untracked
+    cdef public object asking
+    cdef public unsigned long thread
     cdef public object touched
     cdef public bint is_poll2
     cdef public Py_ssize_t passes
@@ -62,6 +64,8 @@ cdef class Watch:
     cdef EventBuffer event_buffer
 
     cpdef touch(self, fd)
+    cpdef mark(self, fd)
+    cpdef bint is_asking(self, fd) except -1
     cpdef stir(self)
     cpdef forget(self, fd)
     cpdef leave(self, fd)
@@ -70,7 +74,7 @@ cdef class Watch:
     cpdef bint is_current(self, Entry entry) except -1
     cpdef int epoll_fd(self) except -2
 
-    @cython.locals(known=int, epoll=int)
+    @cython.locals(registered=int, epoll=int)
     cpdef _register(self, fd, int flags)
     cpdef bint _set_interest(self, Entry entry, int flags) except -1
     cpdef make_new_set(self, kind)

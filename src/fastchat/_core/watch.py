@@ -143,6 +143,9 @@ class Watch:
         self.entries: dict[Any, Entry] = {}
         self.registered = Flags()
         self.untracked: dict[Any, Entry] = {}
+        # The descriptor of the channel that is asked now, and the thread that makes the pass.
+        self.asking: Any = None
+        self.thread = 0
         # Descriptors to be looked at in the next pass, in order.
         self.touched: dict[int, None] = dict.fromkeys(map)
         self.is_poll2 = False
@@ -213,13 +216,21 @@ class Watch:
 
     def touch(self, fd: Any) -> None:
         """Ask who has *fd* in the next pass, and let that be soon."""
+        self.mark(fd)
+        self.stir()
+
+    def mark(self, fd: Any) -> None:
+        """Ask who has *fd* in the next pass, whenever that is."""
         while True:
             # A pass of another thread takes the dict away, and makes a new one.
             touched = self.touched
             touched[fd] = None
             if touched is self.touched:
                 break
-        self.stir()
+
+    def is_asking(self, fd: Any) -> bool:
+        """Whether this thread asks who has *fd* at this moment, and so gets its answer."""
+        return fd == self.asking and self.thread == get_ident()
 
     def stir(self) -> None:
         """Something has changed of which the poller knows nothing: let the loop not wait."""
@@ -434,7 +445,9 @@ class Watch:
 
     def _ask(self, entry: Any) -> bool:
         """Ask a channel what it waits for; returns False where it failed, and left."""
+        self.asking = entry.fd
         answer = ask_one(self.family, entry.channel, self.map, entry.fd)
+        self.asking = None
         if not self.is_current(entry):
             return answer[2] is not None
         entry.said = -1
@@ -512,6 +525,7 @@ class Watch:
         for fd, entry in list(self.untracked.items()):
             if self.untracked.get(fd) is not entry:
                 continue
+            self.asking = fd
             channel = entry.channel
             flags: int | None
             # As ask_one() does it; most of what follows there is spared who says the same again.
@@ -524,6 +538,7 @@ class Watch:
                 flags = None
             if flags != entry.said or family.resting:
                 ok &= self._take_answer(entry, flags)
+        self.asking = None
         return ok
 
     def _take_answer(self, entry: Any, flags: int | None) -> bool:
