@@ -7,6 +7,7 @@ which anyone could notice that output was held back, so it is sent first.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from fastchat import _backend  # noqa: F401 (first: it picks what the modules of the core are)
@@ -55,10 +56,12 @@ ac_in_buffer = StateProperty(
 
 
 def _get_fifo(channel: Any) -> Any:
-    state = own_state(channel)
+    state = channel._fc_state or own_state(channel)  # predicates look at it in each pass
     if state.held:
         flush(channel)
     touch_softly(channel)  # what gets the queue may put something into it
+    if state.exposed and type(state.fifo) is deque and not state.offset:
+        return state.fifo
     fifo = there(channel, "producer_fifo", state.fifo)
     if type(state.fifo) is Absent:
         return fifo

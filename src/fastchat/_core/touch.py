@@ -42,5 +42,7 @@ def touch_softly(channel: Any) -> None:
     A predicate may look at a queue in each pass.  If that ended the wait, the loop would spin.
     """
     watch = watch_of(getattr(channel, "_map", None))
-    if watch is not None and channel._fileno is not None and channel._fileno not in watch.untracked:
-        watch.mark(channel._fileno)
+    if watch is not None:
+        fd = channel._fileno
+        if fd is not None and fd not in watch.untracked:
+            watch.mark(fd)
