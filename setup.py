@@ -55,7 +55,7 @@ class build_ext(_build_ext):
     failed = False
 
     def build_extensions(self) -> None:
-        say("fastchat: building with the compiled scanner")
+        say("fastchat: building with compiled modules")
         self.parallel = self.parallel or os.cpu_count()
         try:
             self.translate()
@@ -126,7 +126,7 @@ if WANTED not in ("", "yes", "no"):
     sys.exit(f"fastchat: FASTCHAT_BUILD_EXTENSION is {WANTED!r}; it can be 'yes', 'no' or unset")
 
 if WANTED == "no" or platform.python_implementation() != "CPython":
-    say("fastchat: building without the compiled scanner")
+    say("fastchat: building without compiled modules")
     setup()
 else:
     # `optional` keeps an editable install from missing the files that the fallback did not make.

@@ -16,6 +16,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+try:
+    import rich  # noqa: F401 (what the tables are drawn by)
+except ImportError:
+    sys.exit(
+        "bench: rich is not installed; `make bench` installs it, or `python -m pip install rich`"
+    )
+
 from bench import compare, report, tables, targets, terminal
 from bench.compiled import NoCompiler
 from bench.results import Results, Scan, newest

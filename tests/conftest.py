@@ -1,6 +1,6 @@
 """Fixtures that all tests share: implementations, stages, and what each test must leave behind.
 
-``--no-extension`` is for the lanes that have no compiled scanner; without it a missing one fails.
+``--no-extension`` is for the lanes that have no compiled modules; without it a missing one fails.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-extension",
         action="store_true",
-        help="leave out the tests of the compiled scanner, for an installation without it",
+        help="leave out the tests of the compiled modules, for an installation without it",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "compiled: needs the compiled scanner")
+    config.addinivalue_line("markers", "compiled: needs the compiled modules")
     if sys.implementation.name != "cpython":
         # The standard library's complains when it is collected, and here that is in a later test.
         complaint = "ignore:.*file_wrapper.__del__:pytest.PytestUnraisableExceptionWarning"

@@ -120,7 +120,7 @@ def test_absent_extension(value: str | None, without: Path) -> None:
 
 def test_absent_extension_that_is_asked_for(without: Path) -> None:
     done = ask("cython", without)
-    assert_fails(done, "FASTCHAT_IMPLEMENTATION is 'cython'", "not installed")
+    assert_fails(done, "FASTCHAT_IMPLEMENTATION is 'cython'", "no compiled modules are installed")
     # What to do about it.
     assert "FASTCHAT_BUILD_EXTENSION=yes" in done.stderr.splitlines()[-1]
 
@@ -470,7 +470,7 @@ def test_without_the_gil_it_stays_off() -> None:
 
 
 def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the import of the compiled scanner fail as that of an absent one does."""
+    """Let the import of the compiled modules fail as that of an absent one does."""
     found = importlib.import_module
 
     def import_module(name: str) -> ModuleType:
@@ -561,7 +561,7 @@ def test_choose_without_the_extension(choice: str, monkeypatch: pytest.MonkeyPat
 
 def test_choose_an_absent_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     hide_extension(monkeypatch)
-    with pytest.raises(ImportError, match="the compiled scanner is not installed") as caught:
+    with pytest.raises(ImportError, match="no compiled modules are installed") as caught:
         _backend.choose("cython")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     # "Not found" is what others pass over.

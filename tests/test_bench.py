@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import linear
+from bench import linear, threads
 from tests.support.implementations import FASTCHAT, load
 
 
@@ -39,3 +39,28 @@ def test_an_unknown_case_is_refused_by_name(
     with pytest.raises(SystemExit):
         linear.main()
     assert "no such case: nosuch; there are newlines," in capsys.readouterr().err
+
+
+def test_loops_in_threads_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["threads.py", "--threads", "2", "--rounds", "1", "--seconds", "0.01"]
+    monkeypatch.setattr("sys.argv", words)
+    assert threads.main() == 0
+    assert "2 threads" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--threads", "1"], ["--rounds", "0"], ["--seconds", "0"]])
+def test_too_few_threads_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["threads.py", *words])
+    with pytest.raises(SystemExit):
+        threads.main()
+    assert "at least two threads" in capsys.readouterr().err
+
+
+def test_a_thread_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "serve", lambda begin, end, counts: begin.wait(threads.PATIENCE))
+    with pytest.raises(RuntimeError, match="2 of 2 threads"):
+        threads.answered(2, 0.01)

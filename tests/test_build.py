@@ -13,7 +13,7 @@ from tests.support.building import build, copy_project, run, the_only
 pytestmark = [
     pytest.mark.build,
     pytest.mark.skipif(
-        sys.implementation.name != "cpython", reason="only CPython has the compiled scanner"
+        sys.implementation.name != "cpython", reason="only CPython has compiled modules"
     ),
 ]
 
@@ -167,7 +167,7 @@ def test_outside_cpython_yes_means_no(tree: Path, out: Path, tmp_path: Path) -> 
     environment = {"FASTCHAT_BUILD_EXTENSION": "yes", "PYTHONPATH": str(disguise)}
     done = build("build_wheel", tree, out, **environment)
     assert done.returncode == 0, done.stdout
-    assert "fastchat: building without the compiled scanner" in done.stdout
+    assert "fastchat: building without compiled modules" in done.stdout
     assert the_only("*.whl", out).name.endswith("-py3-none-any.whl")
 
 

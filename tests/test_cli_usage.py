@@ -47,9 +47,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 NO_PROGRAM = [
     ([], "what is to be done?"),
-    (["walk"], "there is no command 'walk', only run"),
-    (["--walk"], "there is no command '--walk', only run"),
-    (["-V"], "there is no command '-V', only run"),
+    (["walk"], "there is no command 'walk', only run, --version and --help"),
+    (["--walk"], "there is no command '--walk', only run, --version and --help"),
+    (["-V", "run"], "-V takes nothing else"),
     (["--version", "run"], "--version takes nothing else"),
     (["--help", "run"], "--help takes nothing else"),
     (["run"], "run needs a program"),

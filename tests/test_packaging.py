@@ -24,7 +24,7 @@ from tests.support.implementations import AUTOMATIC
 pytestmark = pytest.mark.build
 
 CPYTHON = sys.implementation.name == "cpython"
-compiled_only = pytest.mark.skipif(not CPYTHON, reason="only CPython has the compiled scanner")
+compiled_only = pytest.mark.skipif(not CPYTHON, reason="only CPython has compiled modules")
 
 # Python's own flags ask for debug information, which would go well over this.
 MOST_BYTES = 500_000
@@ -166,7 +166,7 @@ def test_scripts_stay_executable(sdist: Path) -> None:
 
 def test_pure_wheel_is_for_everyone(pure: Built) -> None:
     assert pure.path.name.endswith("-py3-none-any.whl")
-    assert "fastchat: building without the compiled scanner" in pure.log
+    assert "fastchat: building without compiled modules" in pure.log
 
 
 def test_pure_wheel_holds_the_package_and_nothing_else(pure: Built) -> None:
@@ -203,7 +203,7 @@ def test_compiled_wheel_is_for_this_interpreter(compiled: Built) -> None:
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     machine = re.sub(r"[-.]", "_", sysconfig.get_platform())
     assert re.search(rf"-{tag}-{tag}t?-{re.escape(machine)}\.whl$", compiled.path.name)
-    assert "fastchat: building with the compiled scanner" in compiled.log
+    assert "fastchat: building with compiled modules" in compiled.log
 
 
 @compiled_only

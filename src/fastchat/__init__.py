@@ -4,7 +4,7 @@
 the standard library in Python 3.12.  ``install()`` makes them importable under the old names;
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
-``implementation`` says which scanner is in use: ``"cython"`` or ``"python"``.
+``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``.
 """
 
 from fastchat import asynchat, asyncore

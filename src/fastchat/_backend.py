@@ -2,15 +2,15 @@
 
 ``FASTCHAT_IMPLEMENTATION`` decides, at the first import:
 
-* ``auto``, or not set: the compiled scanner where it is installed and can do its work, else the
-  Python one;
-* ``cython``: the compiled scanner, and an ImportError where it is not installed; in subinterpreters
-  the Python one;
-* ``python``: the Python one.
+* ``auto``, or not set: the compiled modules where they are installed and can do their work, else
+  the Python ones;
+* ``cython``: the compiled modules, and an ImportError where they are not installed; in
+  subinterpreters the Python ones;
+* ``python``: the Python ones.
 
-The compiled scanner can do its work on CPython (elsewhere it would be slower than the Python it
-replaces), in the main interpreter (its types are those of one interpreter), and with the GIL (a
-free-threaded Python that loads it turns the GIL on).  ``auto`` asks before it loads anything: the
+Compiled modules can do their work on CPython (elsewhere they would be slower than the Python they
+replace), in the main interpreter (their types are those of one interpreter), and with the GIL (a
+free-threaded Python that loads them turns the GIL on).  ``auto`` asks before it loads anything: the
 extension belongs to the interpreter of a process that loads it first.
 
 Only an absent extension is passed over.  One that is there and does not load is an installation
@@ -132,12 +132,12 @@ def _import_as_it_is(name: str) -> None:
 
 
 def choose(choice: str) -> tuple[ModuleType, str]:
-    """The scanner that *choice* (one of ``CHOICES``) means, and its name.
+    """The scanner that *choice* (one of ``CHOICES``) means, and the name of the implementation.
 
     The modules of the core are then imported as they are or compiled, whichever goes with it.
 
     Raises ImportError where *choice* is none of them, where ``cython`` is asked for and not
-    installed, and where the compiled scanner is installed and does not load.
+    installed, and where what is compiled is installed and does not load.
     """
     if choice not in CHOICES:
         raise ImportError(
@@ -153,8 +153,8 @@ def choose(choice: str) -> tuple[ModuleType, str]:
                 raise
             if choice == "cython":
                 raise ImportError(
-                    f"{VARIABLE} is 'cython', but the compiled scanner is not installed: "
-                    "install a wheel that has it, or build with FASTCHAT_BUILD_EXTENSION=yes "
+                    f"{VARIABLE} is 'cython', but no compiled modules are installed: "
+                    "install a wheel that has them, or build with FASTCHAT_BUILD_EXTENSION=yes "
                     "and a C compiler"
                 ) from failure
         else:
@@ -184,7 +184,7 @@ def _load_compiled(scanner: ModuleType) -> None:
             raise ImportError(
                 f"{name} was imported as Python before, in this process"
                 if was_there
-                else f"{name} is not compiled, but the scanner is: the installation is damaged; "
+                else f"{name} is not compiled, but others are: the installation is damaged; "
                 "install fast-asynchat again"
             )
 

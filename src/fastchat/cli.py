@@ -28,8 +28,8 @@ Runs an unmodified program that imports asyncore or asynchat on fastchat's modul
 names. PROGRAM.py may be anything that Python itself runs: a file, or a directory or zip file
 with a __main__.py. --coalesce sends the replies to pipelined requests together, which not
 every program bears: docs/compat.md, "Held output". FASTCHAT_IMPLEMENTATION=auto|cython|python
-chooses the scanner; FASTCHAT_COALESCE=0 sends every reply by itself, whatever the program says,
-FASTCHAT_COALESCE=1 is --coalesce.
+chooses the implementation; FASTCHAT_COALESCE=0 sends every reply by itself, whatever the
+program says, FASTCHAT_COALESCE=1 is --coalesce.
 """
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-h"], ["--help"], ["run", "-h"], ["run", "--help"]):
         print(USAGE, end="")
-    elif words == ["--version"]:
+    elif words in (["-V"], ["--version"]):
         print(f"fastchat {fastchat.__version__} ({fastchat.implementation})")
     elif not words:
         _refuse("what is to be done?")
-    elif words[0] in ("-h", "--help", "--version"):
+    elif words[0] in ("-h", "--help", "-V", "--version"):
         _refuse(f"{words[0]} takes nothing else")
     elif words[0] != "run":
-        _refuse(f"there is no command {words[0]!r}, only run")
+        _refuse(f"there is no command {words[0]!r}, only run, --version and --help")
     else:
         run(words[1:])
 

@@ -50,7 +50,7 @@ def load(name: str) -> Implementation:
     """The implementation *name*, one of ``FASTCHAT`` or ``STDLIB``, or "model".
 
     The model is the standard library's where there is one, else pyasynchat, which is what Python
-    3.9 had.  Raises ImportError where the compiled scanner is asked for and not there: in a lane
+    3.9 had.  Raises ImportError where the compiled modules are asked for and not there: in a lane
     that is meant to have it, that is a failure.
     """
     if name in ("stdlib", "model"):

@@ -314,8 +314,8 @@ def _is_stream(state: State) -> bool:
 def _send_once(channel: Any, state: State, is_flush: bool, data: bytes | None) -> None:
     """``initiate_send``, for a channel with a *state*; it does not nest.
 
-    *is_flush* says that the stock ``send`` is to be used, because it was when what is held was
-    pushed.  *data* is pushed now, and is sent without looking ``send`` up.
+    *is_flush*: use the stock ``send``, which was in effect when the held output was pushed.  *data*
+    is pushed now, and is sent without looking ``send`` up.
     """
     me = get_ident()
     sender = sender_of(state) if cython.compiled else _turns.get(state, 0)

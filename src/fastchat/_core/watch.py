@@ -121,6 +121,9 @@ class Watch:
     *family* is the import of ``asyncore`` that makes passes over it; *kind* is the kind of poller;
     *reports_changes* says that the map tells of all changes; *system* is what the loop asks of
     descriptors and time.  Raises OSError where the system has no descriptor or memory for a poller.
+
+    A channel is *lost* if it left the map because asking it failed, or its descriptor is closed.
+    The pass that finds that out must not wait.
     """
 
     def __init__(
@@ -366,7 +369,7 @@ class Watch:
                 self.suspects.add(fd)
 
     def _set_interest(self, entry: Any, flags: int) -> bool:
-        """Wait for *flags* of *entry*; returns False where its descriptor is closed."""
+        """Wait for *flags* of *entry*; returns False if its channel is lost."""
         fd = entry.fd
         entry.flags = flags
         try:
@@ -444,7 +447,7 @@ class Watch:
     # Asking.
 
     def _ask(self, entry: Any) -> bool:
-        """Ask a channel what it waits for; returns False where it failed, and left."""
+        """Ask a channel what it waits for; returns False if it is lost."""
         self.asking = entry.fd
         answer = ask_one(self.family, entry.channel, self.map, entry.fd)
         self.asking = None
@@ -475,7 +478,7 @@ class Watch:
         return self._ask(entry)
 
     def ask_touched(self) -> bool:
-        """Ask who joined or was touched; returns False where one of them failed, and left."""
+        """Ask who joined or was touched; returns False if one is lost."""
         touched, self.touched = self.touched, {}
         ok = True
         try:
@@ -490,7 +493,7 @@ class Watch:
         return ok
 
     def _ask_whom(self, fd: int) -> bool:
-        """Ask who has *fd* now; returns False where that failed, and left."""
+        """Ask who has *fd* now; returns False if it is lost."""
         channel = self.map.get(fd)
         entry = self.entries.get(fd)
         if entry is not None and entry.channel is not channel:
@@ -508,7 +511,7 @@ class Watch:
         return True
 
     def _enter(self, channel: Any, fd: int) -> bool:
-        """Ask *channel*, which joined for *fd*; returns False where that failed, and left."""
+        """Ask *channel*, which joined for *fd*; returns False if it is lost."""
         entry = Entry(channel, fd, self.passes)
         entry.flags = ask_chat(channel, self.family.stock_chat)
         self.entries[fd] = entry
@@ -519,7 +522,7 @@ class Watch:
         return self._set_interest(entry, entry.flags)
 
     def ask_untracked(self) -> bool:
-        """Ask who is asked on every pass; returns False where one of them failed, and left."""
+        """Ask who is asked on every pass; returns False if one is lost."""
         family = self.family
         ok = True
         for fd, entry in list(self.untracked.items()):
@@ -542,7 +545,7 @@ class Watch:
         return ok
 
     def _take_answer(self, entry: Any, flags: int | None) -> bool:
-        """Wait for *flags*, None where asking failed; returns False where it left, too."""
+        """Wait for *flags*, None if asking failed; returns False if its channel is lost."""
         if not self.is_current(entry):
             return flags is not None
         family, channel = self.family, entry.channel
@@ -557,7 +560,7 @@ class Watch:
         return self._set_interest(entry, flags)
 
     def _check(self, fd: int) -> bool:
-        """Believe nothing of *fd*; returns False where its channel failed, or was closed."""
+        """Believe nothing of *fd*; returns False if it is lost."""
         entry = self.entries.get(fd)
         if entry is None:
             return True
@@ -587,7 +590,7 @@ class Watch:
         return True
 
     def check_some(self, count: int) -> bool:
-        """Check the next *count* channels; returns False where one failed, or was closed."""
+        """Check the next *count* channels; returns False if one is lost."""
         ok = True
         for _ in range(min(count, len(self.entries))):
             if not self.order:
