@@ -60,9 +60,12 @@ def serve(begin: threading.Barrier, end: threading.Event, counts: list[int]) -> 
         Answerer(far, map, answers).push(LINE)
     try:
         begin.wait(PATIENCE)
-        while not end.is_set():
+        while True:  # some lines at least, however soon the end is
             asyncore.loop(PATIENCE, True, map, 50)
+            if end.is_set():
+                break
     finally:
+        begin.abort()
         asyncore.close_all(map)
     counts.append(answers[0])
 

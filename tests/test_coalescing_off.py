@@ -5,7 +5,6 @@ Where a program has a part in sending, or a socket keeps messages apart, each pu
 
 from __future__ import annotations
 
-import copy
 import inspect
 import socket
 import sys
@@ -68,7 +67,8 @@ def test_the_class_attribute_turns_it_off_and_on_again(own: Stage) -> None:
     assert chat.sends == ONE_BY_ONE
 
 
-def test_the_attribute_turns_it_off_in_the_hook(own: Stage) -> None:
+@pytest.mark.parametrize("members", [{}, {"ac_out_coalesce": True}], ids=["default", "class"])
+def test_the_attribute_turns_it_off_in_the_hook(own: Stage, members: dict[str, Any]) -> None:
     def hook(chat: Any, line: bytes) -> None:
         if line == b"one":
             chat.push(b"held")
@@ -76,26 +76,8 @@ def test_the_attribute_turns_it_off_in_the_hook(own: Stage) -> None:
             chat.push(b"not")
             assert b"".join(chat.sends) == b"heldnot"
 
-    chat = serve(own, hook)
+    chat = serve(own, hook, **members)
     assert AssertionError not in own.feed(chat, b"one\ntwo\n")
-
-
-def test_an_object_goes_back_to_what_its_class_has(own: Stage) -> None:
-    chat = own.chat()
-    with pytest.raises(AttributeError, match="ac_out_coalesce"):
-        del chat.ac_out_coalesce
-    chat.ac_out_coalesce = False
-    assert chat.ac_out_coalesce is False
-    assert copy.copy(chat).ac_out_coalesce is False
-    del chat.ac_out_coalesce
-    assert chat.ac_out_coalesce is True is copy.copy(chat).ac_out_coalesce
-
-
-def test_a_class_that_has_the_attribute_as_its_own(own: Stage) -> None:
-    chat = own.chat(ac_out_coalesce=True)
-    assert chat.ac_out_coalesce is True
-    chat.ac_out_coalesce = False
-    assert vars(chat)["ac_out_coalesce"] is False is copy.copy(chat).ac_out_coalesce
 
 
 def test_a_push_that_a_hook_assigns_is_called_at_once(own: Stage) -> None:

@@ -183,7 +183,7 @@ ADDED = {
     },
     "asynchat": {
         "ac_in_buffer": ["async_chat.ac_in_buffer = property"],
-        "ac_out_coalesce": ["async_chat.ac_out_coalesce = property"],
+        "ac_out_coalesce": ["async_chat.ac_out_coalesce = True"],
         "data": ["simple_producer.data = property"],
         "fifo": [
             "class fifo(deque, object)",

@@ -519,6 +519,20 @@ def test_a_stock_method_under_another_name_is_assigned_to_under_that(
 
 
 @pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
+@pytest.mark.parametrize("value", [[], 7, None, (1, 2)])
+def test_a_metaclass_may_have_any_answer(stage: Stage, name: str, value: Any) -> None:
+    class Meta(type):
+        def __getattribute__(cls, wanted: str) -> Any:
+            if wanted in ("__mro__", "__dict__"):
+                return value
+            return super().__getattribute__(wanted)
+
+    chat = Meta("Chat", (stage.asynchat.async_chat,), {})(map={})
+    setattr(chat, name, "own")
+    assert getattr(chat, name) == "own"
+
+
+@pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
 def test_the_name_of_a_function_may_change(stage: Stage, name: str) -> None:
     method = getattr(stage.asynchat.async_chat, name)
     before, method.__name__ = method.__name__, "other"

@@ -1,4 +1,4 @@
-"""A loop that has nothing to do waits, whatever a program does in its predicates."""
+"""A loop that has nothing to do waits, also where predicates look at a channel or send from it."""
 
 from __future__ import annotations
 
@@ -86,3 +86,31 @@ def test_an_idle_loop_waits(
     stage.at_the_end(timer.join, PATIENCE)
     stage.asyncore.loop(PATIENCE, use_poll, stage.map)
     assert len(calls) <= FEW
+
+
+@pytest.mark.parametrize("name", ["readable", "writable"])
+def test_a_pass_whose_predicate_failed_does_not_wait(own: Stage, name: str) -> None:
+    """For handle_error() may have pushed, and nobody has said what the channel waits for now."""
+
+    def predicate(chat: Any) -> Any:
+        if not failures:
+            failures.append(name)
+            raise ValueError
+        return getattr(own.asynchat.async_chat, name)(chat)
+
+    failures: list[str] = ["not yet"]
+    chat = own.chat(
+        handle_error=lambda chat: chat.push(b"x" * (1 << 22)),
+        **{name: predicate},
+    )
+    own.asyncore.loop(0, True, own.map, 2)
+    failures.clear()
+    # Nothing is to be received, and nobody reads.
+    worker = threading.Thread(target=own.asyncore.loop, args=(PATIENCE, True, own.map, 1))
+    worker.start()
+    worker.join(PATIENCE / 2)
+    returned = not worker.is_alive()
+    chat.peer.sendall(b"what ends the wait")
+    worker.join(PATIENCE)
+    assert failures == [name]
+    assert returned

@@ -23,9 +23,6 @@ def public(channel: Any, found: Any) -> Any:
             members[name] = getattr(channel, name)
         except AttributeError:
             pass  # it was deleted, or never assigned
-    coalesces = getattr(channel._fc_state, "coalesces", None)
-    if coalesces is not None:
-        members["ac_out_coalesce"] = coalesces
     return (members, *slots) if slots else members
 
 
@@ -36,8 +33,6 @@ def restore(channel: Any, state: Any) -> None:
     for name in channel._fc_properties:
         if name in members and not _is_hidden(channel, name):
             setattr(channel, name, members.pop(name))
-    if "ac_out_coalesce" in members:
-        channel.ac_out_coalesce = members.pop("ac_out_coalesce")
     vars(channel).update(members)
     for name, value in (slots[0] if slots else {}).items():
         setattr(channel, name, value)

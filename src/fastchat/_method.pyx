@@ -86,44 +86,13 @@ cdef extern from *:
         ((fastchat_method *) self)->is_guard = 0;
         Py_SET_TYPE(self, ((fastchat_method *) self)->plain);
     }
-    /* The name under which *kind* has *self*, its own if it is one of several; NULL on errors. */
-    static PyObject *fastchat_name_in(PyTypeObject *kind, PyObject *self)
-    {
-        PyObject *name = Py_NewRef(((fastchat_method *) self)->name);
-        PyObject *bases, *members, *items = NULL;
-        Py_ssize_t place, index;
-        int is_own = 0;
-        bases = PyObject_GetAttrString((PyObject *) kind, "__mro__");
-        for (place = 0; bases && !is_own && place < PyTuple_GET_SIZE(bases); place++) {
-            members = PyObject_GetAttrString(PyTuple_GET_ITEM(bases, place), "__dict__");
-            Py_XSETREF(items, members ? PyMapping_Items(members) : NULL);
-            Py_XDECREF(members);
-            if (items == NULL)
-                break;
-            for (index = 0; !is_own && index < PyList_GET_SIZE(items); index++) {
-                PyObject *item = PyList_GET_ITEM(items, index);
-                PyObject *found;
-                if (PyTuple_GET_ITEM(item, 1) != self)
-                    continue;
-                found = PyObject_GetAttr((PyObject *) kind, PyTuple_GET_ITEM(item, 0));
-                PyErr_Clear();
-                Py_XDECREF(found);
-                if (found != self)
-                    continue;  /* a class hides it */
-                Py_SETREF(name, Py_NewRef(PyTuple_GET_ITEM(item, 0)));
-                is_own = name == ((fastchat_method *) self)->name;
-            }
-        }
-        Py_XDECREF(items);
-        Py_XDECREF(bases);
-        if (PyErr_Occurred())
-            Py_CLEAR(name);
-        return name;
-    }
+    /* _name_in() below. */
+    static PyObject *(*fastchat_name_in)(PyObject *kind, PyObject *method, PyObject *name);
     /* Somebody assigns to the name of a guard on *object*: from now on it is none, for good. */
     static int fastchat_step_aside(PyObject *self, PyObject *object, PyObject *value)
     {
-        PyObject *name = fastchat_name_in(Py_TYPE(object), self);
+        PyObject *name = fastchat_name_in(
+            (PyObject *) Py_TYPE(object), self, ((fastchat_method *) self)->name);
         int failed;
         if (name == NULL)
             return -1;
@@ -280,6 +249,29 @@ cdef extern from *:
     object fastchat_make_method(
         object plain, object guard, object name, object function, object capsule)
     void fastchat_let_guard(object method)
+    object (*fastchat_name_in)(object kind, object method, object name)
+
+# To look at a class without any code of its metaclass.
+cdef object _mro_of = type.__dict__["__mro__"].__get__
+cdef object _members_of = type.__dict__["__dict__"].__get__
+
+
+cdef object _name_in(object kind, object method, object name):
+    """Under which name *kind* has *method*: *name* if that is one of several."""
+    cdef dict members
+    found, hidden = name, set()
+    for base in _mro_of(kind):
+        members = dict(_members_of(base))
+        for key, value in members.items():
+            if value is method and key not in hidden:
+                if key == name:
+                    return name
+                found = key
+        hidden.update(members)
+    return found
+
+
+fastchat_name_in = _name_in
 
 
 def make_methods(functions, capsules):

@@ -114,30 +114,4 @@ def _delete_socket(channel: Any) -> None:
     channel._fc_state.socket = ABSENT
 
 
-class Coalescing(property):
-    """``ac_out_coalesce``: whether output may be held; *default* (a bool) where nobody assigned it.
-
-    It is looked up when a channel begins to hold.  Assigning it on a channel sends what is held,
-    so that it counts for the next push.  On the class it is the default.
-    """
-
-    def __init__(self, default: bool) -> None:
-        super().__init__()
-        self.default = default
-
-    def __get__(self, channel: Any, kind: Any = None) -> Any:
-        state = None if channel is None else channel._fc_state
-        return self.default if state is None or state.coalesces is None else state.coalesces
-
-    def __set__(self, channel: Any, value: Any) -> None:
-        state = own_state(channel)
-        if state.held:
-            flush(channel)
-        state.coalesces = value
-
-    def __delete__(self, channel: Any) -> None:
-        there(channel, "ac_out_coalesce", ABSENT if own_state(channel).coalesces is None else None)
-        self.__set__(channel, None)
-
-
 socket = StateProperty(_get_socket, _set_socket, _delete_socket, "The socket, or None.")

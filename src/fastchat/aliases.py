@@ -12,10 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 from fastchat import asynchat, asyncore
-from fastchat._properties import Coalescing
 from fastchat._settings import COALESCE
 
 _MODULES: dict[str, ModuleType] = {"asyncore": asyncore, "asynchat": asynchat}
@@ -23,8 +21,8 @@ _MODULES: dict[str, ModuleType] = {"asyncore": asyncore, "asynchat": asynchat}
 # What install() put aside, by name; None while nothing is installed.
 _replaced: dict[str, ModuleType] | None = None
 
-# What stood as ac_out_coalesce in async_chat before.
-_coalesced: Any = None
+# What async_chat.ac_out_coalesce was before.
+_coalesced = True
 
 
 def install(*, replace: bool = False, coalesce: bool = False) -> None:
@@ -58,9 +56,9 @@ def install(*, replace: bool = False, coalesce: bool = False) -> None:
             "call it earlier; install(replace=True) replaces them, but not in who has them already"
         )
     if _replaced is None:
-        _coalesced = vars(asynchat.async_chat)["ac_out_coalesce"]
+        _coalesced = asynchat.async_chat.ac_out_coalesce
     if COALESCE is None and (coalesce or _replaced is None):
-        asynchat.async_chat.ac_out_coalesce = Coalescing(coalesce)  # type: ignore[assignment]
+        asynchat.async_chat.ac_out_coalesce = coalesce
     _replaced = others | (_replaced or {})
     sys.modules.update(_MODULES)
     _remove_finders()

@@ -49,7 +49,7 @@ class async_chat(asyncore.dispatcher):
     ac_out_buffer_size = 65536
 
     # Whether what is pushed while input is delivered, or waits in small pieces, may leave together.
-    ac_out_coalesce = _properties.Coalescing(_COALESCE is not False)
+    ac_out_coalesce = _COALESCE is not False
 
     # Whether str is encoded where a producer or set_terminator() gives it, and how.
     use_encoding = 0

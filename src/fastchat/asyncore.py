@@ -59,7 +59,7 @@ from fastchat._core.incoming import drop_input as _drop_input
 from fastchat._core.maps import ChannelMap as _ChannelMap
 from fastchat._core.maps import release as _release
 from fastchat._core.maps import watch_over as _watch_over
-from fastchat._core.outgoing import flush_this_thread as _flush_all
+from fastchat._core.outgoing import flush_this_thread as _flush_this_thread
 from fastchat._core.passes import make_pass as _make_pass
 from fastchat._core.system import system_of as _system_of
 from fastchat._core.touch import touch as _touch
@@ -68,7 +68,7 @@ from fastchat._core.touch import watches as _watches
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED  # noqa: F401 (programs replace it)
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count as _count
-from fastchat._hangups import dispatcher_attribute as _kept
+from fastchat._hangups import dispatcher_attribute as _dispatcher_attribute
 from fastchat._hangups import forget_hang_up as _forget_hang_up
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._hangups import is_dispatcher as _is_dispatcher
@@ -158,7 +158,7 @@ def readwrite(obj, flags):
     hang-up by its own ``recv`` or ``send``, hears nothing more of these flags.
     """
     _forget_hang_up(obj)
-    registration = _kept(obj, "_fc_registration")
+    registration = _dispatcher_attribute(obj, "_fc_registration")
     gone = flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
     try:
         if flags & select.POLLIN:
@@ -183,7 +183,7 @@ _family.events = read, write, _exception, readwrite
 
 def _is_over(channel, registration):
     """Whether the event being handed out no longer concerns *channel*."""
-    return _was_told(channel) or _kept(channel, "_fc_registration") != registration
+    return _was_told(channel) or _dispatcher_attribute(channel, "_fc_registration") != registration
 
 
 def _unread(channel):
@@ -208,7 +208,7 @@ def poll(timeout=0.0, map=None):
         return
     watch = _watch_over(map, _family, False)
     if watch is None:
-        _flush_all()
+        _flush_this_thread()
         _select_once(_family, timeout, map)
     else:
         _make_pass(watch, timeout, False, True)
@@ -226,7 +226,7 @@ def poll2(timeout=0.0, map=None):
         return
     watch = _watch_over(map, _family, False)
     if watch is None:
-        _flush_all()
+        _flush_this_thread()
         _poll_once(_family, timeout, map)
     else:
         _make_pass(watch, timeout, True, True)

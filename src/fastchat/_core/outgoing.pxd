@@ -71,7 +71,7 @@ cdef bint _send_queued(channel, State state, bint is_flush) except -1
 cdef bint _joins(channel, State state) except -1
 
 
-@cython.locals(pieces=list, total=Py_ssize_t, count=Py_ssize_t)
+@cython.locals(pieces=list, total=Py_ssize_t)
 cdef tuple _joined(fifo, Py_ssize_t offset, Py_ssize_t size)
 
 

@@ -19,7 +19,7 @@ when anyone could look; in one ``send``, where each ``push`` would have made one
 * Held output is sent before the queue or the socket is shown to the program, or replaced.
 
 A channel whose class hides one of the properties over its state, a class that borrows these
-functions, and anything that is not bytes, go through ``plain.py``.
+functions, and anything that is not bytes, go through ``generic.py``.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ def push(self: Any, data: Any) -> None:
             and state.thread == get_ident()
             and 0 < size <= state.most - state.held_size
             # What a hook may change is looked at for each push.
+            and self.ac_out_coalesce
             and self.connected
             and has_stock_push(self, state.facts, state.push_version)
         ):
@@ -198,7 +199,9 @@ def push(self: Any, data: Any) -> None:
     if is_held:
         fifo: Any = queue_of(state) if cython.compiled else state.fifo
         fifo.append(data)
-        state.held = True  # also where another thread has sent what was held before
+        if not state.held:  # not yet, or another thread has sent what was held before
+            _holding[state] = self
+            state.held = True
         state.held_size += size
         if not state.more:
             _send_once(self, state, True, None)
@@ -297,7 +300,6 @@ def _begin_to_hold(channel: Any, state: State, most: int, size: int) -> bool:
         _endings_are_watched = True
     state.most = most
     state.held_size = 0
-    _holding[state] = channel
     return True
 
 
@@ -427,6 +429,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
         return send_piece(channel)
     if (cython.compiled or type(channel) is not state.fitting_class) and not state.fits(channel):
         return send_piece(channel)
+    turn, was_full = state.turns, state.is_full
     while True:
         # What was held was pushed while it was connected.
         if not fifo or not (is_flush or channel.connected):
@@ -454,7 +457,6 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     left = len(entry) - state.offset
     data, count = entry, 1
     state.unsent_head = None
-    turn, was_full = state.turns, state.is_full
     # What the kernel refuses is not joined for every push.
     if (
         left < size
@@ -468,21 +470,24 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
     elif state.offset or left > size:
         data = entry[state.offset : state.offset + size]
     try:
-        sent = send(channel, data) if is_flush else channel.send(data)
+        try:
+            sent = send(channel, data) if is_flush else channel.send(data)
+        finally:
+            # Another thread, or the send itself, may have changed the queue.
+            if (
+                state.turns == turn
+                and state.offset
+                and (state.fifo is not fifo or not fifo or fifo[0] is not entry)
+            ):
+                state.offset = 0
     except OSError:
         end_turn(channel)
         channel.handle_error()
         return False
-    finally:
-        # Another thread, or the send itself, may have changed the queue.
-        if (
-            state.turns == turn
-            and state.offset
-            and (state.fifo is not fifo or not fifo or fifo[0] is not entry)
-        ):
-            state.offset = 0
+    if state.turns != turn:  # a hook ran meanwhile, without the turn
+        return False
     state.is_full = sent != left
-    if not sent or state.turns != turn or state.fifo is not fifo or not fifo:
+    if not sent or state.fifo is not fifo or not fifo:
         return False
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.
     head, rest = fifo[0], state.unsent_head

@@ -23,7 +23,6 @@ cdef class State:
     cdef public bint held
     cdef public Py_ssize_t held_size
     cdef public Py_ssize_t most
-    cdef public object coalesces
     cdef public int depth
     cdef public bint more
     cdef public unsigned long thread

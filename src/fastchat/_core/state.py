@@ -58,7 +58,6 @@ class State:
         "held",  # whether the last of the queue was pushed without a send
         "held_size",  # how many bytes of it; not reset when they are sent
         "most",  # how many bytes may be held, looked at when that began
-        "coalesces",  # what was assigned to ac_out_coalesce of the channel, or None
         "depth",  # how deep deliveries of the channel's input are nested
         "more",  # whether undelivered input follows the piece that the hook at work was given
         "thread",  # the thread that makes the innermost delivery
@@ -70,7 +69,7 @@ class State:
         "terminator_version",  # for which get_terminator() was; 0 for none; both are compiled only
         "fitting_class",  # the class of the channel, if it fits; never compiled
         "_kind",  # the class for which that was found out; never compiled
-        "turns",  # how often somebody took the turn
+        "turns",  # how often somebody took the turn, or gave it back early
         "is_full",  # whether the kernel took less than it was offered, and told of no room since
         "sender",  # which thread has the turn, 0 for none; compiled only
         "forks",  # how many forks there were then; compiled only
@@ -88,7 +87,6 @@ class State:
         self.held = False
         self.held_size = 0
         self.most = 0
-        self.coalesces: Any = None
         self.depth = 0
         self.more = False
         self.thread = 0
@@ -311,10 +309,12 @@ def end_turn(channel: Any) -> None:
     me = get_ident()
     if cython.compiled:
         if state.sender == me:
+            state.turns += 1
             state.sender = 0
     else:
         try:  # without a call in between, as for all who give it back
             if _senders[state] == me:
+                state.turns += 1
                 del _senders[state]
         except KeyError:
             pass

@@ -8,6 +8,7 @@ is not marked here: the map tells its watch (``maps.py``).
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 # The watches of plain maps whose loop is running now, by the id of the map.  A channel_map has its
@@ -37,12 +38,18 @@ def touch(channel: Any) -> None:
 
 
 def touch_softly(channel: Any) -> None:
-    """Mark *channel* for the next pass, which need not be soon: it was looked at, not changed.
+    """Mark *channel*, whose queue the program looks at, for the next pass.
 
     A predicate may look at a queue in each pass.  If that ended the wait, the loop would spin.
+    Only a look of another thread, or of a signal handler while the loop waits, ends that.
     """
     watch = watch_of(getattr(channel, "_map", None))
-    if watch is not None:
-        fd = channel._fileno
-        if fd is not None and fd not in watch.untracked:
-            watch.mark(fd)
+    if watch is None:
+        return
+    fd = channel._fileno
+    if fd is None:
+        return
+    if watch.is_waiting or watch.thread != get_ident():
+        touch(channel)
+    elif fd not in watch.untracked:
+        watch.mark(fd)

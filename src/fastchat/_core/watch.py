@@ -451,6 +451,8 @@ class Watch:
         self.asking = entry.fd
         answer = ask_one(self.family, entry.channel, self.map, entry.fd)
         self.asking = None
+        if answer[2] is None:
+            self.stir()  # for handle_error() may have changed what it wants
         if not self.is_current(entry):
             return answer[2] is not None
         entry.said = -1
@@ -537,6 +539,7 @@ class Watch:
                 if channel.writable() and not channel.accepting:
                     flags |= WRITE
             except BaseException:
+                self.asking = None  # what handle_error() changes is in no answer
                 fail_to_answer(family, channel, self.map, fd)
                 flags = None
             if flags != entry.said or family.resting:
