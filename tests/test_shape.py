@@ -519,6 +519,18 @@ def test_a_stock_method_under_another_name_is_assigned_to_under_that(
 
 
 @pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
+def test_a_second_name_that_a_class_was_given_later(stage: Stage, name: str) -> None:
+    kind: Any = type("Chat", (stage.asynchat.async_chat,), {})
+    kind.alias = getattr(kind, name)
+    first, second = kind(map={}), kind(map={})
+    first.alias = 1
+    is_compiled = stage.implementation.name == "cython"
+    assert vars(first).get(name if is_compiled else "alias") == 1
+    second.alias = 2
+    assert vars(second)["alias"] == 2
+
+
+@pytest.mark.parametrize("name", ["send", "initiate_send", "get_terminator"])
 @pytest.mark.parametrize("value", [[], 7, None, (1, 2)])
 def test_a_metaclass_may_have_any_answer(stage: Stage, name: str, value: Any) -> None:
     class Meta(type):
