@@ -178,10 +178,8 @@ def push(self: Any, data: Any) -> None:
             and has_stock_push(self, state.facts, state.push_version)
         ):
             _send_once(self, state, True, None)  # which may close the channel, and anything else
-            if state.held:  # another thread sends, and will send this, too
-                push_generic(self, data, enqueue)
-            else:
-                push(self, data)
+            # Where another thread sends, it will send this, too.
+            push_generic(self, data, enqueue) if state.held else push(self, data)
             return
     else:
         limit = self.ac_out_buffer_size

@@ -313,7 +313,7 @@ def end_turn(channel: Any) -> None:
             state.sender = 0
     else:
         try:  # without a call in between, as for all who give it back
-            if _senders[state] == me:
+            if _senders[state] == me:  # pragma: no branch
                 state.turns += 1
                 del _senders[state]
         except KeyError:

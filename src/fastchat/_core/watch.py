@@ -323,15 +323,9 @@ class Watch:
             raise ValueError(f"a descriptor must not be negative, but is {fd}")
         if fd in self.suspects:
             self.needs_new_set = True
-        # Of no other type and no other size is what the system call takes.
-        if (
-            cython.compiled
-            and not registered
-            and not self.suspects
-            and type(fd) is int
-            and fd < 1 << 30
-        ):
-            epoll = self.epoll_fd()
+        if cython.compiled and not registered and not self.suspects:
+            # Of no other type and no other size is what the system call takes.
+            epoll = self.epoll_fd() if type(fd) is int and fd < 1 << 30 else -1
             if epoll >= 0 and add(epoll, fd, flags):
                 self.registered[fd] = flags
                 return
