@@ -350,9 +350,8 @@ def _send_once(channel: Any, state: State, is_flush: bool, data: bytes | None) -
             # No call here: a signal handler can raise behind any call.  If one raised above,
             # is_mine may be wrong.
             if cython.compiled:
-                if (
-                    is_mine and state.sender == me
-                ):  # it may have been given back, and taken by others
+                # It may have been given back, and taken by others.
+                if is_mine and state.sender == me:
                     state.sender = 0
             else:
                 try:  # without asking first, for another thread may take its own away meanwhile
