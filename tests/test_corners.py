@@ -228,7 +228,7 @@ def test_a_duck_on_a_plain_map_that_is_dead_is_forgotten(own: Stage) -> None:
     own.asyncore.poll(0, map)
     duck.socket.close()
     own.asyncore.poll(0, map)
-    own.asyncore._release(map)
+    own.implementation.core["maps"].release(map)
     assert (map, duck.told) == ({}, 1)
 
 

@@ -218,12 +218,12 @@ def is_answered(stage: Stage, chat: Any) -> bool:
     return bool(chat.events[-1] == "found")
 
 
-def test_a_dict_is_released_though_that_is_interrupted(
+def test_a_dict_is_end_loopd_though_that_is_interrupted(
     own: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.map = {}
     chat = own.chat()
-    release = own.asyncore._release
+    release = own.asyncore._end_loop
     calls: list[Any] = []
 
     def late(map: Any) -> None:
@@ -232,7 +232,7 @@ def test_a_dict_is_released_though_that_is_interrupted(
             raise Interruption
         release(map)
 
-    monkeypatch.setattr(own.asyncore, "_release", late)
+    monkeypatch.setattr(own.asyncore, "_end_loop", late)
     with pytest.raises(Interruption):
         own.asyncore.loop(0, map=own.map, count=2)
     assert watch_of(own) is None

@@ -39,7 +39,7 @@ def test_no_descriptor_is_taken_before_it_is_needed_and_none_kept_at_the_end(own
     assert watch.waker is None
     from_a_handler(chat.close, lambda: own.loop(1, timeout=PATIENCE), lambda: is_waiting(own))
     number = watch_of(own).waker.fileno()
-    own.asyncore._release(own.map)
+    own.implementation.core["maps"].release(own.map)
     assert watch.waker is None
     gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):

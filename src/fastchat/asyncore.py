@@ -57,13 +57,13 @@ from fastchat._core.full_passes import poll_once as _poll_once
 from fastchat._core.full_passes import select_once as _select_once
 from fastchat._core.incoming import drop_input as _drop_input
 from fastchat._core.maps import ChannelMap as _ChannelMap
-from fastchat._core.maps import release as _release
+from fastchat._core.maps import begin_loop as _begin_loop
+from fastchat._core.maps import end_loop as _end_loop
 from fastchat._core.maps import watch_over as _watch_over
 from fastchat._core.outgoing import flush_this_thread as _flush_this_thread
 from fastchat._core.passes import make_pass as _make_pass
 from fastchat._core.system import system_of as _system_of
 from fastchat._core.touch import touch as _touch
-from fastchat._core.touch import watch_of as _watch_of
 from fastchat._core.touch import watches as _watches
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED  # noqa: F401 (programs replace it)
 from fastchat._hangups import closes_of as _closes
@@ -247,8 +247,8 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
     function = poll2 if use_poll and hasattr(select, "poll") else poll
     is_stock = function in _STOCK_PASSES
     is_first = True
-    # Registrations in a plain dict are kept while the outermost loop over it runs.
-    is_outermost = _watch_of(map) is None and type(map) is dict
+    is_outermost = False
+    known = None
     try:
         while True:  # without a condition, as in Output.head()
             if not map or (count is not None and count <= 0):
@@ -261,14 +261,17 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
             if watch is None:
                 function(timeout, map)
             else:
+                if watch is not known:
+                    is_outermost |= _begin_loop(watch)
+                    known = watch
                 _make_pass(watch, timeout, function is poll2, is_first, count is None)
                 is_first = False
     finally:
         if is_outermost or not map:
             try:
-                _release(map)
+                _end_loop(map)
             except BaseException:  # of a signal handler, and perhaps before anything was done
-                _release(map)
+                _end_loop(map)
                 raise
 
 
@@ -382,8 +385,8 @@ class dispatcher:
         _count_registration(self, map)
         fd = self._fileno
         if fd in map and (map[fd] is self or not _belongs_to_another(map[fd], self)):
-            if type(map) is _ChannelMap:
-                map.pop(fd, None)  # a signal handler may close it at this moment, too
+            if type(map) is _ChannelMap or type(map) is dict:
+                map.pop(fd, None)  # a signal handler or a thread may close it at this moment, too
             else:
                 del map[fd]
             if type(map) is dict:

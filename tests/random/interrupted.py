@@ -180,7 +180,7 @@ class Scene(Play):
             self.stage.map.clear()
         if type(self.stage.map) is dict and watch_of(self.stage) is not None:
             yield "registrations are left of a dict"
-        self.stage.asyncore._release(self.stage.map)
+        self.stage.implementation.core["maps"].release(self.stage.map)
         self.stage.__exit__(None, None, None)
         if self.problem is not None:
             _forget_the_frames(self.problem)

@@ -274,12 +274,12 @@ class World:
             for thing in (*self.channels, *self.opened):
                 with contextlib.suppress(OSError):
                     thing.close()
-            self.asyncore._release(self.map)
+            self.implementation.core["maps"].release(self.map)
 
     def _watch(self) -> None:
         """Keep registrations, as if the passes that follow were those of a loop over the dict."""
         if self.network.system is None:
-            self.asyncore._watch_over(self.map, self.asyncore._family, True)
+            self.asyncore._watch_over(self.map, self.asyncore._family, True).loops[0] = None
             return
         core, system = self.implementation.core, self.network.system
         if id(self.map) in core["touch"].watches:

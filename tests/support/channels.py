@@ -284,7 +284,7 @@ def inside(stage: Stage, name: str) -> dict[str, Any]:
 
 def watch_of(stage: Stage) -> Any:
     """The watch that keeps the registrations of *stage*'s map now, or None."""
-    return stage.asyncore._watch_of(stage.map)
+    return stage.implementation.core["touch"].watch_of(stage.map)
 
 
 def watch_a_dict(stage: Stage) -> None:
@@ -293,8 +293,9 @@ def watch_a_dict(stage: Stage) -> None:
     A loop without a count does so too, but then the test does not make the passes.
     """
     stage.map = {}
-    assert stage.asyncore._watch_over(stage.map, stage.asyncore._family, True)
-    stage.at_the_end(stage.asyncore._release, stage.map)
+    watch = stage.asyncore._watch_over(stage.map, stage.asyncore._family, True)
+    watch.loops[0] = None  # a loop that does not end
+    stage.at_the_end(stage.implementation.core["maps"].release, stage.map)
 
 
 def left_by(stage: Stage, use_poll: bool, passes: int = 1) -> type[BaseException] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import weakref
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.pollers import is_ours
@@ -47,7 +48,7 @@ class ChannelMap(dict[int, Any]):
     def __setitem__(self, fd: int, channel: Any) -> None:
         watch = self._watch
         if watch is not None:
-            watch.touched[fd] = None
+            watch.mark(fd)
         dict.__setitem__(self, fd, channel)
         if watch is not None:
             watch.note(fd)
@@ -55,7 +56,7 @@ class ChannelMap(dict[int, Any]):
     def __delitem__(self, fd: int) -> None:
         watch = self._watch
         if watch is not None and fd in self:
-            watch.touched[fd] = None
+            watch.mark(fd)
         dict.__delitem__(self, fd)
         if watch is not None:
             watch.forget(fd)
@@ -65,7 +66,7 @@ class ChannelMap(dict[int, Any]):
         watch = self._watch
         was_there = key in self
         if watch is not None and was_there:
-            watch.touched[key] = None
+            watch.mark(key)
         channel = dict.pop(self, key, *default)
         if watch is not None and was_there:
             watch.forget(key)
@@ -82,7 +83,8 @@ class ChannelMap(dict[int, Any]):
         watch = self._watch
         members = dict.fromkeys(self)
         if watch is not None:
-            watch.touched.update(members)
+            for fd in members:
+                watch.mark(fd)
         super().clear()
         if watch is not None:
             for fd in members:
@@ -147,6 +149,28 @@ def _select_is_original(family: Family) -> bool:
 
 _own_select = select.select
 _own_poll = getattr(select, "poll", None)
+
+
+def begin_loop(watch: Watch) -> bool:
+    """A loop waits with *watch* from now on; returns whether it is this thread's outermost."""
+    me = get_ident()
+    is_outermost = me not in watch.loops
+    watch.loops[me] = None
+    return is_outermost
+
+
+def end_loop(map: Any) -> None:
+    """The outermost loop of this thread over *map* ends, or *map* is empty.
+
+    A ``ChannelMap`` keeps its watch while it has channels, a plain dict while a loop of any thread
+    runs over it.
+    """
+    watch: Watch | None = map._watch if type(map) is ChannelMap else watches.get(id(map))
+    if watch is None:
+        return
+    watch.loops.pop(get_ident(), None)
+    if not watch.loops and not (map and type(map) is ChannelMap):
+        release(map)
 
 
 def release(map: Any) -> None:

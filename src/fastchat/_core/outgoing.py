@@ -483,7 +483,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
         return False
     if state.turns != turn:  # a hook ran meanwhile, without the turn
         return False
-    state.is_full = sent != left
+    state.is_full = sent != len(data)
     if not sent or state.fifo is not fifo or not fifo:
         return False
     # Where somebody looked at the queue meanwhile, its first entry is what was left of this one.

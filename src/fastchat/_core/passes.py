@@ -86,39 +86,42 @@ def make_pass(
     *is_first*: code of the program ran since the last pass (``poll``, ``poll2``, or the first pass
     of ``loop``).  *is_endless*: ``loop`` has no count.
     """
-    watch.is_endless = is_endless and watch.reports_changes
-    flush_this_thread()
-    watch.passes += 1
-    watch.is_stirred = False
-    watch.asking = None
-    watch.thread = get_ident()
-    if is_poll2 != watch.is_poll2:
-        watch.change_to(is_poll2)
-    if not watch.reports_changes:
-        watch.find_changes()
-    ok = True
-    if watch.untracked:
-        ok = watch.ask_untracked()
-    if watch.touched:
-        ok &= watch.ask_touched()
-    if is_first:
-        ok &= watch.check_some(CHECK_ALL_UP_TO)
-        watch.unchecked = len(watch.entries)
-    elif watch.events >= EVENTS_PER_CHECK:
-        ok &= watch.check_some(watch.events // EVENTS_PER_CHECK)
-        watch.events %= EVENTS_PER_CHECK
-    if watch.needs_new_set:
-        watch.make_new_set(watch.kind)
-    if not ok:
-        timeout = 0
-    elif watch.family.resting:
-        timeout = watch.family.until_rest_ends(timeout, watch.system)
-    if not watch.registered.count and not is_poll2 and _has_to_sleep(watch, timeout):
-        watch.system.sleep(watch.family.names, timeout if watch.map else 0)
-        return
-    slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
-    if slow:
-        _hand_out_slow(watch, slow, is_poll2)
+    outer, watch.asking = watch.asking, None  # a predicate may make a pass
+    try:
+        watch.is_endless = is_endless and watch.reports_changes
+        flush_this_thread()
+        watch.passes += 1
+        watch.is_stirred = watch.is_changed = False
+        watch.thread = get_ident()
+        if is_poll2 != watch.is_poll2:
+            watch.change_to(is_poll2)
+        if not watch.reports_changes:
+            watch.find_changes()
+        ok = True
+        if watch.untracked:
+            ok = watch.ask_untracked()
+        if watch.touched:
+            ok &= watch.ask_touched()
+        if is_first:
+            ok &= watch.check_some(CHECK_ALL_UP_TO)
+            watch.unchecked = len(watch.entries)
+        elif watch.events >= EVENTS_PER_CHECK:
+            ok &= watch.check_some(watch.events // EVENTS_PER_CHECK)
+            watch.events %= EVENTS_PER_CHECK
+        if watch.needs_new_set:
+            watch.make_new_set(watch.kind)
+        if not ok or watch.cuts_wait():
+            timeout = 0
+        elif watch.family.resting:
+            timeout = watch.family.until_rest_ends(timeout, watch.system)
+        if not watch.registered.count and not is_poll2 and _has_to_sleep(watch, timeout):
+            watch.system.sleep(watch.family.names, timeout if watch.map else 0)
+            return
+        slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
+        if slow:
+            _hand_out_slow(watch, slow, is_poll2)
+    finally:
+        watch.asking = outer
 
 
 def _has_to_sleep(watch: Watch, timeout: Any) -> bool:

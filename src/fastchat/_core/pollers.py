@@ -169,8 +169,7 @@ class Epoll:
 
     def fileno(self) -> int:
         """The descriptor of the set: whoever waits on it directly misses those in ``always``."""
-        fd: int = self._set.fileno()
-        return fd
+        return self.fd
 
     def register(self, fd: int, flags: int) -> None:
         try:
@@ -237,7 +236,7 @@ class Epoll:
         seconds = -1 if milliseconds < 0 else milliseconds / 1000
         try:
             events: list[tuple[int, int]] = self._set.poll(seconds, _MANY_EVENTS)
-        except OSError as failure:
+        except (OSError, ValueError) as failure:
             if _is_lost(failure):
                 raise PollerLost from failure
             raise
@@ -336,7 +335,7 @@ class Kqueue:
                 max(len(self._filters) * len(self._registered), _FEWEST_EVENTS),
                 _seconds(0 if ready else milliseconds),
             )
-        except OSError as failure:
+        except (OSError, ValueError) as failure:
             if _is_lost(failure):
                 raise PollerLost from failure
             raise
@@ -548,9 +547,13 @@ def _seconds(milliseconds: int) -> float | None:
     return None if milliseconds < 0 else milliseconds / 1000
 
 
-def _is_lost(failure: OSError) -> bool:
-    """Whether *failure* of a wait means that the set is closed, or its number another file's."""
-    return failure.errno in (errno.EBADF, errno.EINVAL) and is_ours(failure)
+def _is_lost(failure: OSError | ValueError) -> bool:
+    """Whether *failure* of a wait means that the set is closed, or its number another file's.
+
+    ValueError is raised where another thread has closed it with its ``close()``.
+    """
+    is_closed = not isinstance(failure, OSError) or failure.errno in (errno.EBADF, errno.EINVAL)
+    return is_closed and is_ours(failure)
 
 
 # What select() says of a closed socket on Windows is ENOTSOCK.

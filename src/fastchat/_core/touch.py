@@ -24,7 +24,7 @@ def watch_of(map: Any) -> Any:
 
 
 def touch(channel: Any) -> None:
-    """Mark *channel*: the next pass asks what it waits for, and the wait for it ends at once."""
+    """Mark *channel*: the next pass asks what it waits for, and begins soon (``Watch.change``)."""
     watch = watch_of(getattr(channel, "_map", None))
     if watch is None:
         return
@@ -34,7 +34,7 @@ def touch(channel: Any) -> None:
     if fd not in watch.untracked:
         watch.touch(fd)
     elif not watch.is_asking(fd):
-        watch.stir()  # it is asked on every pass; let the next one be soon
+        watch.change()  # it is asked on every pass
 
 
 def touch_softly(channel: Any) -> None:

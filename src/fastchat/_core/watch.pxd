@@ -12,6 +12,7 @@ from fastchat._sysio cimport EventBuffer, add, remove
 
 cdef int READ, URGENT, WRITE
 cdef object Epoll
+cdef object NOBODY
 
 
 @cython.final
@@ -47,6 +48,7 @@ cdef class Watch:
     cdef public dict untracked
     cdef public object asking
     cdef public unsigned long thread
+    cdef public dict loops
     cdef public object touched
     cdef public bint is_poll2
     cdef public Py_ssize_t passes
@@ -56,6 +58,8 @@ cdef class Watch:
     cdef public set suspects
     cdef public bint is_waiting
     cdef public bint is_stirred
+    cdef public bint is_changed
+    cdef public bint was_cut
     cdef public object waker
     cdef public object waker_lock
     cdef public list order
@@ -66,6 +70,8 @@ cdef class Watch:
     cpdef touch(self, fd)
     cpdef mark(self, fd)
     cpdef bint is_asking(self, fd) except -1
+    cpdef change(self)
+    cpdef bint cuts_wait(self) except -1
     cpdef stir(self)
     cpdef forget(self, fd)
     cpdef leave(self, fd)

@@ -21,6 +21,8 @@ rule of registrations:
   alive, events come for what nobody registered, and a new set is made.
 * After a fork the child makes a set of its own, and leaves its parent's alone.
 * A signal handler or another thread that changes something while the loop waits ends the wait.
+* A predicate may change other channels each time it is asked.  That cuts a wait short, but never
+  two in a row: else the loop would spin, and the old one did not.
 
 ``passes.py`` has what is done with events.
 """
@@ -55,6 +57,9 @@ if not cython.compiled:
     if TYPE_CHECKING:
         from fastchat._sysio import EventBuffer, add, remove
 
+
+# Stands for the descriptor of who is asked, where that is over, and what it was answered is lost.
+NOBODY = object()
 
 # Pollers whose descriptor a program has closed.
 _lost: list[Any] = []
@@ -149,6 +154,8 @@ class Watch:
         # The descriptor of the channel that is asked now, and the thread that makes the pass.
         self.asking: Any = None
         self.thread = 0
+        # The threads that have a loop over the map.
+        self.loops: dict[int, None] = {}
         # Descriptors to be looked at in the next pass, in order.
         self.touched: dict[int, None] = dict.fromkeys(map)
         self.is_poll2 = False
@@ -162,10 +169,13 @@ class Watch:
         # Numbers that were closed before we could take them out of the set: a file that lives on
         # under another number may still have events for the next who gets one of these.
         self.suspects: set[int] = set()
-        # Whether the loop waits at this moment, and what ends that; and whether something has
-        # changed since the pass began, so that it must not wait.
+        # Whether the loop waits at this moment, and what ends that; whether something has changed
+        # since the pass began, so that it must not wait; whether a predicate has changed something,
+        # and whether the last wait was cut short because one had.
         self.is_waiting = False
         self.is_stirred = False
+        self.is_changed = False
+        self.was_cut = False
         self.waker: Any = None
         self.waker_lock: dict[str, int] = {}  # the thread that makes one
         # Of the checks: who is next, how many events none was made for yet, and how many channels
@@ -184,6 +194,7 @@ class Watch:
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
         self.waker_lock.clear()  # a thread that only the parent has
+        self.loops = {thread: None for thread in self.loops if thread == get_ident()}
         self._replace_poller(self.kind)
 
     def _replace_poller(self, kind: Any) -> None:
@@ -220,7 +231,7 @@ class Watch:
     def touch(self, fd: Any) -> None:
         """Ask who has *fd* in the next pass, and let that be soon."""
         self.mark(fd)
-        self.stir()
+        self.change()
 
     def mark(self, fd: Any) -> None:
         """Ask who has *fd* in the next pass, whenever that is."""
@@ -234,6 +245,18 @@ class Watch:
     def is_asking(self, fd: Any) -> bool:
         """Whether this thread asks who has *fd* at this moment, and so gets its answer."""
         return fd == self.asking and self.thread == get_ident()
+
+    def change(self) -> None:
+        """The program has changed something: ``stir``, unless a predicate has done it."""
+        if self.asking is None or self.is_waiting or self.thread != get_ident():
+            self.stir()
+        else:
+            self.is_changed = True
+
+    def cuts_wait(self) -> bool:
+        """Whether this pass does not wait because a predicate has changed something."""
+        self.was_cut = self.is_changed and not self.was_cut
+        return self.was_cut
 
     def stir(self) -> None:
         """Something has changed of which the poller knows nothing: let the loop not wait."""
@@ -289,7 +312,7 @@ class Watch:
             self.untracked.pop(fd, None)
         self.entries.pop(fd, None)
         self.last_leave = self.passes
-        self.stir()
+        self.change()
 
     def find_changes(self) -> None:
         """``note`` and ``forget`` what happened to a map that tells nobody."""
@@ -442,11 +465,13 @@ class Watch:
 
     def _ask(self, entry: Any) -> bool:
         """Ask a channel what it waits for; returns False if it is lost."""
-        self.asking = entry.fd
-        answer = ask_one(self.family, entry.channel, self.map, entry.fd)
-        self.asking = None
+        outer, self.asking = self.asking, entry.fd
+        try:
+            answer = ask_one(self.family, entry.channel, self.map, entry.fd)
+        finally:
+            self.asking = outer
         if answer[2] is None:
-            self.stir()  # for handle_error() may have changed what it wants
+            self.is_changed = True  # for handle_error() may have changed what it wants
         if not self.is_current(entry):
             return answer[2] is not None
         entry.said = -1
@@ -480,7 +505,7 @@ class Watch:
         try:
             for fd in list(touched):
                 ok &= self._ask_whom(fd)
-                del touched[fd]
+                touched.pop(fd, None)  # it is another thread's pass that may have done it
         finally:
             # Those that are left when an exception leaves the loop, and those that another thread
             # touched meanwhile.
@@ -521,24 +546,27 @@ class Watch:
         """Ask who is asked on every pass; returns False if one is lost."""
         family = self.family
         ok = True
-        for fd, entry in list(self.untracked.items()):
-            if self.untracked.get(fd) is not entry:
-                continue
-            self.asking = fd
-            channel = entry.channel
-            flags: int | None
-            # As ask_one() does it; most of what follows there is spared who says the same again.
-            try:
-                flags = READ if channel.readable() else 0
-                if channel.writable() and not channel.accepting:
-                    flags |= WRITE
-            except BaseException:
-                self.asking = None  # what handle_error() changes is in no answer
-                fail_to_answer(family, channel, self.map, fd)
-                flags = None
-            if flags != entry.said or family.resting:
-                ok &= self._take_answer(entry, flags)
-        self.asking = None
+        outer = self.asking
+        try:
+            for fd, entry in list(self.untracked.items()):
+                if self.untracked.get(fd) is not entry:
+                    continue
+                self.asking = fd
+                channel = entry.channel
+                flags: int | None
+                # As ask_one() does it; most of what follows is spared who says the same again.
+                try:
+                    flags = READ if channel.readable() else 0
+                    if channel.writable() and not channel.accepting:
+                        flags |= WRITE
+                except BaseException:
+                    self.asking = NOBODY  # what handle_error() changes is in no answer
+                    fail_to_answer(family, channel, self.map, fd)
+                    flags = None
+                if flags != entry.said or family.resting:
+                    ok &= self._take_answer(entry, flags)
+        finally:
+            self.asking = outer
         return ok
 
     def _take_answer(self, entry: Any, flags: int | None) -> bool:
@@ -590,11 +618,14 @@ class Watch:
         """Check the next *count* channels; returns False if one is lost."""
         ok = True
         for _ in range(min(count, len(self.entries))):
-            if not self.order:
-                self.order = list(self.entries)
-                if not self.order:
-                    break
-            ok &= self._check(self.order.pop())
+            order = self.order
+            if not order:
+                order = self.order = list(self.entries)
+            try:
+                fd = order.pop()
+            except IndexError:  # nobody is there, or a pass of another thread was faster
+                break
+            ok &= self._check(fd)
             self.unchecked -= 1
         return ok
 
