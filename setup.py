@@ -95,7 +95,14 @@ class build_ext(_build_ext):
 
         # The C goes to the build directory: where there is none, none can be stale or shipped.
         plan = [Extension(ext.name, list(ext.sources)) for ext in self.extensions]
-        made = cythonize(plan, build_dir=self.build_temp, force=True, language_level=3)  # type: ignore[no-untyped-call]
+        made = cythonize(  # type: ignore[no-untyped-call]
+            plan,
+            build_dir=self.build_temp,
+            force=True,
+            language_level=3,
+            # Without a GIL: what is locked, _core/state.py and _core/watch.py say.
+            compiler_directives={"freethreading_compatible": True},
+        )
         sources = {ext.name: ext.sources for ext in made}
         for ext in self.extensions:
             ext.sources = sources[ext.name]

@@ -450,9 +450,13 @@ def test_compiled_in_a_subinterpreter(first: str, compiled: str) -> None:
 @pytest.mark.skipif(
     not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL"
 )
-def test_without_the_gil_it_stays_off() -> None:
+@pytest.mark.parametrize("choice", ["auto", "cython", "python"])
+def test_without_the_gil_it_stays_off(choice: str, pytestconfig: pytest.Config) -> None:
+    extension = not pytestconfig.getoption("--no-extension")
+    if choice == "cython" and not extension:
+        pytest.skip("no extension in this lane")
     code = "import sys, fastchat; print(fastchat.implementation, sys._is_gil_enabled())"
-    environment = {name: os.environ[name] for name in os.environ if name != _backend.VARIABLE}
+    environment = os.environ | {_backend.VARIABLE: choice}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "gil=0", "-c", code],
         env=environment | {"PYTHONPATH": str(PACKAGE.parent)},
@@ -461,7 +465,7 @@ def test_without_the_gil_it_stays_off() -> None:
         timeout=60,
     )
     assert done.stderr == ""
-    assert done.stdout == "python False\n"
+    assert done.stdout == f"{'python' if choice == 'auto' else choice} False\n"
 
 
 # ---------------------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ def test_the_loop_sends_what_a_thread_leaves_while_it_waits(own: Stage, use_poll
         if number == 0:
             # When the loop has looked at all of its own accord, and waits for what is told it.
             until = time.monotonic() + PATIENCE
-            while not (watch and watch.is_waiting and watch.unchecked <= 0):
+            while not (watch and watch.waiting and watch.unchecked <= 0):
                 assert time.monotonic() < until
             chat.push(b"x" * size)  # more than the kernel takes
 
@@ -409,22 +409,6 @@ def test_a_thread_that_ends_its_send_is_not_waited_for() -> None:
             chat.push(b"data")
         assert seen == [chat._fc_state] * 2
         assert received(chat.peer, 4) == b"data"
-
-
-def test_a_touch_is_not_lost_to_a_pass_that_begins(own: Stage) -> None:
-    chat = own.chat()
-    own.loop()
-    watch = watch_of(own)
-
-    class Taken(dict[int, None]):
-        """Which the pass of another thread takes away while something is put in."""
-
-        def __setitem__(self, key: int, value: None) -> None:
-            watch.touched = {}
-
-    watch.touched = Taken()
-    watch.touch(chat._fileno)
-    assert list(watch.touched) == [chat._fileno]
 
 
 # What the thread of the loop does to a queue from which another thread sends, and what is left.

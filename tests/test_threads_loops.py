@@ -1,7 +1,9 @@
-"""Loops of several threads over one map, as old programs have them: one ends, the other goes on."""
+"""Loops of several threads, of which some are over one map, as old programs have them."""
 
 from __future__ import annotations
 
+import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.random.threads import Play
 from tests.support.channels import PATIENCE, Stage, both_pollers, watch_of
+from tests.support.implementations import Implementation
 from tests.support.waiting import is_waiting
 
 
@@ -46,7 +50,7 @@ def test_a_loop_goes_on_where_another_over_the_same_map_ends(
     for _ in range(3):
         own.asyncore.loop(0, use_poll, own.map, 2)
     second.start()
-    until(lambda: len(watch.loops) == 2)
+    until(lambda: watch.waiting == 2)
     own.asyncore.loop(0, use_poll, own.map, 2)
     assert watch_of(own) is watch
     # More than the kernel takes: what waits for room has to end the wait of a loop.
@@ -60,3 +64,44 @@ def test_a_loop_goes_on_where_another_over_the_same_map_ends(
     assert not first.is_alive()
     assert not second.is_alive()
     assert (problems, watch_of(own)) == ([], None)
+
+
+@pytest.mark.parametrize("use_poll", [False, True], ids=["select", "poll"])
+def test_threads_may_do_what_they_like(ours: Implementation, use_poll: bool) -> None:
+    if sys.gettrace() is not None:
+        pytest.skip("CPython 3.11 and 3.12 fail where two threads begin to be traced")
+    Play(ours, 2 * random.randrange(10**6) + (not use_poll), steps=100).play()
+
+
+def test_nothing_is_held_when_deliveries_of_two_threads_have_ended(own: Stage) -> None:
+    """Whichever of them was the first to begin."""
+    begun = {name: threading.Event() for name in ("first", "second")}
+    goes_on = {name: threading.Event() for name in begun}
+    pushed = threading.Event()
+
+    def found(chat: Any) -> None:
+        name = threading.current_thread().name
+        begun[name].set()
+        assert goes_on[name].wait(PATIENCE)
+
+    def deliver() -> None:
+        chat.handle_read()
+        if threading.current_thread().name == "second":
+            chat.push(b"outside of any delivery")
+            pushed.set()
+
+    chat = own.chat(found_terminator=found)
+    threads = []
+    for name in begun:
+        chat.peer.sendall(b"line\nline\n")
+        thread = threading.Thread(target=deliver, name=name)
+        threads.append(thread)
+        own.at_the_end(thread.join, PATIENCE)
+        thread.start()
+        assert begun[name].wait(PATIENCE)
+    goes_on["first"].set()
+    threads[0].join(PATIENCE)
+    goes_on["second"].set()
+    assert pushed.wait(PATIENCE)
+    chat.peer.settimeout(PATIENCE)
+    assert chat.peer.recv(100) == b"outside of any delivery"

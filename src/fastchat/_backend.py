@@ -9,9 +9,11 @@
 * ``python``: the Python ones.
 
 Compiled modules can do their work on CPython (elsewhere they would be slower than the Python they
-replace), in the main interpreter (their types are those of one interpreter), and with the GIL (a
-free-threaded Python that loads them turns the GIL on).  ``auto`` asks before it loads anything: the
-extension belongs to the interpreter of a process that loads it first.
+replace) and in the main interpreter (their types are those of one interpreter).  They leave the GIL
+off where it is, but ``auto`` does not mean them there: up to CPython 3.13 a thread that locks what
+it has locked waits for microseconds (gh-114203), and they were tested on no later one.  ``auto``
+asks before it loads anything: the extension belongs to the interpreter of a process that loads it
+first.
 
 Only an absent extension is passed over.  One that is there and does not load is an installation
 that somebody should hear about: its ImportError is raised.

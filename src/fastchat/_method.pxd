@@ -16,6 +16,7 @@ cdef extern from *:
         PyTypeObject *plain;     /* its type where it is no guard, and as a guard */
         PyTypeObject *guard;
         int is_guard;
+        int is_locking;          /* whether a state has to be locked for it */
     } fastchat_method;
     /* What PyObject_GenericGetAttr() finds as *name* on *object*, as if *method* were no guard. */
     static inline PyObject *fastchat_look(PyObject *object, PyObject *name, PyObject *method)
@@ -27,6 +28,21 @@ cdef extern from *:
         Py_SET_TYPE(method, own->is_guard ? own->guard : own->plain);
         return found;
     }
+    #ifdef Py_GIL_DISABLED
+    /* Whether a look-up of *name* on *object* finds *method*, bound to it; -1 where it raises.
+       There are no guards, and nothing is noted on a method, because other threads use it, too. */
+    static inline int fastchat_finds(PyObject *object, PyObject *name, PyObject *method)
+    {
+        PyObject *found = PyObject_GenericGetAttr(object, name);
+        int is_bound;
+        if (found == NULL)
+            return -1;
+        is_bound = PyMethod_Check(found) && PyMethod_GET_FUNCTION(found) == method
+            && PyMethod_GET_SELF(found) == object;
+        Py_DECREF(found);
+        return is_bound;
+    }
+    #else
     /* Whether a look-up of *name* on *object*, whose class has *method* there and no look-up of its
        own, finds that; -1 where it raises.  Nothing is made for it, and no code of Python runs,
        unless a key of its __dict__ has the hash of *name* and an __eq__ of its own. */
@@ -44,6 +60,7 @@ cdef extern from *:
         Py_DECREF(found);
         return is_bound && found == method;
     }
+    #endif
     /* Whether nobody has ever assigned to the name of *method* on an object. */
     static inline int fastchat_guards(PyObject *method)
     { return ((fastchat_method *) method)->is_guard; }

@@ -16,9 +16,16 @@ Rules this file keeps:
   the ``__dict__`` of the object by itself.
 * The ``__set__`` of a guard is not told the name.  So a guard ends, too, when a class is made that
   has it under another one; and an assignment looks under which name the class has it.
+* On a free-threaded CPython nothing of a Method changes once it is made, so that threads may share
+  it: there are no guards.  What is compiled runs with the lock of the channel's state, which is a
+  critical section: other threads wait for it, and it is given up while this one waits for anything.
 * What is read, assigned and deleted on a Method is so on its function.  Its own is only what
   makes it another object: how it is called and bound, what it equals, how it is shown and copied.
 """
+
+from cython cimport critical_section
+
+from fastchat._core.facts cimport HAS_GIL
 
 cdef extern from *:
     """
@@ -29,6 +36,35 @@ cdef extern from *:
     #define FASTCHAT_BINARY "PyObject *(PyObject *, PyObject *, int __pyx_skip_dispatch)"
     static PyObject *fastchat_function_of(PyObject *self)
     { return ((fastchat_method *) self)->function; }
+    static inline PyObject *fastchat_run(PyObject *self, PyObject *const *args, int is_binary)
+    {
+        void *code = ((fastchat_method *) self)->code;
+        return is_binary ? ((fastchat_binary) code)(args[0], args[1], 0)
+                         : ((fastchat_unary) code)(args[0], 0);
+    }
+    #ifdef Py_GIL_DISABLED
+    /* Interned, for a look-up of another string locks all types. */
+    static PyObject *fastchat_name_of_state;
+    /* With the lock of what args[0] has as its state. */
+    static PyObject *fastchat_run_alone(PyObject *self, PyObject *const *args, int is_binary)
+    {
+        PyObject *state = NULL, *result;
+        if (((fastchat_method *) self)->is_locking
+            && PyObject_GetOptionalAttr(args[0], fastchat_name_of_state, &state) < 0)
+            return NULL;
+        if (state == NULL || state == Py_None)
+            result = fastchat_run(self, args, is_binary);
+        else {
+            Py_BEGIN_CRITICAL_SECTION(state);
+            result = fastchat_run(self, args, is_binary);
+            Py_END_CRITICAL_SECTION();
+        }
+        Py_XDECREF(state);
+        return result;
+    }
+    #else
+    #define fastchat_run_alone fastchat_run
+    #endif
     static PyObject *fastchat_call_unary(
         PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
     {
@@ -36,7 +72,7 @@ cdef extern from *:
         if (names == NULL && PyVectorcall_NARGS(flags) == 1) {
             if (Py_EnterRecursiveCall(" in a method of a channel"))
                 return NULL;
-            result = ((fastchat_unary) ((fastchat_method *) self)->code)(args[0], 0);
+            result = fastchat_run_alone(self, args, 0);
             Py_LeaveRecursiveCall();
             return result;
         }
@@ -49,7 +85,7 @@ cdef extern from *:
         if (names == NULL && PyVectorcall_NARGS(flags) == 2) {
             if (Py_EnterRecursiveCall(" in a method of a channel"))
                 return NULL;
-            result = ((fastchat_binary) ((fastchat_method *) self)->code)(args[0], args[1], 0);
+            result = fastchat_run_alone(self, args, 1);
             Py_LeaveRecursiveCall();
             return result;
         }
@@ -167,6 +203,11 @@ cdef extern from *:
     /* No tp_clear: a cycle through a Method goes through its function, which clears itself. */
     static PyObject *fastchat_make_method_type(int is_guard)
     {
+    #ifdef Py_GIL_DISABLED
+        if (fastchat_name_of_state == NULL
+            && (fastchat_name_of_state = PyUnicode_InternFromString("_fc_state")) == NULL)
+            return NULL;
+    #endif
         static PyMethodDef methods[] = {
             {"__reduce__", fastchat_reduce, METH_NOARGS, NULL},
             {"__set_name__", fastchat_set_name, METH_VARARGS, NULL},
@@ -236,6 +277,9 @@ cdef extern from *:
         made->plain = (PyTypeObject *) plain;
         made->guard = (PyTypeObject *) Py_NewRef(guard);
         made->is_guard = 0;
+        /* These two touch no state. */
+        made->is_locking = PyUnicode_CompareWithASCIIString(name, "readable") != 0
+            && PyUnicode_CompareWithASCIIString(name, "get_terminator") != 0;
         PyObject_GC_Track((PyObject *) made);
         return (PyObject *) made;
     }
@@ -288,5 +332,21 @@ def make_methods(functions, capsules):
 
 
 def let_guard(method):
-    """Let *method*, which is there since ``make_methods``, be a guard."""
-    fastchat_let_guard(method)
+    """Let *method*, which is there since ``make_methods``, be a guard, where there can be any."""
+    if HAS_GIL:
+        fastchat_let_guard(method)
+
+
+def locked(function):
+    """*function*, whose first argument is a channel; it runs with the lock of its state."""
+    if HAS_GIL:
+        return function
+
+    def run_alone(channel, *args):
+        state = channel._fc_state
+        if state is None:  # it is made only now
+            return function(channel, *args)
+        with critical_section(state):
+            return function(channel, *args)
+
+    return run_alone

@@ -79,6 +79,8 @@ def _functions() -> dict[str, Callable[..., Any]]:
     return functions
 
 
+locked = _method.locked
+
 METHODS = _method.make_methods(
     _functions(), vars(incoming)["__pyx_capi__"] | vars(outgoing)["__pyx_capi__"]
 )

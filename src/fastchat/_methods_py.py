@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastchat._core import facts, incoming, outgoing
 from fastchat._core.shown import CHATS, DISPATCHERS, dress
+
+
+def locked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """*function* as it is: what it uses of a state any thread may use at any time."""
+    return function
+
 
 METHODS: dict[str, Any] = {
     name: getattr(incoming, name, None) or getattr(outgoing, name) for name in DISPATCHERS + CHATS

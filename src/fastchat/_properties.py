@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from fastchat import _backend  # noqa: F401 (first: it picks what the modules of the core are)
+from fastchat import _backend  # first: it picks what the modules of the core are
 from fastchat._core.outgoing import flush
 from fastchat._core.shown import ABSENT, NO_QUEUE, Absent, StateProperty, there
 from fastchat._core.state import own_state
 from fastchat._core.touch import touch, touch_softly
 
+# On a free-threaded CPython two threads must not use a compiled state at once.
+_locked = _backend.methods.locked
 
-def begin(channel: Any) -> bool:
+
+def _begin(channel: Any) -> bool:
     """Let a new *channel* have neither input nor output; False where its class hides the state."""
     state = own_state(channel)
     if state.held:
@@ -26,6 +29,9 @@ def begin(channel: Any) -> bool:
         return False
     state.begin()
     return True
+
+
+begin = _locked(_begin)
 
 
 def _get_in_buffer(channel: Any) -> Any:
@@ -48,9 +54,9 @@ def _delete_in_buffer(channel: Any) -> None:
 
 
 ac_in_buffer = StateProperty(
-    _get_in_buffer,
-    _set_in_buffer,
-    _delete_in_buffer,
+    _locked(_get_in_buffer),
+    _locked(_set_in_buffer),
+    _locked(_delete_in_buffer),
     "Input that no hook has seen yet, as bytes.",
 )
 
@@ -86,9 +92,9 @@ def _delete_fifo(channel: Any) -> None:
 
 
 producer_fifo = StateProperty(
-    _get_fifo,
-    _set_fifo,
-    _delete_fifo,
+    _locked(_get_fifo),
+    _locked(_set_fifo),
+    _locked(_delete_fifo),
     "Output that waits: data, producers, None for the end.",
 )
 
@@ -114,4 +120,6 @@ def _delete_socket(channel: Any) -> None:
     channel._fc_state.socket = ABSENT
 
 
-socket = StateProperty(_get_socket, _set_socket, _delete_socket, "The socket, or None.")
+socket = StateProperty(
+    _locked(_get_socket), _locked(_set_socket), _locked(_delete_socket), "The socket, or None."
+)

@@ -19,6 +19,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.string cimport memset
 
 from fastchat import _sysio_py
+from fastchat._core.facts cimport HAS_GIL
 from fastchat._core.pollers import READ as _READ
 from fastchat._core.pollers import PollerLost
 
@@ -100,8 +101,8 @@ cdef int READ = _READ
 # Of a socket of the system it is called without the look-up, two times a line.
 cdef object _fileno = _socket.socket.fileno
 
-# Where input is received.  What is short is copied from there, which costs less than to allocate
-# and to shrink what could have been long; what is long takes it along.
+# Where input is received, if there is a GIL.  What is short is copied from there, which costs less
+# than to allocate and to shrink what could have been long; what is long takes it along.
 cdef PyObject *_receive_buffer = NULL
 
 
@@ -176,6 +177,8 @@ cdef object receive(sock, Py_ssize_t size):
     cdef object data
     if fd < 0:
         return None
+    if not HAS_GIL:
+        return _receive_anew(fd, size)
     if _receive_buffer == NULL or PyBytes_GET_SIZE(<object> _receive_buffer) != size:
         Py_XDECREF(_receive_buffer)
         _receive_buffer = NULL
@@ -196,6 +199,19 @@ cdef object receive(sock, Py_ssize_t size):
     Py_DECREF(data)
     _receive_buffer = NULL
     return data
+
+
+cdef object _receive_anew(int fd, Py_ssize_t size):
+    """``receive``, with a buffer that no other thread has."""
+    cdef object data = PyBytes_FromStringAndSize(NULL, size)
+    cdef Py_ssize_t count = fastchat_recv(fd, PyBytes_AS_STRING(data), size)
+    cdef int error
+    if count < 0:
+        error = fastchat_error()
+        if error:
+            raise OSError(error, strerror(error))
+        return None
+    return data if count == size else PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), count)
 
 
 cdef Py_ssize_t send_bytes(sock, bytes data, bint waits) except -2:

@@ -262,7 +262,7 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
                 function(timeout, map)
             else:
                 if watch is not known:
-                    is_outermost |= _begin_loop(watch)
+                    is_outermost |= type(map) is dict and _begin_loop(watch)
                     known = watch
                 _make_pass(watch, timeout, function is poll2, is_first, count is None)
                 is_first = False
@@ -384,15 +384,16 @@ class dispatcher:
             map = self._map
         _count_registration(self, map)
         fd = self._fileno
-        if fd in map and (map[fd] is self or not _belongs_to_another(map[fd], self)):
-            if type(map) is _ChannelMap or type(map) is dict:
-                map.pop(fd, None)  # a signal handler or a thread may close it at this moment, too
-            else:
-                del map[fd]
-            if type(map) is dict:
-                watch = _watches.get(id(map))
+        if type(map) is _ChannelMap or type(map) is dict:
+            # A signal handler or another thread may close it at this moment, too.
+            entry = map.get(fd, map)
+            if entry is self or (entry is not map and not _belongs_to_another(entry, self)):
+                map.pop(fd, None)
+                watch = _watches.get(id(map)) if type(map) is dict else None
                 if watch is not None:
                     watch.forget(fd)
+        elif fd in map and (map[fd] is self or not _belongs_to_another(map[fd], self)):
+            del map[fd]
         self._fileno = None
 
     def create_socket(self, family=socket.AF_INET, type=socket.SOCK_STREAM):

@@ -130,7 +130,12 @@ class Stage:
         return self
 
     def __exit__(self, *details: Any) -> None:
-        self._to_close.__exit__(*details)
+        try:
+            self._to_close.__exit__(*details)
+        finally:
+            if not self.implementation.is_stdlib:
+                # Its descriptor, which a collection of garbage may close much later.
+                self.implementation.core["maps"].release(self.map)
 
     def either(self, *, fastchat: Any, stdlib: Any) -> Any:
         """What is expected of this implementation, where the two differ."""

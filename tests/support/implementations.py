@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ AUTOMATIC = (
     if sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
     else "python"
 )
+# Of which implementations some methods know when a program assigns to them (see _method.pyx).
+GUARDING = () if sysconfig.get_config_var("Py_GIL_DISABLED") else ("cython",)
 STDLIB = ("stdlib",) if sys.version_info < (3, 12) else ()
 
 

@@ -47,7 +47,7 @@ def at_any_time() -> bool:
 def is_waiting(stage: Stage) -> bool:
     """Whether the loop over the map of *stage*, which keeps registrations, waits."""
     watch = watch_of(stage)
-    return watch is not None and watch.is_waiting
+    return watch is not None and bool(watch.waiting)
 
 
 def from_a_handler(

@@ -11,7 +11,7 @@ cdef bint _is_bool(value) except -1
 cpdef bint has_bools(channel) except -1
 
 
-@cython.locals(state=State)
+@cython.locals(state=State, is_usual=bint, has_output=bint)
 cpdef int ask_chat(channel, tuple stock) except -1
 cpdef registration_of(channel)
 
@@ -19,4 +19,7 @@ cpdef registration_of(channel)
 @cython.locals(flags=int)
 cpdef tuple ask_one(Family family, channel, map, fd)
 cpdef bint wants_urgent(Family family, channel) except -1
+
+
+@cython.locals(state=State, knows=bint)
 cpdef bint is_tracked(Family family, channel) except -1

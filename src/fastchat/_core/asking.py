@@ -75,18 +75,20 @@ def ask_chat(channel: Any, stock: tuple[Any, ...]) -> int:
     if type(found) is not State:
         return 0
     state: State = found
+    with cython.critical_section(state):
+        is_usual = state.fits(channel) and type(state.fifo) is not Absent
+        has_output = is_usual and (state.held or bool(state.fifo))
     if (
-        not state.fits(channel)
+        not is_usual
         or not has_stock(channel, "readable", stock[0])
         or not has_stock(channel, "writable", stock[1])
         or not has_stock(channel, "handle_expt", stock[2])
         or not has_stock(channel, "handle_expt_event", stock[3])
-        or type(state.fifo) is Absent
         or not has_bools(channel)
         or channel.accepting
     ):
         return 0
-    return READ | WRITE if state.held or state.fifo or not channel.connected else READ
+    return READ | WRITE if has_output or not channel.connected else READ
 
 
 def registration_of(channel: Any) -> int | None:
@@ -156,8 +158,12 @@ def is_tracked(family: Family, channel: Any) -> bool:
     if readable is not family.readables[0] and readable is not family.readables[1]:
         return False
     if writable is family.stock_chat[1]:
-        state = channel._fc_state
-        knows = state is not None and state.fits(channel)
+        found = channel._fc_state
+        if type(found) is not State:
+            return False
+        state: State = found
+        with cython.critical_section(state):
+            knows = state.fits(channel)
     elif writable is family.sender_writable:
         knows = type(getattr(channel, "_fc_output", None)) is Output
     else:

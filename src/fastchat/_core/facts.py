@@ -12,6 +12,7 @@ Rules this file keeps, compiled; as it is, it looks everything up:
   inherits from.  No two classes share one.  So what was found out about a class is true while it
   has the version it had.  The version is the one thing that is the interpreter's own, it is read
   in ``facts.pxd`` only, and nothing is known of a class that has none.
+* Facts do not change: of another version there are others.  So threads may share them.
 * What a channel has of its own is looked up on it, but nothing is made for that (see ``finds`` in
   ``_method.pxd``).  Within a delivery that is done once, when it begins: ``send``,
   ``initiate_send`` and ``get_terminator`` are guards (``_method.pyx``), of which it is known when
@@ -35,8 +36,9 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled and TYPE_CHECKING:
+    from fastchat._core._cy import get_item
+    from fastchat._core._externs import HAS_GIL, finds, guards, has_version, is_ordinary, version_of
     from fastchat._core._externs import binds as _binds
-    from fastchat._core._externs import finds, guards, has_version, is_ordinary, version_of
     from fastchat._sysio import makes_calls
 
 # How many times a class may change before it is left alone.
@@ -58,7 +60,7 @@ _members_of: Any = type.__dict__["__dict__"].__get__
 
 
 class Facts:
-    """What is known of one class."""
+    """What is known of one class, which was looked at *looks* times."""
 
     __slots__ = (
         "fits",
@@ -70,9 +72,9 @@ class Facts:
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, looks: int = 0) -> None:
         self.version = 0  # of the class; 0 where nothing is known
-        self.looks = 0
+        self.looks = looks
         # The stock methods that it has; None where there is another, or a look-up of its own.
         self.initiate_send: Any = None
         self.send: Any = None
@@ -80,24 +82,24 @@ class Facts:
         self.get_terminator: Any = None
         self.fits = False  # whether the state of a channel is used
 
-    def look_at(self, channel: Any) -> None:  # compiled only
-        """Find out what holds for the class of *channel* now."""
-        kind = type(channel)
-        version = version_of(kind)
-        self.version = 0
-        if self.looks >= MAX_LOOKS:
-            return
-        self.looks += 1
-        self.initiate_send = self.send = self.push = self.get_terminator = None
-        if is_ordinary(channel):
-            self.get_terminator = _stock_of(kind, "get_terminator")
-            self.initiate_send = _stock_of(kind, "initiate_send")
-            self.send = _stock_of(kind, "send")
-            self.push = _stock_of(kind, "push")
-        self.fits = has_properties(kind)
-        # Code of Python may have run, and changed the class: then its version is another one.
-        if version_of(kind) == version:
-            self.version = version
+
+def _look_at(channel: Any, looks: int) -> Facts:  # compiled only
+    """What holds for the class of *channel* now, which was looked at *looks* times before."""
+    if looks >= MAX_LOOKS:
+        return LEFT_ALONE
+    kind = type(channel)
+    version = version_of(kind)
+    facts = Facts(looks + 1)
+    if is_ordinary(channel):
+        facts.get_terminator = _stock_of(kind, "get_terminator")
+        facts.initiate_send = _stock_of(kind, "initiate_send")
+        facts.send = _stock_of(kind, "send")
+        facts.push = _stock_of(kind, "push")
+    facts.fits = has_properties(kind)
+    # Code of Python may have run, and changed the class: then its version is another one.
+    if version_of(kind) == version:
+        facts.version = version
+    return facts
 
 
 def _stock_of(kind: Any, name: str) -> Any:  # compiled only
@@ -110,9 +112,11 @@ def _stock_of(kind: Any, name: str) -> Any:  # compiled only
     return None
 
 
-# Those of a channel of which nothing is known yet; those found last; and those of all classes, by
-# id, with a weak reference to the class: its metaclass may have made it something without a hash.
+# Those of a channel of which nothing is known yet, and of a class that is left alone; those found
+# last, where there is a GIL; and those of all classes, by id, with a weak reference to the class:
+# its metaclass may have made it something without a hash.
 UNKNOWN = Facts()
+LEFT_ALONE = Facts(MAX_LOOKS)
 _latest: Facts = UNKNOWN
 _all: dict[int, tuple[Any, Facts]] = {}
 
@@ -120,23 +124,21 @@ _all: dict[int, tuple[Any, Facts]] = {}
 def facts_of(channel: Any) -> Facts:  # compiled only
     """The facts of the class of *channel*, which hold if they have its version."""
     global _latest
-    facts: Facts = _latest
+    facts: Facts = _latest if HAS_GIL else UNKNOWN
+    if has_version(channel, facts.version):
+        return facts
+    kind = type(channel)
+    key = id(kind)
+    entry = get_item(_all, key)
+    if entry is None or entry[0]() is not kind:
+        entry = ref(kind, lambda gone: _all.pop(key, None)), UNKNOWN
+    facts = entry[1]
     if not has_version(channel, facts.version):
-        facts = _facts_of_class(type(channel))
-        if not has_version(channel, facts.version):
-            facts.look_at(channel)
+        facts = _look_at(channel, facts.looks)
+        _all[key] = entry[0], facts
+    if HAS_GIL:
         _latest = facts
     return facts
-
-
-def _facts_of_class(kind: Any) -> Facts:  # compiled only
-    """The facts that belong to the class *kind*, which are made where there are none yet."""
-    key = id(kind)
-    entry = _all.get(key)
-    if entry is None or entry[0]() is not kind:
-        entry = ref(kind, lambda gone: _all.pop(key, None)), Facts()
-        _all[key] = entry
-    return entry[1]
 
 
 def binds(method: Any, function: Any, channel: Any) -> bool:
@@ -218,11 +220,10 @@ def has_stock_send(channel: Any) -> bool:
     return binds(getattr(channel, "send", None), stock["send"], channel)
 
 
-# The class of sockets, None where something else has its place; and the version that it had when
-# its methods were last found to be its own.
+# The class of sockets, None where something else has its place; and the version with which its
+# methods were last looked at, negative if they are not its own: one number, for all threads.
 _Socket: Any = standard_class()
 _socket_version = 0
-_socket_is_plain = False
 
 
 def is_plain_socket(sock: Any) -> bool:
@@ -239,10 +240,12 @@ def is_plain_socket(sock: Any) -> bool:
 
 def _socket_is_as_born() -> bool:  # compiled only
     """Whether nobody has replaced the methods of the class of sockets that are gone around."""
-    global _socket_version, _socket_is_plain
-    if version_of(_Socket) != _socket_version or _socket_version == 0:
+    global _socket_version
+    looked = _socket_version
+    if looked == 0 or version_of(_Socket) != abs(looked):
         names = ("recv", "send", "fileno", "gettimeout", "__getattribute__")
         own = [getattr(_Socket, name) is getattr(_raw_socket, name) for name in names]
-        _socket_is_plain = makes_calls() and all(own)
-        _socket_version = version_of(_Socket)
-    return _socket_is_plain
+        version = version_of(_Socket)
+        looked = version if makes_calls() and all(own) else -version
+        _socket_version = looked
+    return looked > 0

@@ -47,7 +47,7 @@ cdef object _receive(sock, buffer_size)
 cpdef object handle_read(self)
 
 
-@cython.locals(thread=cython.ulong, more=bint, depth=int, facts=Facts)
+@cython.locals(thread=cython.ulong, more=bint, facts=Facts)
 cdef _deliver(channel, State state, terminator)
 cdef _handle_read_generic(channel)
 

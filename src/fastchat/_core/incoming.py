@@ -176,9 +176,9 @@ def _deliver(channel: Any, state: State, terminator: Any) -> None:
 
     *terminator* is for ``cut``.
     """
-    thread, more, depth = state.thread, state.more, state.depth
+    thread, more = state.thread, state.more
     try:
-        state.depth = depth + 1
+        state.depth += 1
         state.thread = get_ident()
         if cython.compiled:
             set_current(channel, state)
@@ -187,9 +187,12 @@ def _deliver(channel: Any, state: State, terminator: Any) -> None:
             state.terminator_version = facts.version if has_stock_terminator(channel, facts) else 0
         cut(channel, state, terminator)
     finally:
-        state.depth = depth
-        state.thread = thread
-        state.more = more
+        # Of two threads whose loops deliver to one channel, the first to begin may be first to end.
+        state.depth -= 1
+        if state.depth:
+            state.thread, state.more = thread, more
+        else:
+            state.thread, state.more = 0, False
         try:
             if state.held:
                 flush(channel)
@@ -217,12 +220,13 @@ def _handle_read_generic(channel: Any) -> None:
 def drop_input(channel: Any) -> None:
     """No hook of *channel* sees any more what it has received."""
     state = own_state(channel)
-    if type(state.buffer) is bytes and state.fits(channel):
-        state.buffer = b""
-        state.start = 0
-    else:
-        drop_input_generic(channel)
-    state.closes += 1
+    with cython.critical_section(state):
+        if type(state.buffer) is bytes and state.fits(channel):
+            state.buffer = b""
+            state.start = 0
+        else:
+            drop_input_generic(channel)
+        state.closes += 1
 
 
 # Delivery.

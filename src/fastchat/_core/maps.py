@@ -81,7 +81,7 @@ class ChannelMap(dict[int, Any]):
     def clear(self) -> None:
         """As dict's."""
         watch = self._watch
-        members = dict.fromkeys(self)
+        members = list(self.keys())
         if watch is not None:
             for fd in members:
                 watch.mark(fd)
@@ -130,12 +130,24 @@ def watch_over(map: Any, family: Family, for_long: bool) -> Watch | None:
                 if not is_ours(failure):
                     raise
                 return None
-            _all.add(watch)
-            if type(map) is ChannelMap:
-                map._watch = watch
-            else:
-                watches[id(map)] = watch
+            with cython.critical_section(_all):
+                kept = _keep(map, watch)
+            if kept is not watch:
+                watch.close()
+            return kept
     return watch
+
+
+def _keep(map: Any, watch: Watch) -> Watch:
+    """Let *map* have *watch*; returns that of another thread, if it was faster."""
+    if type(map) is ChannelMap:
+        if map._watch is None:
+            map._watch = watch
+        kept: Watch = map._watch
+    else:
+        kept = watches.setdefault(id(map), watch)
+    _all.add(kept)
+    return kept
 
 
 def _select_is_original(family: Family) -> bool:
@@ -169,6 +181,9 @@ def end_loop(map: Any) -> None:
     if watch is None:
         return
     watch.loops.pop(get_ident(), None)
+    if watch.waiting and not map:
+        watch.stir()  # let the loops of other threads end, too; they come here
+        return
     if not watch.loops and not (map and type(map) is ChannelMap):
         release(map)
 

@@ -1,6 +1,7 @@
 cimport cython
 
 from fastchat._core.facts cimport (
+    HAS_GIL,
     has_stock_output,
     has_stock_push,
     has_stock_send,
@@ -12,6 +13,7 @@ from fastchat._core.state cimport (
     end_turn,
     forget_senders,
     get_ident,
+    lock_of,
     queue_of,
     sender_of,
     socket_of,
@@ -42,6 +44,9 @@ cpdef object initiate_send(self)
 
 @cython.locals(state=State, size=Py_ssize_t, most=Py_ssize_t, is_held=bint)
 cpdef object push(self, data)
+
+
+cdef _enqueue(channel, tuple entries)
 
 
 @cython.locals(sent=Py_ssize_t)
@@ -77,6 +82,9 @@ cdef tuple _joined(fifo, Py_ssize_t offset, Py_ssize_t size)
 
 @cython.locals(state=State)
 cpdef flush(channel)
+
+
+cpdef _flush_alone(channel)
 
 
 @cython.locals(me=cython.ulong, state=State)

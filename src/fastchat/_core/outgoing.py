@@ -66,6 +66,7 @@ if not cython.compiled:
         drop_sent,
         end_turn,
         forget_senders,
+        lock_of,
         queue_of,
         sender_of,
         state_of,
@@ -73,7 +74,7 @@ if not cython.compiled:
     )
 
     if TYPE_CHECKING:
-        from fastchat._core._externs import clipped
+        from fastchat._core._externs import HAS_GIL, clipped
         from fastchat._core.state import socket_of
         from fastchat._sysio import send_bytes
 
@@ -220,6 +221,15 @@ def push(self: Any, data: Any) -> None:
 
 def enqueue(channel: Any, *entries: Any) -> None:
     """Put *entries* at the end of the queue of *channel*; what it holds is sent first."""
+    if cython.compiled:
+        with cython.critical_section(lock_of(channel)):
+            _enqueue(channel, entries)
+    else:
+        _enqueue(channel, entries)
+
+
+def _enqueue(channel: Any, entries: tuple[Any, ...]) -> None:
+    """``enqueue``, with the lock of the channel."""
     state = state_of(channel)
     if state is None or type(state.fifo) is Absent:
         for entry in entries:
@@ -494,7 +504,7 @@ def _send_queued(channel: Any, state: State, is_flush: bool) -> bool:
         if sent == left and count == 1:
             del fifo[0]
             state.offset = 0
-        elif cython.compiled and sent == left and count == len(fifo):
+        elif cython.compiled and HAS_GIL and sent == left and count == len(fifo):
             fifo.clear()
             state.offset = 0
         elif sent == left and head is entry:
@@ -532,7 +542,7 @@ def _joined(fifo: Any, offset: int, size: int) -> tuple[bytes, int]:
     """
     pieces: list[bytes] = []
     total = -offset
-    if not cython.compiled:
+    if not (cython.compiled and HAS_GIL):
         # A copy, for another thread may put something at the end at any time; in one step, where
         # there is a GIL.
         if len(fifo) < _MAX_JOINED and _HAS_GIL:
@@ -569,6 +579,12 @@ def flush(channel: Any) -> None:
         _send_once(channel, state, True, None)
 
 
+def _flush_alone(channel: Any) -> None:
+    """``flush``, for who has not the lock of *channel*."""
+    with cython.critical_section(lock_of(channel)):
+        flush(channel)
+
+
 def flush_this_thread() -> None:
     """Send what the channels of this thread hold: before a pass waits."""
     if not _holding:
@@ -577,14 +593,14 @@ def flush_this_thread() -> None:
     for channel in reversed(list(_holding.values())):
         state = getattr(channel, "_fc_state", None)
         if type(state) is State and state.thread == me:
-            flush(channel)
+            _flush_alone(channel)
 
 
 def flush_all_threads() -> None:
     """Send what all channels hold: before the process forks or ends."""
     with ExitStack() as stack:  # which calls all of them, the last first, whatever one raises
         for channel in list(_holding.values()):
-            stack.callback(flush, channel)
+            stack.callback(_flush_alone, channel)
 
 
 def leave_to_the_parent() -> None:

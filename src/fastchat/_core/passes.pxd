@@ -1,23 +1,30 @@
 cimport cython
 
 from fastchat._core.asking cimport ask_one, registration_of
+from fastchat._core.facts cimport get_item
 from fastchat._core.family cimport Family
-from fastchat._core.watch cimport Entry, Watch
+from fastchat._core.watch cimport Entry, Flags, Watch
 from fastchat._core.outgoing cimport flush_this_thread
-from fastchat._core.state cimport State, set_current
+from fastchat._core.state cimport State, has_queue, set_current
 from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
 
 cdef int ERROR, HANG_UP, INVALID, READ, WRITE
 
 
-@cython.locals(ok=bint)
 cpdef make_pass(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
+
+
+@cython.locals(ok=bint, is_cut=bint, waits=bint, registered=Flags)
+cdef _make_pass_alone(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
 cdef bint _has_to_sleep(Watch watch, timeout) except -1
 cdef int _milliseconds(timeout, bint is_poll2) except -2
 
 
 @cython.locals(ok=bint)
 cdef list _wait_and_check(Watch watch, int milliseconds, bint is_poll2)
+
+
+@cython.locals(is_stirred=bint)
 cpdef list _wait(Watch watch, int milliseconds, bint is_poll2)
 
 

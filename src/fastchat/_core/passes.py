@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import time
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.failures import bury, settle_failure
@@ -43,8 +42,10 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
+    from fastchat._core._cy import get_item
     from fastchat._core.asking import ask_one, registration_of
     from fastchat._core.outgoing import flush_this_thread
+    from fastchat._core.state import has_queue
     from fastchat._core.watch import Entry, Watch
     from fastchat._sysio_py import is_readable
 
@@ -86,13 +87,26 @@ def make_pass(
     *is_first*: code of the program ran since the last pass (``poll``, ``poll2``, or the first pass
     of ``loop``).  *is_endless*: ``loop`` has no count.
     """
-    outer, watch.asking = watch.asking, None  # a predicate may make a pass
+    if cython.compiled:
+        with cython.critical_section(watch.passing):
+            _make_pass_alone(watch, timeout, is_poll2, is_first, is_endless)
+    else:
+        _make_pass_alone(watch, timeout, is_poll2, is_first, is_endless)
+
+
+def _make_pass_alone(
+    watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool = False
+) -> None:
+    """``make_pass``, while no other thread makes one over the same map."""
+    # A predicate may make a pass.
+    outer = watch.set_asking(None) if cython.compiled or watch.asking is not None else None
     try:
         watch.is_endless = is_endless and watch.reports_changes
         flush_this_thread()
-        watch.passes += 1
-        watch.is_stirred = watch.is_changed = False
-        watch.thread = get_ident()
+        if cython.compiled:
+            watch.begin_pass()
+        else:
+            watch._begin_pass()
         if is_poll2 != watch.is_poll2:
             watch.change_to(is_poll2)
         if not watch.reports_changes:
@@ -110,18 +124,26 @@ def make_pass(
             watch.events %= EVENTS_PER_CHECK
         if watch.needs_new_set:
             watch.make_new_set(watch.kind)
-        if not ok or watch.cuts_wait():
+        is_cut = (watch.is_changed or watch.was_cut) and watch.cuts_wait()
+        if is_cut or not ok:
             timeout = 0
         elif watch.family.resting:
             timeout = watch.family.until_rest_ends(timeout, watch.system)
-        if not watch.registered.count and not is_poll2 and _has_to_sleep(watch, timeout):
+        registered = watch.registered
+        waits = registered.has_any() if cython.compiled else registered.count > 0
+        if not waits and not is_poll2 and _has_to_sleep(watch, timeout):
             watch.system.sleep(watch.family.names, timeout if watch.map else 0)
             return
         slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
         if slow:
             _hand_out_slow(watch, slow, is_poll2)
     finally:
-        watch.asking = outer
+        if outer is not None:
+            watch.set_asking(outer)
+
+
+if not cython.compiled:
+    make_pass = _make_pass_alone  # there is nothing to lock
 
 
 def _has_to_sleep(watch: Watch, timeout: Any) -> bool:
@@ -178,15 +200,17 @@ def _wait(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
     slow: list[Any] | None = None
     try:
         # In this order: what another thread changes now either shows here, or ends the wait.
-        watch.is_waiting = True
+        if cython.compiled:
+            is_stirred = watch.begin_to_wait()
+        else:
+            watch.waiting += 1
+            is_stirred = watch.is_stirred
         # The map is empty where a signal handler has closed all that this pass found.
-        if watch.is_stirred or not watch.map:
+        if is_stirred or not watch.map:
             milliseconds = 0
         slow = _wait_and_dispatch(watch, milliseconds, is_poll2)
     except PollerLost:
         watch.needs_new_set = True
-    finally:
-        watch.is_waiting = False
     return slow
 
 
@@ -200,16 +224,18 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
     pass_number = watch.passes
     room: EventBuffer | None = None
     happened: list[tuple[int, int]] = []
-    epoll = watch.epoll_fd() if cython.compiled else -1
-    if epoll >= 0:  # compiled only
-        room, watch.event_buffer = watch.event_buffer, None
-        if room is None:
-            room = EventBuffer()
-        count = wait(epoll, room, milliseconds)
-    else:
-        happened = watch.poller.wait(milliseconds)
-        count = len(happened)
-    watch.is_waiting = False
+    try:
+        epoll = watch.epoll_fd() if cython.compiled else -1
+        if epoll >= 0:  # compiled only
+            room, watch.event_buffer = watch.event_buffer, None
+            if room is None:
+                room = EventBuffer()
+            count = wait(epoll, room, milliseconds)
+        else:
+            happened = watch.poller.wait(milliseconds)
+            count = len(happened)
+    finally:
+        watch.end_wait()
     if not count:
         watch.event_buffer = room
         return None
@@ -234,14 +260,14 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
         else:
             fd, flags = happened[index]
         key = fd
-        entry = entries.get(key)
+        entry = get_item(entries, key)
         if entry is None:
             _handle_unregistered(watch, fd, pass_number)
             continue
         if entry.born > pass_number:
             continue
         if not is_stock or not (flags == READ or (flags == WRITE and entry.tracked)):
-            slow.append((entry, flags, None if answers is None else answers.get(key)))
+            slow.append((entry, flags, None if answers is None else get_item(answers, key)))
             continue
         # In a map that reports its changes a tracked entry needs no look at the map.
         if (
@@ -259,7 +285,7 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
     if slow and not is_poll2:  # poll() hands out all input first
         return slow + [(entry, WRITE, None) for entry in roomy]
     for entry in roomy:
-        if entries.get(entry.fd) is entry and (
+        if get_item(entries, entry.fd) is entry and (
             watch.reports_changes or watch.map.get(entry.fd) is entry.channel
         ):
             _give_room(watch, entry, is_poll2)
@@ -268,7 +294,7 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
 
 def _save_answer(watch: Watch, answers: dict[Any, Any], fd: int) -> None:
     """Put into *answers* what was said for *fd* in this pass, as ``ask_one`` has it."""
-    entry = watch.untracked.get(fd)
+    entry = get_item(watch.untracked, fd)
     if entry is not None:
         answers[fd] = entry.channel, registration_of(entry.channel), entry.flags
 
@@ -281,13 +307,13 @@ def _give_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
         if cython.compiled and state is not None:
             set_current(channel, state)
         if not channel.readable():
-            watch.touched[entry.fd] = None
+            watch.mark(entry.fd)
             return
         if state.close_notified if state is not None else channel._fc_hung_up is not None:
             forget_hang_up(channel)
         channel.handle_read_event()
     except BaseException:
-        watch.touched[entry.fd] = None  # for what follows may leave the loop
+        watch.mark(entry.fd)  # for what follows may leave the loop
         settle_failure(watch.family, channel, watch.map, entry.fd, is_poll2)
     finally:
         if cython.compiled:
@@ -295,7 +321,7 @@ def _give_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
     if state is None:
         if watch.is_endless:
             _take_more(watch, entry, is_poll2)
-    elif entry.flags == READ and not state.fifo:
+    elif entry.flags == READ and not (has_queue(state) if cython.compiled else state.fifo):
         return  # it waits for the same
     _settle(watch, entry)
 
@@ -324,7 +350,7 @@ def _give_room(watch: Watch, entry: Entry, is_poll2: bool) -> None:
                 forget_hang_up(channel)
             channel.handle_write_event()
     except BaseException:
-        watch.touched[entry.fd] = None  # for what follows may leave the loop
+        watch.mark(entry.fd)  # for what follows may leave the loop
         settle_failure(watch.family, channel, watch.map, entry.fd, is_poll2)
     _settle(watch, entry)
 
@@ -333,16 +359,17 @@ def _settle(watch: Watch, entry: Entry) -> None:
     """Let the channel of *entry* be asked again, unless it clearly waits for the same."""
     state: State | None = entry.state
     if state is not None:
-        if bool(state.fifo) == bool(entry.flags & WRITE):
+        if has_queue(state) == bool(entry.flags & WRITE):
             return
     elif entry.flags == READ and entry.channel.accepting and entry.channel._fc_rest is None:
         return
-    watch.touched[entry.fd] = None
+    watch.mark(entry.fd)
 
 
 def _handle_unregistered(watch: Watch, fd: int, pass_number: int) -> None:
     """There is an event for *fd*, which is no channel's, in pass *pass_number*."""
-    waker = watch.waker
+    with cython.critical_section(watch):
+        waker = watch.waker
     if waker is not None and fd == waker.fileno():
         waker.clear()
     elif watch.last_leave < pass_number:
@@ -370,7 +397,7 @@ def _take_more(watch: Watch, entry: Entry, is_poll2: bool) -> None:
                 return
             channel.handle_read_event()
         except BaseException:
-            watch.touched[entry.fd] = None
+            watch.mark(entry.fd)
             settle_failure(family, channel, watch.map, entry.fd, is_poll2)
             return
 
@@ -385,7 +412,7 @@ def _hand_out_slow(watch: Watch, slow: list[tuple[Any, int, Any]], is_poll2: boo
         if entry.tracked or answer is None:
             # It was not asked in this pass, or its answer was not saved.  What a hook of this pass
             # made it want was not waited for, so an error says nothing about that.
-            watch.touched[entry.fd] = None
+            watch.mark(entry.fd)
             channel, registration, wanted = ask_one(family, entry.channel, map, entry.fd)
             answer = channel, registration, (wanted or 0) & (entry.flags | flags)
         if answer[2]:

@@ -1,6 +1,6 @@
 cimport cython
 
-from fastchat._core.facts cimport UNKNOWN, Facts, facts_of, has_version
+from fastchat._core.facts cimport HAS_GIL, UNKNOWN, Facts, facts_of, has_version
 
 cdef extern from "pythread.h":
     unsigned long get_ident "PyThread_get_thread_ident"()
@@ -47,6 +47,7 @@ cdef class State:
 
 cdef object new_queue()
 cdef queue_of(State state)
+cpdef bint has_queue(State state) except -1
 
 
 @cython.locals(size=Py_ssize_t)
@@ -57,7 +58,7 @@ cdef State _current_state
 cdef set_current(channel, State state)
 
 
-@cython.locals(state=State)
+@cython.locals(state=State, is_known=bint)
 cdef State state_of(channel)
 
 
@@ -65,9 +66,17 @@ cdef State state_of(channel)
 cdef object socket_of(channel)
 
 
+cdef object _making
+
+
 @cython.locals(state=State)
 cpdef State own_state(channel)
 
+
+@cython.locals(state=State)
+cdef State _made_state(channel)
+
+cpdef lock_of(channel)
 cdef unsigned long _forks
 cdef unsigned long _forker
 cdef unsigned long sender_of(State state) except? 0

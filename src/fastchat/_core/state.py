@@ -10,10 +10,13 @@ Rules that all who touch a state keep:
 * Input is ``buffer[start:]``.  Whoever changes what is behind ``start`` assigns another object.
 * Output is ``fifo`` without its first ``offset`` bytes; what is held is at its end.  Only
   ``queue()`` shows it to a program.
+* On a free-threaded CPython, compiled, all of it is used with the lock of the state, a critical
+  section: two threads that read and assign one field at the same time would crash.  Methods and
+  properties of channels are called with it (``_method.pyx``); others take it (``lock_of``).
 * Any thread may put something at the end of ``fifo``.  Only the thread that has the *turn* takes
-  something away.  Compiled, the turn is a number in the state, for no other thread runs between two
-  lines that call nothing; as it is, it is an entry in ``_senders``, which is made in one step, and
-  removed without a call, behind which a signal handler might raise.
+  something away.  Compiled, the turn is a number in the state, for no other thread gets at it
+  between two lines that call nothing; as it is, it is an entry in ``_senders``, which is made in
+  one step, and removed without a call, behind which a signal handler might raise.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ if not cython.compiled:
     from fastchat._core.facts import UNKNOWN
 
     if TYPE_CHECKING:
-        from fastchat._core._externs import gc_disable, gc_enable, has_version
+        from fastchat._core._externs import HAS_GIL, gc_disable, gc_enable, has_version
         from fastchat._core.facts import facts_of
 
 
@@ -185,6 +188,15 @@ def queue_of(state: State) -> Any:
     return state.fifo
 
 
+def has_queue(state: State) -> bool:
+    """Whether there is anything in the queue in *state*, whose lock nobody needs to have."""
+    if cython.compiled:
+        with cython.critical_section(state):
+            return bool(state.fifo)
+    else:
+        return bool(state.fifo)
+
+
 def drop_sent(state: State, fifo: Any) -> None:
     """Take off *fifo* the entries of bytes that were sent whole, as ``offset`` says.
 
@@ -201,10 +213,10 @@ def drop_sent(state: State, fifo: Any) -> None:
         state.offset = 0
 
 
-# The channel whose input is delivered now, and its state: between a line that comes in and its
-# reply the state is needed five times, and a look-up of the attribute costs 25 ns.  Both are owned
-# while they are known, and always change together: what is released may run code of Python, so that
-# comes last.
+# Where there is a GIL, the channel whose input is delivered now, and its state: between a line that
+# comes in and its reply the state is needed five times, and a look-up of the attribute costs 25 ns.
+# Both are owned while they are known, and always change together: what is released may run code of
+# Python, so that comes last.
 _current: Any = None
 _current_state: State | None = None
 
@@ -212,6 +224,8 @@ _current_state: State | None = None
 def set_current(channel: Any, state: State | None) -> None:  # compiled only
     """Let *channel* with its *state* be the one that is known, or none, where both are None."""
     global _current, _current_state
+    if not HAS_GIL:
+        return
     _before, _state_before = _current, _current_state  # released when this returns
     _current = channel
     _current_state = state
@@ -221,7 +235,8 @@ def state_of(channel: Any) -> State | None:
     """The state of *channel*; None where it has none, or where its class hides a property."""
     state: State
     if cython.compiled:
-        found = _current_state if channel is _current else getattr(channel, "_fc_state", None)
+        is_known = HAS_GIL and channel is _current
+        found = _current_state if is_known else getattr(channel, "_fc_state", None)
         if type(found) is not State:
             return None
         state = found
@@ -247,13 +262,34 @@ def socket_of(channel: Any) -> Any:  # compiled only
     return state.socket
 
 
+# Locked by who makes a state: another thread may ask for it at the same moment.
+_making = object()
+
+
 def own_state(channel: Any) -> State:
     """The state of *channel*, which is made where it has none yet."""
-    found = channel._fc_state
-    if found is None:
-        found = channel._fc_state = State()
-    state: State = found
+    state: State | None = channel._fc_state
+    if state is None:
+        with cython.critical_section(_making):
+            return _made_state(channel)
     return state
+
+
+def _made_state(channel: Any) -> State:
+    """The state of *channel*, which is made unless another thread has made it meanwhile."""
+    state: State | None = channel._fc_state
+    if state is None:
+        state = channel._fc_state = State()
+    return state
+
+
+def lock_of(channel: Any) -> Any:
+    """What is locked while anything of the state of *channel* is used, on a Python without a GIL.
+
+    Nothing of a state may be used without that, unless the channel is shown to nobody yet.
+    """
+    state = getattr(channel, "_fc_state", None)
+    return channel if state is None else state
 
 
 # Who has the turn.

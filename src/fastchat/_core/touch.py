@@ -8,7 +8,6 @@ is not marked here: the map tells its watch (``maps.py``).
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import Any
 
 # The watches of plain maps whose loop is running now, by the id of the map.  A channel_map has its
@@ -49,7 +48,7 @@ def touch_softly(channel: Any) -> None:
     fd = channel._fileno
     if fd is None:
         return
-    if watch.is_waiting or watch.thread != get_ident():
+    if not watch.is_in_this_thread():
         touch(channel)
     elif fd not in watch.untracked:
         watch.mark(fd)

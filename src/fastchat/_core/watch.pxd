@@ -7,6 +7,7 @@ from fastchat._core.asking cimport (
     registration_of,
     wants_urgent,
 )
+from fastchat._core.facts cimport HAS_GIL, get_item
 from fastchat._core.family cimport Family
 from fastchat._sysio cimport EventBuffer, add, remove
 
@@ -32,16 +33,21 @@ cdef class Flags:
     cdef bytearray _bytes
     cdef readonly Py_ssize_t count
 
+    cdef clear(self)
+    cdef bint has_any(self) except -1
+
 
 @cython.final
 cdef class Watch:
     cdef object __weakref__
     cdef public object map
+    cdef readonly object passing
     cdef public Family family
     cdef public object kind
     cdef public object system
     cdef public bint is_real
     cdef public object poller
+    cdef readonly object replaced
     cdef public bint reports_changes
     cdef public dict entries
     cdef public Flags registered
@@ -49,14 +55,14 @@ cdef class Watch:
     cdef public object asking
     cdef public unsigned long thread
     cdef public dict loops
-    cdef public object touched
+    cdef public dict touched
     cdef public bint is_poll2
     cdef public Py_ssize_t passes
     cdef public bint is_endless
     cdef public Py_ssize_t last_leave
     cdef public bint needs_new_set
     cdef public set suspects
-    cdef public bint is_waiting
+    cdef public Py_ssize_t waiting
     cdef public bint is_stirred
     cdef public bint is_changed
     cdef public bint was_cut
@@ -70,13 +76,22 @@ cdef class Watch:
     cpdef touch(self, fd)
     cpdef mark(self, fd)
     cpdef bint is_asking(self, fd) except -1
+
+    @cython.locals(is_waiting=bint)
+    cpdef stir(self)
+    cdef set_asking(self, asking)
+    cdef begin_pass(self)
+    cdef _begin_pass(self)
+    cpdef bint is_in_this_thread(self) except -1
+    cdef end_wait(self)
     cpdef change(self)
     cpdef bint cuts_wait(self) except -1
-    cpdef stir(self)
+    cpdef bint begin_to_wait(self) except -1
     cpdef forget(self, fd)
     cpdef leave(self, fd)
     cpdef note(self, fd)
     cpdef unregister(self, fd)
+    cdef bint _is_rejoining(self, Entry entry) except -1
     cpdef bint is_current(self, Entry entry) except -1
     cpdef int epoll_fd(self) except -2
 

@@ -23,6 +23,10 @@ rule of registrations:
 * A signal handler or another thread that changes something while the loop waits ends the wait.
 * A predicate may change other channels each time it is asked.  That cuts a wait short, but never
   two in a row: else the loop would spin, and the old one did not.
+* Where there is no GIL, and this is compiled, one thread at a time makes a pass, with the lock of
+  ``passing``; but whoever waits for the lock of the watch gives that up.  So a field that is
+  assigned in the course of a pass is read and assigned with the lock of the watch, or what it had
+  is kept (``replaced``).
 
 ``passes.py`` has what is done with events.
 """
@@ -31,6 +35,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +50,7 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
+    from fastchat._core._cy import get_item
     from fastchat._core.asking import (
         ask_chat,
         ask_one,
@@ -55,6 +61,7 @@ if not cython.compiled:
     from fastchat._core.family import Family
 
     if TYPE_CHECKING:
+        from fastchat._core._externs import HAS_GIL
         from fastchat._sysio import EventBuffer, add, remove
 
 
@@ -104,20 +111,36 @@ class Flags:
     def __getitem__(self, fd: Any) -> int:
         # Nobody waits for what is no descriptor, and may have any key in a map.
         try:
-            return self._bytes[fd] if fd >= 0 else 0
+            with cython.critical_section(self):
+                return self._bytes[fd] if fd >= 0 else 0
         except (IndexError, TypeError):
             return 0
 
+    def clear(self) -> None:
+        """From now on no descriptor has any."""
+        with cython.critical_section(self):
+            self._bytes = bytearray()
+            self.count = 0
+
+    def has_any(self) -> bool:
+        """Whether any descriptor has any."""
+        if cython.compiled:
+            with cython.critical_section(self):
+                return self.count > 0
+        else:
+            return self.count > 0
+
     def __setitem__(self, fd: int, flags: int) -> None:
-        had = self[fd]
-        if had == flags:
-            return
-        if fd >= len(self._bytes):
-            self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
-        change = bool(flags) - bool(had)
-        # Nothing is called here: behind a call an exception of a signal handler may leave.
-        self._bytes[fd] = flags
-        self.count += change
+        with cython.critical_section(self):
+            had = self[fd]
+            if had == flags:
+                return
+            if fd >= len(self._bytes):
+                self._bytes.extend(bytes(fd + 64 - len(self._bytes)))
+            change = bool(flags) - bool(had)
+            # Nothing is called here: behind a call an exception of a signal handler may leave.
+            self._bytes[fd] = flags
+            self.count += change
 
 
 class Watch:
@@ -140,11 +163,14 @@ class Watch:
         system: Any = REAL,
     ) -> None:
         self.map = map
+        self.passing = object()
         self.family = family
         self.kind = kind
         self.system = system
         self.is_real = system is REAL  # for compiled code, which may then make system calls
         self.poller = system.make(kind)
+        # Those that it was last: where there is no GIL, another thread's pass may still use one.
+        self.replaced: deque[Any] = deque(maxlen=16)
         self.reports_changes = reports_changes
         # By descriptor: channels that are waited for, flags that the poller has, channels that are
         # asked on every pass.
@@ -157,7 +183,7 @@ class Watch:
         # The threads that have a loop over the map.
         self.loops: dict[int, None] = {}
         # Descriptors to be looked at in the next pass, in order.
-        self.touched: dict[int, None] = dict.fromkeys(map)
+        self.touched: dict[int, None] = dict.fromkeys(list(map.keys()))
         self.is_poll2 = False
         self.passes = 0
         # Whether the program cannot tell one pass from two: loop() has no count, and the map
@@ -169,10 +195,10 @@ class Watch:
         # Numbers that were closed before we could take them out of the set: a file that lives on
         # under another number may still have events for the next who gets one of these.
         self.suspects: set[int] = set()
-        # Whether the loop waits at this moment, and what ends that; whether something has changed
+        # How many threads wait at this moment, and what ends that; whether something has changed
         # since the pass began, so that it must not wait; whether a predicate has changed something,
         # and whether the last wait was cut short because one had.
-        self.is_waiting = False
+        self.waiting = 0
         self.is_stirred = False
         self.is_changed = False
         self.was_cut = False
@@ -189,12 +215,15 @@ class Watch:
     def close(self) -> None:
         """Give the poller back; nothing else may be called after that."""
         self._give_back(self.poller)
-        self.waker = None
+        with cython.critical_section(self):
+            self.waker = None
 
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
         self.waker_lock.clear()  # a thread that only the parent has
-        self.loops = {thread: None for thread in self.loops if thread == get_ident()}
+        self.waiting = 0
+        for thread in [thread for thread in self.loops if thread != get_ident()]:
+            del self.loops[thread]
         self._replace_poller(self.kind)
 
     def _replace_poller(self, kind: Any) -> None:
@@ -205,28 +234,37 @@ class Watch:
         next pass does it again.
         """
         self.needs_new_set = True
-        self.kind = kind
-        poller, self.poller = self.poller, self.system.without_a_set()
-        self.registered = Flags()
+        poller = self.poller
+        if cython.compiled and not HAS_GIL:
+            self.replaced.append(poller)
+        self._set_poller(self.system.without_a_set(), kind)
         self.suspects.clear()
         self._give_back(poller)
-        self.waker = None
         try:
             if self.system.has(kind):
-                self.poller = self.system.make(kind)
+                self._set_poller(self.system.make(kind), kind)
         except OSError as failure:
             if not is_ours(failure):
                 raise
         self.kind = type(self.poller)
 
+    def _set_poller(self, poller: Any, kind: Any) -> None:
+        """From now on wait with *poller*, of *kind*, which knows nothing yet."""
+        with cython.critical_section(self):
+            self.kind = kind
+            self.poller = poller
+            self.registered.clear()
+            self.waker = None
+
     # Joining and leaving the map.
 
     def note(self, fd: int) -> None:
         """A channel joined for *fd*; what was waited for there before is over."""
-        entry = self.entries.get(fd)
-        if entry is not None and not self._is_rejoining(entry):
-            self.leave(fd)
-        self.touch(fd)
+        with cython.critical_section(self):
+            entry = get_item(self.entries, fd)
+            if entry is not None and not self._is_rejoining(entry):
+                self.leave(fd)
+            self.touch(fd)
 
     def touch(self, fd: Any) -> None:
         """Ask who has *fd* in the next pass, and let that be soon."""
@@ -235,23 +273,46 @@ class Watch:
 
     def mark(self, fd: Any) -> None:
         """Ask who has *fd* in the next pass, whenever that is."""
-        while True:
-            # A pass of another thread takes the dict away, and makes a new one.
-            touched = self.touched
-            touched[fd] = None
-            if touched is self.touched:
-                break
+        self.touched[fd] = None
 
     def is_asking(self, fd: Any) -> bool:
         """Whether this thread asks who has *fd* at this moment, and so gets its answer."""
-        return fd == self.asking and self.thread == get_ident()
+        with cython.critical_section(self):
+            return self.thread == get_ident() and fd == self.asking
+
+    def set_asking(self, asking: Any) -> Any:
+        """From now on *asking* is who is asked; returns who was."""
+        if cython.compiled:
+            with cython.critical_section(self):
+                outer, self.asking = self.asking, asking
+        else:
+            outer, self.asking = self.asking, asking
+        return outer
+
+    def begin_pass(self) -> None:
+        """This thread begins a pass, in which nothing has happened yet."""
+        if cython.compiled:
+            with cython.critical_section(self):
+                self._begin_pass()
+        else:
+            self._begin_pass()
+
+    def _begin_pass(self) -> None:
+        self.passes += 1
+        self.is_stirred = self.is_changed = False
+        self.thread = get_ident()
+
+    def is_in_this_thread(self) -> bool:
+        """Whether this thread makes a pass, and does not wait."""
+        with cython.critical_section(self):
+            return self.thread == get_ident() and not self.waiting
 
     def change(self) -> None:
         """The program has changed something: ``stir``, unless a predicate has done it."""
-        if self.asking is None or self.is_waiting or self.thread != get_ident():
-            self.stir()
-        else:
+        if self.is_in_this_thread() and self.asking is not None:
             self.is_changed = True
+        else:
+            self.stir()
 
     def cuts_wait(self) -> bool:
         """Whether this pass does not wait because a predicate has changed something."""
@@ -260,13 +321,37 @@ class Watch:
 
     def stir(self) -> None:
         """Something has changed of which the poller knows nothing: let the loop not wait."""
-        self.is_stirred = True
-        if self.is_waiting:
-            self.wake()
+        if cython.compiled:
+            # What is written here is seen by the pass, or what that writes is seen here.
+            with cython.critical_section(self):
+                self.is_stirred = True
+                is_waiting = self.waiting > 0
+            if is_waiting:
+                self.wake()
+        else:
+            self.is_stirred = True
+            if self.waiting:
+                self.wake()
+
+    def begin_to_wait(self) -> bool:
+        """From now on ``stir`` ends the wait; returns whether it was called in this pass before."""
+        with cython.critical_section(self):
+            self.waiting += 1
+            return self.is_stirred
+
+    def end_wait(self) -> None:
+        """This thread does not wait any more."""
+        if cython.compiled:
+            with cython.critical_section(self):
+                if self.waiting:
+                    self.waiting -= 1
+        elif self.waiting:
+            self.waiting -= 1
 
     def wake(self) -> None:
         """End the wait of the loop.  Any thread and any signal handler may call this."""
-        waker = self.waker
+        with cython.critical_section(self):
+            waker, poller = self.waker, self.poller
         if waker is not None and waker.set():
             return
         me = get_ident()
@@ -275,8 +360,10 @@ class Watch:
             if self.waker_lock.setdefault("thread", me) != me:
                 return
             waker = self.system.make_waker()
-            self.poller.register(waker.fileno(), READ)
-            self.waker = waker
+            poller.register(waker.fileno(), READ)
+            with cython.critical_section(self):
+                if poller is self.poller:
+                    self.waker = waker
             waker.set()
         except (OSError, ValueError) as failure:
             if not is_ours(failure):
@@ -297,28 +384,30 @@ class Watch:
 
     def forget(self, fd: Any) -> None:
         """The channel of *fd* left; its socket may be closed next."""
-        if fd in self.entries:
-            self.leave(fd)
-        if self.registered[fd]:
-            self.unregister(fd)
+        with cython.critical_section(self):
+            if fd in self.entries:
+                self.leave(fd)
+            if self.registered[fd]:
+                self.unregister(fd)
 
     def is_current(self, entry: Any) -> bool:
         """Whether the channel of *entry* has not left since."""
-        return self.entries.get(entry.fd) is entry
+        return get_item(self.entries, entry.fd) is entry
 
     def leave(self, fd: int) -> None:
         """What was waited for on *fd* is over."""
         if self.untracked:
             self.untracked.pop(fd, None)
         self.entries.pop(fd, None)
-        self.last_leave = self.passes
+        with cython.critical_section(self):
+            self.last_leave = self.passes
         self.change()
 
     def find_changes(self) -> None:
         """``note`` and ``forget`` what happened to a map that tells nobody."""
         members = list(self.map.items())
         for fd, channel in members:
-            entry = self.entries.get(fd)
+            entry = get_item(self.entries, fd)
             if entry is None or entry.channel is not channel:
                 self.note(fd)
         if len(self.entries) + len(self.touched) > len(members):
@@ -402,6 +491,10 @@ class Watch:
             if is_closed and self._is_open(fd):  # then it is the set that somebody closed
                 self.make_new_set(self.kind)
                 return True
+            if isinstance(failure, (FileNotFoundError, FileExistsError)):
+                # Another thread has changed the same at the same time.
+                self.make_new_set(self.kind)
+                return True
             if not is_closed:
                 # No memory, or too many watches for the kernel: it takes no more, poll() does.
                 self.make_new_set(pollers.Poll)
@@ -465,11 +558,11 @@ class Watch:
 
     def _ask(self, entry: Any) -> bool:
         """Ask a channel what it waits for; returns False if it is lost."""
-        outer, self.asking = self.asking, entry.fd
+        outer = self.set_asking(entry.fd)
         try:
             answer = ask_one(self.family, entry.channel, self.map, entry.fd)
         finally:
-            self.asking = outer
+            self.set_asking(outer)
         if answer[2] is None:
             self.is_changed = True  # for handle_error() may have changed what it wants
         if not self.is_current(entry):
@@ -500,23 +593,21 @@ class Watch:
 
     def ask_touched(self) -> bool:
         """Ask who joined or was touched; returns False if one is lost."""
-        touched, self.touched = self.touched, {}
         ok = True
-        try:
-            for fd in list(touched):
+        for fd in list(self.touched):
+            try:
+                # First, for it may be touched while it is asked.
+                self.touched.pop(fd, None)
                 ok &= self._ask_whom(fd)
-                touched.pop(fd, None)  # it is another thread's pass that may have done it
-        finally:
-            # Those that are left when an exception leaves the loop, and those that another thread
-            # touched meanwhile.
-            if touched:
-                self.touched.update(touched)
+            except BaseException:
+                self.touched[fd] = None
+                raise
         return ok
 
     def _ask_whom(self, fd: int) -> bool:
         """Ask who has *fd* now; returns False if it is lost."""
         channel = self.map.get(fd)
-        entry = self.entries.get(fd)
+        entry = get_item(self.entries, fd)
         if entry is not None and entry.channel is not channel:
             self.leave(fd)
             entry = None
@@ -546,12 +637,12 @@ class Watch:
         """Ask who is asked on every pass; returns False if one is lost."""
         family = self.family
         ok = True
-        outer = self.asking
+        outer = self.set_asking(NOBODY)
         try:
             for fd, entry in list(self.untracked.items()):
-                if self.untracked.get(fd) is not entry:
+                if get_item(self.untracked, fd) is not entry:
                     continue
-                self.asking = fd
+                self.set_asking(fd)
                 channel = entry.channel
                 flags: int | None
                 # As ask_one() does it; most of what follows is spared who says the same again.
@@ -560,13 +651,13 @@ class Watch:
                     if channel.writable() and not channel.accepting:
                         flags |= WRITE
                 except BaseException:
-                    self.asking = NOBODY  # what handle_error() changes is in no answer
+                    self.set_asking(NOBODY)  # what handle_error() changes is in no answer
                     fail_to_answer(family, channel, self.map, fd)
                     flags = None
                 if flags != entry.said or family.resting:
                     ok &= self._take_answer(entry, flags)
         finally:
-            self.asking = outer
+            self.set_asking(outer)
         return ok
 
     def _take_answer(self, entry: Any, flags: int | None) -> bool:
@@ -586,7 +677,7 @@ class Watch:
 
     def _check(self, fd: int) -> bool:
         """Believe nothing of *fd*; returns False if it is lost."""
-        entry = self.entries.get(fd)
+        entry = get_item(self.entries, fd)
         if entry is None:
             return True
         if self.map.get(fd) is not entry.channel:
@@ -632,7 +723,7 @@ class Watch:
     def change_to(self, is_poll2: bool) -> None:
         """Ask all anew, because ``poll`` and ``poll2`` do not wait for the same."""
         self.is_poll2 = is_poll2
-        self.touched |= dict.fromkeys(self.entries)
+        self.touched.update(dict.fromkeys(list(self.entries)))
         if self.poller.muted:
             self.needs_new_set = True  # poll2() tells of each hang-up
         for entry in list(self.untracked.values()):
