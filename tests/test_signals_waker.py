@@ -65,9 +65,9 @@ def test_a_thread_that_ends_the_wait_may_do_so_while_it_is_dropped(own: Stage) -
 
     number = waker._ends[0]
     waker._ends = Ends(waker._ends)
-    watch.waiting = 1
+    watch.begin_to_wait()
     watch.stir()
-    watch.waiting = 0
+    watch.end_wait()
     assert bool(select.select([number], [], [], 0)[0])
     assert watch.waker is None
 
@@ -79,18 +79,18 @@ def test_a_poller_that_is_gone_is_not_waited_for(
     watch = watching(own)
     gone = SimpleNamespace(register=as_the_system(fail_with(kind())))
     monkeypatch.setattr(watch, "poller", gone)
-    watch.waiting = 1
+    watch.begin_to_wait()
     watch.stir()
-    watch.waiting = 0
+    watch.end_wait()
     assert (watch.waker, watch.waker_lock) == (None, {})
 
 
 def test_only_one_thread_makes_what_ends_the_wait(own: Stage) -> None:
     watch = watching(own)
     watch.waker_lock["thread"] = -1  # another one
-    watch.waiting = 1
+    watch.begin_to_wait()
     watch.stir()
-    watch.waiting = 0
+    watch.end_wait()
     assert (watch.waker, watch.waker_lock) == (None, {"thread": -1})
     watch.waker_lock.clear()
 

@@ -181,6 +181,8 @@ def end_loop(map: Any) -> None:
     if watch is None:
         return
     watch.loops.pop(get_ident(), None)
+    if not cython.compiled:
+        watch.end_wait()  # for the one that a signal handler has ended by an exception
     if watch.waiting and not map:
         watch.stir()  # let the loops of other threads end, too; they come here
         return

@@ -200,11 +200,7 @@ def _wait(watch: Watch, milliseconds: int, is_poll2: bool) -> list[Any] | None:
     slow: list[Any] | None = None
     try:
         # In this order: what another thread changes now either shows here, or ends the wait.
-        if cython.compiled:
-            is_stirred = watch.begin_to_wait()
-        else:
-            watch.waiting += 1
-            is_stirred = watch.is_stirred
+        is_stirred = watch.begin_to_wait()
         # The map is empty where a signal handler has closed all that this pass found.
         if is_stirred or not watch.map:
             milliseconds = 0

@@ -83,7 +83,7 @@ cdef class Watch:
     cdef begin_pass(self)
     cdef _begin_pass(self)
     cpdef bint is_in_this_thread(self) except -1
-    cdef end_wait(self)
+    cpdef end_wait(self)
     cpdef change(self)
     cpdef bint cuts_wait(self) except -1
     cpdef bint begin_to_wait(self) except -1

@@ -195,10 +195,10 @@ class Watch:
         # Numbers that were closed before we could take them out of the set: a file that lives on
         # under another number may still have events for the next who gets one of these.
         self.suspects: set[int] = set()
-        # How many threads wait at this moment, and what ends that; whether something has changed
-        # since the pass began, so that it must not wait; whether a predicate has changed something,
-        # and whether the last wait was cut short because one had.
-        self.waiting = 0
+        # The threads that wait at this moment (compiled, how many), and what ends that; whether
+        # something has changed since the pass began, so that it must not wait; whether a predicate
+        # has changed something, and whether the last wait was cut short because one had.
+        self.waiting: Any = 0 if cython.compiled else {}
         self.is_stirred = False
         self.is_changed = False
         self.was_cut = False
@@ -221,7 +221,7 @@ class Watch:
     def leave_the_set(self) -> None:
         """In a forked child: touch the parent's set no more, not even to take something out."""
         self.waker_lock.clear()  # a thread that only the parent has
-        self.waiting = 0
+        self.waiting = 0 if cython.compiled else {}
         for thread in [thread for thread in self.loops if thread != get_ident()]:
             del self.loops[thread]
         self._replace_poller(self.kind)
@@ -234,7 +234,8 @@ class Watch:
         next pass does it again.
         """
         self.needs_new_set = True
-        poller = self.poller
+        with cython.critical_section(self):
+            poller = self.poller
         if cython.compiled and not HAS_GIL:
             self.replaced.append(poller)
         self._set_poller(self.system.without_a_set(), kind)
@@ -246,7 +247,8 @@ class Watch:
         except OSError as failure:
             if not is_ours(failure):
                 raise
-        self.kind = type(self.poller)
+        with cython.critical_section(self):
+            self.kind = type(self.poller)
 
     def _set_poller(self, poller: Any, kind: Any) -> None:
         """From now on wait with *poller*, of *kind*, which knows nothing yet."""
@@ -325,7 +327,7 @@ class Watch:
             # What is written here is seen by the pass, or what that writes is seen here.
             with cython.critical_section(self):
                 self.is_stirred = True
-                is_waiting = self.waiting > 0
+                is_waiting = bool(self.waiting)
             if is_waiting:
                 self.wake()
         else:
@@ -335,8 +337,13 @@ class Watch:
 
     def begin_to_wait(self) -> bool:
         """From now on ``stir`` ends the wait; returns whether it was called in this pass before."""
-        with cython.critical_section(self):
-            self.waiting += 1
+        if cython.compiled:
+            with cython.critical_section(self):
+                self.waiting += 1
+                return self.is_stirred
+        else:
+            # Not a number, which would stay wrong if a signal handler raised at the wrong moment.
+            self.waiting[get_ident()] = None
             return self.is_stirred
 
     def end_wait(self) -> None:
@@ -345,8 +352,8 @@ class Watch:
             with cython.critical_section(self):
                 if self.waiting:
                     self.waiting -= 1
-        elif self.waiting:
-            self.waiting -= 1
+        else:
+            self.waiting.pop(get_ident(), None)
 
     def wake(self) -> None:
         """End the wait of the loop.  Any thread and any signal handler may call this."""
@@ -714,7 +721,9 @@ class Watch:
                 order = self.order = list(self.entries)
             try:
                 fd = order.pop()
-            except IndexError:  # nobody is there, or a pass of another thread was faster
+            except IndexError as failure:  # nobody is there, or another thread's pass was faster
+                if not is_ours(failure):
+                    raise
                 break
             ok &= self._check(fd)
             self.unchecked -= 1
