@@ -19,7 +19,8 @@ cpdef registration_of(channel)
 @cython.locals(flags=int)
 cpdef tuple ask_one(Family family, channel, map, fd)
 cpdef bint wants_urgent(Family family, channel) except -1
+cdef bint _fits(State state, channel) except -1
 
 
-@cython.locals(state=State, knows=bint)
+@cython.locals(knows=bint)
 cpdef bint is_tracked(Family family, channel) except -1

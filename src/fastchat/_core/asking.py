@@ -146,6 +146,12 @@ def wants_urgent(family: Family, channel: Any) -> bool:
     return os.name == "nt" and bool(channel.connecting)
 
 
+def _fits(state: State, channel: Any) -> bool:
+    """``state.fits``, for who has not the lock of *state*."""
+    with cython.critical_section(state):
+        return state.fits(channel)
+
+
 def is_tracked(family: Family, channel: Any) -> bool:
     """Whether *channel* has stock predicates, and so has to be asked only when it was touched."""
     kind: Any = type(channel)
@@ -158,12 +164,8 @@ def is_tracked(family: Family, channel: Any) -> bool:
     if readable is not family.readables[0] and readable is not family.readables[1]:
         return False
     if writable is family.stock_chat[1]:
-        found = channel._fc_state
-        if type(found) is not State:
-            return False
-        state: State = found
-        with cython.critical_section(state):
-            knows = state.fits(channel)
+        state = channel._fc_state
+        knows = type(state) is State and _fits(state, channel)
     elif writable is family.sender_writable:
         knows = type(getattr(channel, "_fc_output", None)) is Output
     else:

@@ -132,7 +132,7 @@ def watch_over(map: Any, family: Family, for_long: bool) -> Watch | None:
                 return None
             with cython.critical_section(_all):
                 kept = _keep(map, watch)
-            if kept is not watch:
+            if kept is not watch:  # pragma: no cover (another thread was faster)
                 watch.close()
             return kept
     return watch
@@ -141,7 +141,7 @@ def watch_over(map: Any, family: Family, for_long: bool) -> Watch | None:
 def _keep(map: Any, watch: Watch) -> Watch:
     """Let *map* have *watch*; returns that of another thread, if it was faster."""
     if type(map) is ChannelMap:
-        if map._watch is None:
+        if map._watch is None:  # pragma: no branch (another thread was faster)
             map._watch = watch
         kept: Watch = map._watch
     else:

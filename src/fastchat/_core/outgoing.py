@@ -542,7 +542,7 @@ def _joined(fifo: Any, offset: int, size: int) -> tuple[bytes, int]:
     """
     pieces: list[bytes] = []
     total = -offset
-    if not (cython.compiled and HAS_GIL):
+    if not (cython.compiled and HAS_GIL):  # pragma: no branch (always so as it is)
         # A copy, for another thread may put something at the end at any time; in one step, where
         # there is a GIL.
         if len(fifo) < _MAX_JOINED and _HAS_GIL:

@@ -78,7 +78,7 @@ _LONGEST = 2**31 - 1
 _own_sleep = time.sleep
 
 
-def make_pass(
+def make_pass(  # compiled only
     watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool = False
 ) -> None:
     """Wait at most *timeout* seconds, and hand out what happened to the channels of *watch*.
@@ -87,10 +87,7 @@ def make_pass(
     *is_first*: code of the program ran since the last pass (``poll``, ``poll2``, or the first pass
     of ``loop``).  *is_endless*: ``loop`` has no count.
     """
-    if cython.compiled:
-        with cython.critical_section(watch.passing):
-            _make_pass_alone(watch, timeout, is_poll2, is_first, is_endless)
-    else:
+    with cython.critical_section(watch.passing):
         _make_pass_alone(watch, timeout, is_poll2, is_first, is_endless)
 
 

@@ -278,7 +278,7 @@ def own_state(channel: Any) -> State:
 def _made_state(channel: Any) -> State:
     """The state of *channel*, which is made unless another thread has made it meanwhile."""
     state: State | None = channel._fc_state
-    if state is None:
+    if state is None:  # pragma: no branch (another thread was faster)
         state = channel._fc_state = State()
     return state
 

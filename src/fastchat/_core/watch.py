@@ -122,12 +122,9 @@ class Flags:
             self._bytes = bytearray()
             self.count = 0
 
-    def has_any(self) -> bool:
+    def has_any(self) -> bool:  # compiled only
         """Whether any descriptor has any."""
-        if cython.compiled:
-            with cython.critical_section(self):
-                return self.count > 0
-        else:
+        with cython.critical_section(self):
             return self.count > 0
 
     def __setitem__(self, fd: int, flags: int) -> None:
@@ -291,12 +288,9 @@ class Watch:
             outer, self.asking = self.asking, asking
         return outer
 
-    def begin_pass(self) -> None:
+    def begin_pass(self) -> None:  # compiled only
         """This thread begins a pass, in which nothing has happened yet."""
-        if cython.compiled:
-            with cython.critical_section(self):
-                self._begin_pass()
-        else:
+        with cython.critical_section(self):
             self._begin_pass()
 
     def _begin_pass(self) -> None:
@@ -369,7 +363,7 @@ class Watch:
             waker = self.system.make_waker()
             poller.register(waker.fileno(), READ)
             with cython.critical_section(self):
-                if poller is self.poller:
+                if poller is self.poller:  # pragma: no branch (the pass may have replaced it)
                     self.waker = waker
             waker.set()
         except (OSError, ValueError) as failure:
@@ -498,7 +492,7 @@ class Watch:
             if is_closed and self._is_open(fd):  # then it is the set that somebody closed
                 self.make_new_set(self.kind)
                 return True
-            if isinstance(failure, (FileNotFoundError, FileExistsError)):
+            if isinstance(failure, (FileNotFoundError, FileExistsError)):  # pragma: no cover
                 # Another thread has changed the same at the same time.
                 self.make_new_set(self.kind)
                 return True
@@ -724,7 +718,7 @@ class Watch:
             except IndexError as failure:  # nobody is there, or another thread's pass was faster
                 if not is_ours(failure):
                     raise
-                break
+                break  # pragma: no cover
             ok &= self._check(fd)
             self.unchecked -= 1
         return ok
