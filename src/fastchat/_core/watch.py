@@ -715,10 +715,10 @@ class Watch:
                 order = self.order = list(self.entries)
             try:
                 fd = order.pop()
-            except IndexError as failure:  # nobody is there, or another thread's pass was faster
+            except IndexError as failure:  # pragma: no cover (another thread's pass was faster)
                 if not is_ours(failure):
                     raise
-                break  # pragma: no cover
+                break
             ok &= self._check(fd)
             self.unchecked -= 1
         return ok
