@@ -74,10 +74,10 @@ def test_threads_may_do_what_they_like(ours: Implementation, use_poll: bool) -> 
 
 
 def test_nothing_is_held_when_deliveries_of_two_threads_have_ended(own: Stage) -> None:
-    """Whichever of them was the first to begin."""
-    begun = {name: threading.Event() for name in ("first", "second")}
-    goes_on = {name: threading.Event() for name in begun}
-    pushed = threading.Event()
+    """Whichever of them was the first to begin; it pushes when both have ended."""
+    begun, goes_on, ended = (
+        {name: threading.Event() for name in ("first", "second")} for _ in range(3)
+    )
 
     def found(chat: Any) -> None:
         name = threading.current_thread().name
@@ -85,23 +85,22 @@ def test_nothing_is_held_when_deliveries_of_two_threads_have_ended(own: Stage) -
         assert goes_on[name].wait(PATIENCE)
 
     def deliver() -> None:
+        name = threading.current_thread().name
         chat.handle_read()
-        if threading.current_thread().name == "second":
+        ended[name].set()
+        if name == "first":
+            assert ended["second"].wait(PATIENCE)
             chat.push(b"outside of any delivery")
-            pushed.set()
 
     chat = own.chat(found_terminator=found)
-    threads = []
     for name in begun:
         chat.peer.sendall(b"line\nline\n")
         thread = threading.Thread(target=deliver, name=name)
-        threads.append(thread)
         own.at_the_end(thread.join, PATIENCE)
         thread.start()
         assert begun[name].wait(PATIENCE)
-    goes_on["first"].set()
-    threads[0].join(PATIENCE)
-    goes_on["second"].set()
-    assert pushed.wait(PATIENCE)
-    chat.peer.settimeout(PATIENCE)
+    for name in begun:
+        goes_on[name].set()
+        assert ended[name].wait(PATIENCE)
+    chat.peer.settimeout(PATIENCE / 4)
     assert chat.peer.recv(100) == b"outside of any delivery"
