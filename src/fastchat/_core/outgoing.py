@@ -298,10 +298,11 @@ def _begin_to_hold(channel: Any, state: State, most: int, size: int) -> bool:
             return False
     else:
         try:  # rather than to look first, for another thread may take it meanwhile
-            if type(fifo[0]) is not bytes:  # type: ignore[index]
-                return False
+            first = fifo[0]  # type: ignore[index]
         except IndexError:
-            pass
+            first = b""
+        if type(first) is not bytes:
+            return False
     if not _endings_are_watched:
         # Before the process ends, or waits for another.
         _endings.watch(flush_all_threads, flush_this_thread)

@@ -109,12 +109,12 @@ class Flags:
         self.count = 0  # how many descriptors have any
 
     def __getitem__(self, fd: Any) -> int:
-        # Nobody waits for what is no descriptor, and may have any key in a map.
-        try:
-            with cython.critical_section(self):
+        with cython.critical_section(self):
+            # Nothing is called inside the try: a signal handler might raise one of these there.
+            try:
                 return self._bytes[fd] if fd >= 0 else 0
-        except (IndexError, TypeError):
-            return 0
+            except (IndexError, TypeError):
+                return 0  # nobody waits for what is no descriptor, and may have any key in a map
 
     def clear(self) -> None:
         """From now on no descriptor has any."""
