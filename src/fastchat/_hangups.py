@@ -46,12 +46,13 @@ def forget_hang_up(channel: Any) -> None:
 
 def _set_hung_up(channel: Any, told_of: Any) -> None:
     """Remember of the end of what *channel* was told, None for nothing."""
-    remember(channel, "_fc_hung_up", told_of)
+    try:
+        channel._fc_hung_up = told_of
+    except AttributeError:
+        pass
     state = getattr(channel, "_fc_state", None)
-    if state is not None:
-        state.close_notified = (
-            told_of is not None
-        )  # the same for the hot path, which has the state at hand
+    if state is not None:  # the same for the hot path, which has the state at hand
+        state.close_notified = told_of is not None
 
 
 def was_told(channel: Any) -> bool:
@@ -83,18 +84,32 @@ def dispatcher_attribute(channel: Any, name: str) -> Any:
     return getattr(channel, name) if is_dispatcher(channel) else None
 
 
-def remember(channel: Any, name: str, value: Any) -> None:
-    """Set an attribute of *channel*, where it has room for one."""
+# What borrows the methods of dispatcher may have no room for an attribute (__slots__).  Nothing is
+# called inside these try statements, not even setattr(): behind a call a signal handler may raise
+# an AttributeError of its own.
+
+
+def remember_closed(channel: Any, sock: Any) -> None:
+    """Remember the socket that *channel* had when it closed; None when it joins again."""
     try:
-        setattr(channel, name, value)
+        channel._fc_closed = sock
     except AttributeError:
-        pass  # a class of its own, with __slots__, that borrows the methods of dispatcher
+        pass
 
 
-def count(channel: Any, name: str) -> None:
-    """Add one to a counter of *channel*, where it has room for one."""
+def remember_rest(channel: Any, end: Any) -> None:
+    """Remember until when *channel* accepts nothing, in seconds of the clock of its loop."""
     try:
-        setattr(channel, name, getattr(channel, name, 0) + 1)
+        channel._fc_rest = end
+    except AttributeError:
+        pass
+
+
+def count_close(channel: Any) -> None:
+    """Add one to how often *channel* was closed."""
+    closes = closes_of(channel) + 1
+    try:
+        channel._fc_closes = closes
     except AttributeError:
         pass
 

@@ -67,12 +67,13 @@ from fastchat._core.touch import touch as _touch
 from fastchat._core.touch import watches as _watches
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED  # noqa: F401 (programs replace it)
 from fastchat._hangups import closes_of as _closes
-from fastchat._hangups import count as _count
+from fastchat._hangups import count_close as _count_close
 from fastchat._hangups import dispatcher_attribute as _dispatcher_attribute
 from fastchat._hangups import forget_hang_up as _forget_hang_up
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._hangups import is_dispatcher as _is_dispatcher
-from fastchat._hangups import remember as _remember
+from fastchat._hangups import remember_closed as _remember_closed
+from fastchat._hangups import remember_rest as _remember_rest
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
 
@@ -371,7 +372,7 @@ class dispatcher:
         fd = self._fileno  # once, for a signal handler may close the channel in between
         # close() takes the descriptor, so this is one anew, perhaps of the same object.
         if fd is not None and getattr(self, "_fc_closed", None) is not None:
-            _remember(self, "_fc_closed", None)
+            _remember_closed(self, None)
         map[fd] = self
         if type(map) is dict:
             watch = _watches.get(id(map))  # once, for another thread's loop may end meanwhile
@@ -476,7 +477,7 @@ class dispatcher:
             if failure.errno not in _EXHAUSTED:
                 raise
             _family.resting[id(self)] = end = _now_of(self) + _REST
-            _remember(self, "_fc_rest", end)
+            _remember_rest(self, end)
             if not getattr(self, "_fc_accept_failing", False):
                 self._fc_accept_failing = True
                 self.log_info(
@@ -498,7 +499,7 @@ class dispatcher:
         try:
             self._fc_closes += 1
         except AttributeError:  # whatever borrows this method
-            _count(self, "_fc_closes")
+            _count_close(self)
         if getattr(self, "_fc_delivers", False):
             _drop_input(self)
         self.connected = False
@@ -509,7 +510,7 @@ class dispatcher:
         self.del_channel()
         # Not before: a signal handler that raises up to here leaves a channel that has events, and
         # that must hear of its end once more to close.
-        _remember(self, "_fc_closed", sock)
+        _remember_closed(self, sock)
         sock = self.socket
         if sock is not None:
             try:
@@ -620,12 +621,12 @@ def _count_registration(channel, map=None):
 
     To join or leave another one changes nothing for the events of this one.
     """
-    try:
-        # Who has called no __init__() has none, and may join one by name.
-        if map is None or map is getattr(channel, "_map", map):
+    # Who has called no __init__() has none, and may join one by name.
+    if map is None or map is getattr(channel, "_map", map):
+        try:  # nothing is called in here: a signal handler may raise an AttributeError of its own
             channel._fc_registration += 1
-    except AttributeError:
-        pass  # whatever borrows the methods that call this is no dispatcher
+        except AttributeError:
+            pass  # whatever borrows the methods that call this is no dispatcher
 
 
 def _now_of(channel):
@@ -638,8 +639,9 @@ def _belongs_to_another(entry, channel):
 
     An entry for the same socket is the channel's own, be it a weak proxy or a wrapper.
     """
+    sock = getattr(channel, "socket", None)
     try:
-        return entry.socket is not getattr(channel, "socket", None)
+        return entry.socket is not sock
     except ReferenceError:  # a weak proxy of something that is gone
         return False
     except AttributeError:

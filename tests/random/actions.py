@@ -30,6 +30,8 @@ _KINDS = (
     KeyError,
     IndexError,
     TypeError,
+    AttributeError,
+    NameError,
     OverflowError,
     ReferenceError,
     NotImplementedError,
@@ -67,7 +69,8 @@ RAISED: dict[str, Callable[[Any], BaseException]] = {
 }
 
 # Where CPython 3.11 takes an exception of these kinds for something else, by the names of methods
-# that are at work: the socket is asked, or a representation is wanted, in any class.
+# that are at work: the socket is asked, or a representation is wanted, in any class; and where
+# Python itself does, for getattr() with a default of a property.
 LOSSES: dict[str, Any] = {
     "recv": OSError,
     "send": OSError,
@@ -78,6 +81,7 @@ LOSSES: dict[str, Any] = {
     "__init__": OSError,
     "__len__": TypeError,  # of a view, which list() takes for a length that nobody knows
     "_tell_the_end": OSError,
+    "_get_socket": AttributeError,
     "__repr__": BaseException,
     "safe_repr": BaseException,
 }

@@ -17,5 +17,5 @@ where_there_are_points = [
 ]
 
 
-class Interruption(KeyboardInterrupt):
-    """What the handler raises: it leaves the loop."""
+class Interruption(KeyboardInterrupt, AttributeError, IndexError, KeyError, TypeError, ValueError):
+    """What the handler raises: it leaves the loop, and no ``except`` may take it for its own."""

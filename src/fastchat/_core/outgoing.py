@@ -157,12 +157,14 @@ def push(self: Any, data: Any) -> None:
     else:  # as that does it, without the call
         try:
             state = self._fc_state
-            if type(self) is not state.fitting_class and (
+            fitting_class = state.fitting_class
+        except AttributeError:
+            state = None
+        else:
+            if type(self) is not fitting_class and (
                 type(state) is not State or not state.fits(self)
             ):
                 state = None
-        except AttributeError:
-            state = None
     if state is None or type(data) is not bytes:
         push_generic(self, data, enqueue)
         return

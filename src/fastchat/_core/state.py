@@ -244,14 +244,16 @@ def state_of(channel: Any) -> State | None:
             return state if state.facts.fits else None
         return state if state.fits(channel) else None
     else:
+        # Nothing is called in here: a signal handler may raise an AttributeError of its own.
         try:
             state = channel._fc_state
-            if type(channel) is state.fitting_class:
-                return state
-            # The type first, for a mock has an answer to every name.
-            return state if type(state) is State and state.fits(channel) else None
+            fitting_class = state.fitting_class
         except AttributeError:  # none yet, or whatever borrows a method of a channel
             return None
+        if type(channel) is fitting_class:
+            return state
+        # The type first, for a mock has an answer to every name.
+        return state if type(state) is State and state.fits(channel) else None
 
 
 def socket_of(channel: Any) -> Any:  # compiled only
