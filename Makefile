@@ -51,7 +51,7 @@ untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
     test-eventlet test-pyftpdlib lint coverage asan leaks traces instructions linear bench bench-quick \
-    sdist-wheel clean
+    sdist-wheel release-check clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -130,6 +130,15 @@ sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of 
 	rm -rf dist
 	$(VENV_PYTHON) -m build
 	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --wheel
+
+# PyPI takes a release once.  pyroma would have an address of the authors, who have none in common.
+release-check: $(venv) $(VENV)/.group-package ## make the sdist and the pure wheel, and check them as PyPI will
+	rm -rf build/release
+	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --outdir build/release
+	$(VENV_PYTHON) -m twine check --strict build/release/*
+	$(VENV)/bin/pyroma --min=10 --skip-tests=AuthorEmail build/release/*.tar.gz
+	$(VENV)/bin/validate-pyproject pyproject.toml
+	! test -e .git || $(VENV)/bin/check-manifest
 
 clean: ## remove all that the above have left
 	rm -rf .venv $(VENV) $(VENV)-asan $(VENV)-debug .nox build dist src/*.egg-info htmlcov .coverage .coverage.* \
