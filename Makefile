@@ -90,11 +90,14 @@ test-gevent test-eventlet: $(installed) $(VENV)/.group-test
 test-pyftpdlib: $(installed) $(VENV)/.group-pyftpdlib ## run pyftpdlib's own suite on fastchat
 	$(VENV_PYTHON) tools/pyftpdlib_suite.py $(PYFTPDLIB)
 
-lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style and types
+lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style, types and workflows
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint src
 	$(VENV_PYTHON) -m mypy
+	$(VENV)/bin/zizmor --offline --quiet .github
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of branches it fails
 	$(VENV_PYTHON) -m coverage erase
