@@ -5,6 +5,8 @@ the standard library in Python 3.12.  ``install()`` makes them importable under 
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
 ``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``.
+
+Every name: https://github.com/fastchat/fastchat/blob/main/docs/reference.md
 """
 
 from fastchat import asynchat, asyncore

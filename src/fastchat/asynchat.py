@@ -2,8 +2,8 @@
 
 This is the compatible layer: names, signatures, defaults, class attributes and exceptions are
 those of CPython 3.11, together with what the documentation of Python 2.6 names and 3.11 had
-dropped (``fifo``, ``refill_buffer``, ``async_chat(conn=...)``).  ``docs/compat.md`` has a row for
-everything that differs.
+dropped (``fifo``, ``refill_buffer``, ``async_chat(conn=...)``).  Where it differs there is a row in
+https://github.com/fastchat/fastchat/blob/main/docs/compat.md
 
 Bytes come in through ``handle_read`` into ``ac_in_buffer``, and the scanner cuts that at the
 terminator: what stands before it goes to ``collect_incoming_data``, its end is announced by

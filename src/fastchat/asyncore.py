@@ -2,7 +2,8 @@
 
 This is the compatible layer: names, signatures, defaults, class attributes, exceptions and the
 texts of log lines are those of CPython 3.11, so that a program written for the standard library's
-module runs unmodified.  Where fastchat differs on purpose, ``docs/compat.md`` has a row.
+module runs unmodified.  Where fastchat differs on purpose, there is a row in
+https://github.com/fastchat/fastchat/blob/main/docs/compat.md
 
 How the pieces fit.  A *channel* is anything with ``readable``, ``writable``, ``accepting`` and
 the ``handle_*_event`` methods; ``dispatcher`` is the one everybody inherits.  A *map* takes file

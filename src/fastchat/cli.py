@@ -27,9 +27,10 @@ usage: python -m fastchat run [--coalesce] PROGRAM.py [ARGS...]
 Runs an unmodified program that imports asyncore or asynchat on fastchat's modules of these
 names. PROGRAM.py may be anything that Python itself runs: a file, or a directory or zip file
 with a __main__.py. --coalesce sends the replies to pipelined requests together, which not
-every program bears: docs/compat.md, "Held output". FASTCHAT_IMPLEMENTATION=auto|cython|python
-chooses the implementation; FASTCHAT_COALESCE=0 sends every reply by itself, whatever the
-program says, FASTCHAT_COALESCE=1 is --coalesce.
+every program bears: see
+https://github.com/fastchat/fastchat/blob/main/docs/compat.md#held-output
+FASTCHAT_IMPLEMENTATION=auto|cython|python chooses the implementation; FASTCHAT_COALESCE=0
+sends every reply by itself, whatever the program says, FASTCHAT_COALESCE=1 is --coalesce.
 """
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any, NamedTuple
 
 from tests.support.building import ROOT
 
-DOCUMENTS = ["README.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
+]
 
 
 def read(name: str) -> str:
@@ -18,6 +24,10 @@ def project() -> dict[str, Any]:
     """What pyproject.toml says of the project."""
     table: dict[str, Any] = tomllib.loads(read("pyproject.toml"))["project"]
     return table
+
+
+# What the addresses of the tree's files begin with.
+ADDRESS: str = project()["urls"]["Documents"]
 
 
 class Block(NamedTuple):
@@ -48,3 +58,37 @@ def split(text: str) -> tuple[list[Block], str]:
         prose.append(line)
     assert fence is None, f"the block of line {fence.line} does not end"
     return blocks, "\n".join(prose)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page of *text* has, made from its headings as GitHub does."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", split(text)[1], re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        # The second of two equal headings gets a number.
+        again = sum(1 for anchor in found if re.fullmatch(rf"{re.escape(words)}(-\d+)?", anchor))
+        found.add(f"{words}-{again}" if again else words)
+    return found
+
+
+def links(text: str) -> list[str]:
+    """What the links in the prose of a page lead to."""
+    prose = re.sub(r"`[^`]*`", "", split(text)[1])
+    return re.findall(r"\]\(([^)]*)\)", prose) + re.findall(r"(?m)^\[[^]]+\]: (.*)$", prose)
+
+
+def leads_somewhere(target: str, name: str = "README.md") -> bool:
+    """Whether a link in the page *name* is to a file of the tree, or to a heading in one.
+
+    An address of the tree counts as a link to a file; what other sites have, nobody knows here.
+    """
+    if target.startswith(ADDRESS):
+        target, name = target.removeprefix(ADDRESS) or ".", "README.md"
+    elif target.startswith("https://"):
+        return True
+    path, _, anchor = target.partition("#")
+    file = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+    # A link out of the tree works on its author's machine only.
+    if not (target and file.exists() and file.is_relative_to(ROOT)):
+        return False
+    return not anchor or anchor in anchors(file.read_text(encoding="utf-8"))
