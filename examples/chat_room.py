@@ -20,15 +20,15 @@ MAX_LINE, MAX_UNREAD, CONTROL = 1000, 1000, bytes([*range(32), 127])
 class Room:
     """The clients that are present, in the order in which they came."""
 
-    def __init__(self):
-        self.members = []
-        self.lines = collections.deque()
+    def __init__(self) -> None:
+        self.members: list[ChatChannel] = []
+        self.lines: collections.deque[tuple[bytes, ChatChannel]] = collections.deque()
         self.guests = itertools.count(1)
 
-    def nicks(self):
+    def nicks(self) -> list[bytes]:
         return [member.nick for member in self.members]
 
-    def tell(self, line, speaker):
+    def tell(self, line: bytes, speaker: "ChatChannel") -> None:
         """Send a line to all but the one it comes from, after any line that is being sent."""
         self.lines.append((line, speaker))
         if len(self.lines) > 1:
@@ -40,11 +40,11 @@ class Room:
                     member.hear(line)
             self.lines.popleft()
 
-    def enter(self, member):
+    def enter(self, member: "ChatChannel") -> None:
         self.tell(b"* " + member.nick + b" came", member)
         self.members.append(member)
 
-    def leave(self, member):
+    def leave(self, member: "ChatChannel") -> None:
         if member in self.members:
             self.members.remove(member)
             self.tell(b"* " + member.nick + b" left", member)
@@ -56,24 +56,24 @@ ROOM = Room()
 class ChatChannel(Channel):
     """One client of the room."""
 
-    def begin(self):
+    def begin(self) -> None:
         self.line = b""
         self.set_terminator(b"\n")
         self.nick = b"guest%d" % next(ROOM.guests)
         self.hear(b"* welcome, " + self.nick)
         ROOM.enter(self)
 
-    def hear(self, line):
+    def hear(self, line: bytes) -> None:
         if len(self.producer_fifo) < MAX_UNREAD:
             self.push(line + b"\r\n")
         else:
             self.close()
 
-    def close(self):
+    def close(self) -> None:
         Channel.close(self)
         ROOM.leave(self)
 
-    def collect_incoming_data(self, data):
+    def collect_incoming_data(self, data: bytes) -> None:
         if self.is_finished:
             self.drop(data)
             return
@@ -81,7 +81,7 @@ class ChatChannel(Channel):
         if len(self.line) > MAX_LINE:
             self.part_with(b"* that line is too long")
 
-    def found_terminator(self):
+    def found_terminator(self) -> None:
         if self.is_finished:
             return
         line, self.line = self.line.translate(None, CONTROL), b""
@@ -97,7 +97,7 @@ class ChatChannel(Channel):
         elif line:
             ROOM.tell(b"<" + self.nick + b"> " + line, self)
 
-    def rename(self, nick):
+    def rename(self, nick: bytes) -> None:
         if not re.fullmatch(rb"[A-Za-z0-9_-]{1,20}", nick):
             self.hear(b"* a nick is 1 to 20 letters, digits, _ or -")
         elif nick in ROOM.nicks():
@@ -107,7 +107,7 @@ class ChatChannel(Channel):
             self.hear(b"* you are " + nick)
             ROOM.tell(b"* " + old + b" is " + nick, self)
 
-    def part_with(self, line):
+    def part_with(self, line: bytes) -> None:
         """A last line; the room hears of it at once, not when the connection is gone."""
         self.hear(line)
         self.finish()

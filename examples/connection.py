@@ -14,10 +14,10 @@ import socket
 class EndOfAnswers:
     """The last producer: asked for data once every answer is sent, it shuts the sending side."""
 
-    def __init__(self, connection):
+    def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
 
-    def more(self):
+    def more(self) -> bytes:
         with contextlib.suppress(OSError):  # the client may be gone already
             self.connection.shutdown(socket.SHUT_WR)
         return b""
@@ -30,16 +30,19 @@ class Channel(asynchat.async_chat):
     max_dropped = 64 << 20  # bytes taken in after the last answer before patience ends
     input_ended = is_finished = False
 
-    def __init__(self, connection):
+    def __init__(self, connection: socket.socket) -> None:
         asynchat.async_chat.__init__(self, connection)
         self.begin()
 
-    def readable(self):
+    def begin(self) -> None:
+        raise NotImplementedError
+
+    def readable(self) -> bool:
         if self.input_ended or len(self.producer_fifo) > self.max_waiting:
             return False
         return asynchat.async_chat.readable(self)
 
-    def handle_close(self):
+    def handle_close(self) -> None:
         # The first call may mean no more than the end of the input; the second is final.
         if self.producer_fifo and not self.input_ended:
             self.input_ended = True
@@ -47,17 +50,17 @@ class Channel(asynchat.async_chat):
         else:
             self.close()
 
-    def handle_error(self):
+    def handle_error(self) -> None:
         self.input_ended = True  # what failed may be an answer: end here, do not go on after it
         asynchat.async_chat.handle_error(self)
 
-    def finish(self):
+    def finish(self) -> None:
         """Answer nothing more; closing at once could reset the connection under the last answer."""
         self.is_finished = True
         self.set_terminator(None)
         self.push_with_producer(EndOfAnswers(self.socket))
 
-    def drop(self, data):
+    def drop(self, data: bytes) -> None:
         """What a subclass does with input once it has finished."""
         self.max_dropped -= len(data)
         if self.max_dropped < 0:

@@ -13,6 +13,7 @@ What cannot be served is answered by ERR and a reason. Rules kept here:
 
 import hashlib
 import os
+from collections.abc import Generator
 
 import serving
 from connection import Channel
@@ -23,17 +24,17 @@ MAX_LINE, PIECE = 4096, 64 << 10
 class Producer:
     """Gives asynchat the pieces of a generator, and can be told that they are no longer wanted."""
 
-    def __init__(self, pieces):
+    def __init__(self, pieces: Generator[bytes]) -> None:
         self.pieces = pieces
 
-    def more(self):
+    def more(self) -> bytes:
         return next(self.pieces, b"")
 
-    def close(self):
+    def close(self) -> None:
         self.pieces.close()
 
 
-def download(path):
+def download(path: str) -> Generator[bytes]:
     """The pieces of an answer to GET; the file opens when the first is asked for."""
     with open(path, "rb") as file:
         left = os.fstat(file.fileno()).st_size
@@ -46,7 +47,7 @@ def download(path):
             yield piece
 
 
-def digest(path):  # all at once: meanwhile the other clients wait
+def digest(path: str) -> bytes:  # all at once: meanwhile the other clients wait
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest().encode("ascii")
 
@@ -54,17 +55,19 @@ def digest(path):  # all at once: meanwhile the other clients wait
 class FileChannel(Channel):
     """A client. The program sets `root`, the directory it may read from."""
 
-    def begin(self):
+    root: str
+
+    def begin(self) -> None:
         self.line = b""
         self.set_terminator(b"\r\n")
 
-    def close(self):
+    def close(self) -> None:
         for entry in self.producer_fifo:
             if isinstance(entry, Producer):
                 entry.close()
         Channel.close(self)
 
-    def path(self, name):
+    def path(self, name: bytes) -> str:
         """The file of this name; an error if there is none, or it is not below the root."""
         path = os.path.realpath(os.path.join(self.root, os.fsdecode(name)))
         is_served = os.path.isfile(path) and os.access(path, os.R_OK)
@@ -72,11 +75,11 @@ class FileChannel(Channel):
             raise ValueError("no such file")
         return path
 
-    def names(self):
+    def names(self) -> list[bytes]:
         files = [e.name for e in os.scandir(self.root) if e.is_file(follow_symlinks=False)]
         return sorted(os.fsencode(name) for name in files if not {"\r", "\n"} & set(name))
 
-    def collect_incoming_data(self, data):
+    def collect_incoming_data(self, data: bytes) -> None:
         if self.is_finished:
             self.drop(data)
             return
@@ -85,7 +88,7 @@ class FileChannel(Channel):
             self.push(b"ERR line too long\r\n")
             self.finish()
 
-    def found_terminator(self):
+    def found_terminator(self) -> None:
         if self.is_finished:
             return
         (verb, _, name), self.line = self.line.partition(b" "), b""
@@ -94,7 +97,7 @@ class FileChannel(Channel):
         except (OSError, ValueError) as error:
             self.push(b"ERR %b\r\n" % str(error).encode("ascii", "replace"))
 
-    def execute(self, verb, name):
+    def execute(self, verb: bytes, name: bytes) -> None:
         if verb == b"GET":
             self.push_with_producer(Producer(download(self.path(name))))
         elif verb == b"SHA256":

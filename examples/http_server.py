@@ -14,6 +14,7 @@ import re
 from email.utils import formatdate
 from hashlib import sha256
 from http.client import responses
+from typing import Any
 
 import serving
 from connection import Channel
@@ -30,22 +31,25 @@ class Refused(Exception):
     """A request answered with an error status, after which the connection ends."""
 
 
-def parse_head(head):
+def parse_head(head: bytes) -> tuple[str, str, int, dict[str, str]]:
     """Split a request head into method, path, the x of HTTP/1.x, and headers."""
     first, *lines = head.decode("latin-1").split("\r\n")
-    request, fields = REQUEST_LINE.fullmatch(first), [FIELD.fullmatch(line) for line in lines]
-    if not request or not all(fields):
+    request = REQUEST_LINE.fullmatch(first)
+    if not request:
         raise Refused(400)
     method, path, minor = request.groups()
-    headers = {}
-    for field in fields:
+    headers: dict[str, list[str]] = {}
+    for line in lines:
+        field = FIELD.fullmatch(line)
+        if not field:
+            raise Refused(400)
         headers.setdefault(field.group(1).lower(), []).append(field.group(2).strip(" \t"))
     if minor != "0" and "host" not in headers:
         raise Refused(400)
     return method, path, int(minor), {name: ", ".join(values) for name, values in headers.items()}
 
 
-def body_length(method, headers):
+def body_length(method: str, headers: dict[str, str]) -> int:
     """How many bytes of body follow the head."""
     if method not in (*ANSWERED, *NOT_ALLOWED) or "transfer-encoding" in headers:
         raise Refused(501)
@@ -62,11 +66,14 @@ def body_length(method, headers):
 class RequestHandler(Channel):
     """One connection: reads a head while `digest` is None, a body while it is not."""
 
-    def begin(self):
+    digest: Any
+    report: dict[str, object]
+
+    def begin(self) -> None:
         self.head, self.digest, self.is_head, self.is_last = b"", None, False, True
         self.set_terminator(b"\r\n\r\n")
 
-    def collect_incoming_data(self, data):
+    def collect_incoming_data(self, data: bytes) -> None:
         if self.is_finished:
             self.drop(data)
         elif self.digest:
@@ -76,7 +83,7 @@ class RequestHandler(Channel):
             if len(self.head) > MAX_HEAD:
                 self.answer(431)
 
-    def found_terminator(self):
+    def found_terminator(self) -> None:
         if self.digest and not self.is_finished:
             self.answer(200)
         elif self.head.strip() and not self.is_finished:  # a request may follow empty lines
@@ -85,7 +92,7 @@ class RequestHandler(Channel):
             except Refused as refused:
                 self.answer(refused.args[0])
 
-    def begin_request(self, head):
+    def begin_request(self, head: bytes) -> None:
         self.is_head = head.startswith(b"HEAD ")
         method, path, minor, headers = parse_head(head)
         length = body_length(method, headers)
@@ -98,8 +105,8 @@ class RequestHandler(Channel):
         elif minor > 0 and headers.get("expect", "").lower() == "100-continue":
             self.push(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def answer(self, status):
-        report = {"error": responses[status]}
+    def answer(self, status: int) -> None:
+        report: dict[str, object] = {"error": responses[status]}
         if status == 200:
             report = dict(self.report, sha256=self.digest.hexdigest())
         body = json.dumps(report) + "\n"

@@ -6,45 +6,48 @@ Rules kept here:
 - an error line never holds bytes of the client's that could break it.
 """
 
+from collections.abc import Callable
+
 import redis_values as values
 from redis_values import OK, STORE, Refused, array, bulk, integer, number, stored
 
 MANY = 1 << 20  # arguments
 
 
-def ping(message=None):
+def ping(message: bytes | None = None) -> bytes:
     return b"+PONG\r\n" if message is None else bulk(message)
 
 
-def store(*pairs):
+def store(*pairs: bytes) -> bytes:
     if len(pairs) % 2:
         raise Refused("ERR wrong number of arguments for 'mset' command")
     STORE.update(zip(pairs[::2], pairs[1::2], strict=True))
     return OK
 
 
-def increment(key):
+def increment(key: bytes) -> bytes:
     old = stored(key, bytes)
     new = number(b"0" if old is None else old) + 1
     STORE[key] = b"%d" % new
     return integer(new)
 
 
-def delete(*keys):
+def delete(*keys: bytes) -> bytes:
     return integer(sum(STORE.pop(key, None) is not None for key in keys))
 
 
-def flush(*mode):
+def flush(*mode: bytes) -> bytes:
     STORE.clear()
     return OK
 
 
-def settings(verb, *names):
+def settings(verb: bytes, *names: bytes) -> bytes:
     """CONFIG GET: redis-benchmark asks for two settings, and every one is empty here."""
     return array([word for name in names for word in (name, b"")])
 
 
-COMMANDS = {  # name: fewest and most arguments, and the function that answers them
+# Each name with the fewest and most arguments, and the function that answers them.
+COMMANDS: dict[bytes, tuple[int, int, Callable[..., bytes]]] = {
     b"COMMAND": (0, MANY, lambda *arguments: array([])),
     b"CONFIG": (2, MANY, settings),
     b"DBSIZE": (0, 0, lambda: integer(len(STORE))),
@@ -65,11 +68,11 @@ COMMANDS = {  # name: fewest and most arguments, and the function that answers t
 }
 
 
-def printable(name):
+def printable(name: bytes) -> str:
     return ascii(name[:64].decode("latin-1"))
 
 
-def answer(name, *arguments):
+def answer(name: bytes, *arguments: bytes) -> bytes:
     """The answer to one command."""
     fewest, most, command = COMMANDS.get(name.upper(), (0, 0, None))
     try:

@@ -22,7 +22,7 @@ class Breach(Exception):
     """Input that is not the Redis protocol."""
 
 
-def length(line, most, name):
+def length(line: bytes, most: int, name: str) -> int:
     """The number in a line such as `*3` or `$5`."""
     if not re.fullmatch(rb"-?[0-9]{1,18}", line[1:]) or int(line[1:]) > most:
         raise Breach(f"invalid {name} length")
@@ -32,16 +32,19 @@ def length(line, most, name):
 class RedisChannel(Channel):
     """A client. A command is a line, or `missing` more bulk strings, each after its `$` line."""
 
-    def begin(self, missing=0):
+    command: list[bytes]
+    pieces: list[bytes]
+
+    def begin(self, missing: int = 0) -> None:
         self.missing, self.command, self.command_room = missing, [], MAX_COMMAND
         self.await_part(CRLF, MAX_LINE)
 
-    def await_part(self, terminator, room):
+    def await_part(self, terminator: bytes | int, room: int) -> None:
         """Read a line (until CRLF) or a bulk string (a number of bytes) into `pieces`."""
         self.pieces, self.in_bulk, self.room = [], terminator != CRLF, room
         self.set_terminator(terminator)
 
-    def collect_incoming_data(self, data):
+    def collect_incoming_data(self, data: bytes) -> None:
         if self.is_finished:
             self.drop(data)
             return
@@ -50,7 +53,7 @@ class RedisChannel(Channel):
         if self.room < 0:
             self.refuse("too big inline request")
 
-    def found_terminator(self):
+    def found_terminator(self) -> None:
         if self.is_finished:
             return
         part = b"".join(self.pieces)
@@ -66,7 +69,7 @@ class RedisChannel(Channel):
         except Breach as breach:
             self.refuse(str(breach))
 
-    def bulk_header_came(self, line):
+    def bulk_header_came(self, line: bytes) -> None:
         if not line.startswith(b"$"):
             raise Breach("expected '$'")
         size = length(line, self.command_room, "bulk")
@@ -75,7 +78,7 @@ class RedisChannel(Channel):
         self.command_room -= size
         self.await_part(size + len(CRLF), size + len(CRLF))
 
-    def bulk_came(self, value):
+    def bulk_came(self, value: bytes) -> None:
         if not value.endswith(CRLF):
             raise Breach("no CRLF after a bulk string")
         self.command.append(value[: -len(CRLF)])
@@ -85,7 +88,7 @@ class RedisChannel(Channel):
         else:
             self.execute(self.command)
 
-    def execute(self, command):
+    def execute(self, command: list[bytes]) -> None:
         self.begin()
         if not command:  # an empty line
             return
@@ -93,7 +96,7 @@ class RedisChannel(Channel):
         if command[0].upper() == b"QUIT":
             self.finish()
 
-    def refuse(self, problem):
+    def refuse(self, problem: str) -> None:
         self.push(b"-ERR Protocol error: %b\r\n" % problem.encode("ascii"))
         self.finish()
 

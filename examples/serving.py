@@ -11,9 +11,10 @@ import argparse
 import asyncore
 import signal
 import socket
+from collections.abc import Callable
 
 
-def argument_parser(description):
+def argument_parser(description: str) -> argparse.ArgumentParser:
     """The options every example takes; a program may add its own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -24,7 +25,7 @@ def argument_parser(description):
 class Listener(asyncore.dispatcher):
     """Accepts connections and makes a channel of each: `channel(connection)`."""
 
-    def __init__(self, host, port, channel):
+    def __init__(self, host: str, port: int, channel: Callable[[socket.socket], object]) -> None:
         asyncore.dispatcher.__init__(self)
         self.channel = channel
         self.create_socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -32,7 +33,7 @@ class Listener(asyncore.dispatcher):
         self.bind((host, port))
         self.listen(128)
 
-    def handle_accepted(self, connection, address):
+    def handle_accepted(self, connection: socket.socket, address: object) -> None:
         try:
             # Answers are small and pushed one by one: none should wait for the last one's ACK.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -49,7 +50,7 @@ class Ending(asyncore.dispatcher):
     when the signal came just before it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         receiver, self.sender = socket.socketpair()
         self.sender.setblocking(False)
         asyncore.dispatcher.__init__(self, receiver)
@@ -57,19 +58,19 @@ class Ending(asyncore.dispatcher):
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda signum, frame: None)
 
-    def writable(self):
+    def writable(self) -> bool:
         return False
 
-    def handle_read(self):
+    def handle_read(self) -> None:
         raise asyncore.ExitNow
 
-    def close(self):
+    def close(self) -> None:
         signal.set_wakeup_fd(-1)
         self.sender.close()
         asyncore.dispatcher.close(self)
 
 
-def serve(options, channel):
+def serve(options: argparse.Namespace, channel: Callable[[socket.socket], object]) -> None:
     """Serve until a signal asks to stop, then close every channel."""
     try:
         Ending()

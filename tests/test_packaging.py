@@ -152,6 +152,7 @@ def test_sdist_has_what_building_and_testing_need(sdist: Path) -> None:
         "tests/conftest.py",
         "tests/test_packaging.py",
         "tools/demo.py",
+        "typings/asyncore.pyi",
     }
 
 

@@ -64,8 +64,7 @@ class DownloadsChannel(Channel):
     def found_terminator(self) -> None:
         line = b"".join(self.parts)
         self.parts.clear()
-        # Anything with more() is a producer; the stubs know only one.
-        self.push_with_producer(Producer(int(line)))  # type: ignore[arg-type]
+        self.push_with_producer(Producer(int(line)))
 
 
 CHANNELS: dict[str, type[Channel]] = {

@@ -1,0 +1,3 @@
+"""The old name, for type checkers: see ``asyncore.pyi``."""
+
+from fastchat.asynchat import *  # noqa: F403
