@@ -191,5 +191,6 @@ def _load_compiled(scanner: ModuleType) -> None:
             )
 
 
+implementation: str
 scanner, implementation = choose(os.environ.get(VARIABLE) or "auto")
 methods: Any = importlib.import_module(_METHODS[implementation])

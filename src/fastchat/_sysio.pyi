@@ -1,7 +1,8 @@
 """Types of the compiled system calls."""
 
-from typing import Any
+from typing import Any, final
 
+@final
 class EventBuffer: ...
 
 def fd_at(buffer: EventBuffer, index: int) -> int: ...

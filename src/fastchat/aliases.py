@@ -111,7 +111,7 @@ class _OldNames:
     ) -> ModuleSpec | None:
         if name not in _MODULES:
             return None
-        return ModuleSpec(name, self, origin=_MODULES[name].__file__)  # type: ignore[arg-type]
+        return ModuleSpec(name, self, origin=_MODULES[name].__file__)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _MODULES[spec.name]

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, Self, TypeAlias, overload
 from typing_extensions import TypeVar
 
 from fastchat import asyncore as asyncore
-from fastchat.asyncore import _Data, _Map, _Socket
+from fastchat.asyncore import _Data, _Map, _SocketLike
 
 # A str is encoded where use_encoding is true, and of no use where it is not.
 _Terminator: TypeAlias = _Data | str | int | tuple[bytes | str, ...] | None
@@ -38,12 +38,12 @@ class async_chat(asyncore.dispatcher):
     matched_terminator: bytes | None
     def __init__(
         self,
-        sock: _Socket | None = None,
+        sock: _SocketLike | None = None,
         map: _Map | None = None,
         *,
-        conn: _Socket | None = None,
+        conn: _SocketLike | None = None,
     ) -> None: ...
-    def collect_incoming_data(self, data: bytes) -> None: ...
+    def collect_incoming_data(self, data: bytes, /) -> None: ...
     def _collect_incoming_data(self, data: bytes) -> None: ...
     def _get_data(self) -> bytes: ...
     def found_terminator(self) -> None: ...

@@ -1,9 +1,11 @@
 """Types of ``fastchat.asyncore``.
 
-Two rules, wherever there was a choice:
+Three rules, wherever there was a choice:
 
 * What the loop only tests for truth, or what may be a fake or a wrapper, has ``Any`` as one of its
-  types: an override may return, and an assignment may give, whatever works.
+  types: an override may return, and an assignment or a call may give, whatever works.
+* The parameters of a hook that is called by position have no names, so that an override may give
+  them names of its own.
 * The names that programs take from here although they belong to other modules are exported, and so
   are the four private ones that they are known to use.
 """
@@ -41,7 +43,10 @@ _Data: TypeAlias = bytes | bytearray | memoryview
 # Descriptors to channels.  A channel need not be a dispatcher, nor a map a dict.
 _Map: TypeAlias = MutableMapping[int, Any]
 
-# The answer of readable() and writable(): only its truth counts.
+# What a dispatcher works on.  A fake or a wrapper is no socket.socket, and does as well.
+_SocketLike: TypeAlias = socket.socket | Any
+
+# A flag, or the answer of readable() and writable(): only its truth counts.
 _Truth: TypeAlias = bool | Any
 
 class _Fails(Protocol):
@@ -80,30 +85,31 @@ poll3 = poll2
 
 def loop(
     timeout: float | None = 30.0,
-    use_poll: bool = False,
+    use_poll: bool | int = False,
     map: _Map | None = None,
     count: float | None = None,
 ) -> None: ...
 
 class dispatcher:
-    debug: bool
-    connected: bool
-    accepting: bool
-    connecting: bool
-    closing: bool
+    debug: _Truth
+    connected: _Truth
+    accepting: _Truth
+    connecting: _Truth
+    closing: _Truth
     # What the address family says: a tuple, a str, bytes; None while there is no peer.
     addr: Any
-    ignore_log_types: frozenset[str]
+    # A subclass may have any container.
+    ignore_log_types: frozenset[str] | Any
     # None before create_socket() or set_socket(), which few programs want to ask about every time.
-    socket: _Socket | Any
+    socket: _SocketLike
     family_and_type: tuple[int, int]
     _fileno: int | None
     _map: _Map
-    def __init__(self, sock: _Socket | None = None, map: _Map | None = None) -> None: ...
+    def __init__(self, sock: _SocketLike | None = None, map: _Map | None = None) -> None: ...
     def add_channel(self, map: _Map | None = None) -> None: ...
     def del_channel(self, map: _Map | None = None) -> None: ...
     def create_socket(self, family: int = ..., type: int = ...) -> None: ...
-    def set_socket(self, sock: _Socket, map: _Map | None = None) -> None: ...
+    def set_socket(self, sock: _SocketLike, map: _Map | None = None) -> None: ...
     def set_reuse_addr(self) -> None: ...
     def readable(self) -> _Truth: ...
     def writable(self) -> _Truth: ...
@@ -126,7 +132,8 @@ class dispatcher:
     def handle_write(self) -> None: ...
     def handle_connect(self) -> None: ...
     def handle_accept(self) -> None: ...
-    def handle_accepted(self, sock: _Socket, addr: Any) -> None: ...
+    # What accept() returned: an override may say that its own sockets are ssl.SSLSocket.
+    def handle_accepted(self, sock: Any, addr: Any, /) -> None: ...
     def handle_close(self) -> None: ...
 
 class dispatcher_with_send(dispatcher):
@@ -134,10 +141,10 @@ class dispatcher_with_send(dispatcher):
     out_buffer: bytes
     def initiate_send(self) -> None: ...
     # Queues instead of counting what went out.
-    def send(self, data: _Data) -> None: ...  # type: ignore[override]
+    def send(self, data: _Data) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 def compact_traceback() -> tuple[tuple[str, str, str], type[BaseException], BaseException, str]: ...
-def close_all(map: _Map | None = None, ignore_all: bool = False) -> None: ...
+def close_all(map: _Map | None = None, ignore_all: bool | int = False) -> None: ...
 
 if sys.platform != "win32":
     class file_wrapper:

@@ -67,7 +67,7 @@ def cut_generic(channel: Any, closes: int, known_terminator: Any = NOT_ASKED) ->
     else:
         if not isinstance(buffer, str):
             terminator = as_bytes(terminator)
-        index = buffer.find(terminator)
+        index = buffer.find(terminator)  # pyright: ignore[reportArgumentType]
         if index >= 0:
             found, taken, piece = True, index + len(terminator), buffer[:index]
         else:

@@ -99,7 +99,7 @@ class ChannelMap(dict[int, Any]):
     def update(self, *args: Any, **channels: Any) -> None:
         """As dict's."""
         for fd, channel in dict(*args, **channels).items():
-            self[fd] = channel
+            self[fd] = channel  # pyright: ignore[reportArgumentType]
 
     def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
         self.update(other)

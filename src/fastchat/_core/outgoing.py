@@ -300,7 +300,7 @@ def _begin_to_hold(channel: Any, state: State, most: int, size: int) -> bool:
             return False
     else:
         try:  # rather than to look first, for another thread may take it meanwhile
-            first = fifo[0]  # type: ignore[index]
+            first = fifo[0]  # type: ignore[index]  # pyright: ignore[reportOptionalSubscript]
         except IndexError:
             first = b""
         if type(first) is not bytes:

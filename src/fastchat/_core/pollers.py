@@ -132,6 +132,7 @@ class Poller(Protocol):
         Raises nothing for a descriptor that is closed or unknown.  With epoll and kqueue one that
         has left the registrations by being closed was not registered.
         """
+        ...
 
     def wait(self, milliseconds: int) -> list[tuple[int, int]]:
         """Wait until something happens; returns descriptors and what happened, each once.
@@ -140,6 +141,7 @@ class Poller(Protocol):
         below 2 ** 31.  What happened are flags that were asked for, and unasked ERROR, HANG_UP and
         INVALID.  Raises PollerLost where a program has closed the descriptor of the set.
         """
+        ...
 
     def mute(self, fd: int, flags: int) -> None:
         """Let the hang-up of *fd*, registered with *flags*, end no wait until it is modified.

@@ -31,7 +31,7 @@ try:
     from fcntl import ioctl as _ioctl
     from termios import FIONREAD as _FIONREAD
 except ImportError:  # Windows, which has no poll() either and so no use for them
-    _ioctl = _FIONREAD = None  # type: ignore[assignment,misc]
+    _ioctl = _FIONREAD = None  # type: ignore[assignment,misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class System:
@@ -88,7 +88,7 @@ class System:
     def unread(self, channel: Any) -> int:
         """How many bytes wait in the kernel for *channel*; 0 where that cannot be told."""
         try:
-            size = _ioctl(channel.socket.fileno(), _FIONREAD, b"\0\0\0\0")
+            size = _ioctl(channel.socket.fileno(), _FIONREAD, b"\0\0\0\0")  # pyright: ignore[reportArgumentType, reportCallIssue, reportOptionalCall]
         except (OSError, AttributeError, TypeError, ValueError) as failure:
             if not is_ours(failure):
                 raise
