@@ -51,7 +51,7 @@ untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
     test-eventlet test-pyftpdlib lint coverage asan leaks traces instructions linear bench bench-quick \
-    sdist-wheel release-check clean
+    sdist-wheel release-check types clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -90,14 +90,20 @@ test-gevent test-eventlet: $(installed) $(VENV)/.group-test
 test-pyftpdlib: $(installed) $(VENV)/.group-pyftpdlib ## run pyftpdlib's own suite on fastchat
 	$(VENV_PYTHON) tools/pyftpdlib_suite.py $(PYFTPDLIB)
 
-lint: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check style, types and workflows
+lint: types ## check style, types and workflows
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint src
-	$(VENV_PYTHON) -m mypy
 	$(VENV)/bin/zizmor --offline --quiet .github
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+
+# Of all sources, and then of the package that is installed, as programs have it.
+types: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check the types alone
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
+	FASTCHAT_REQUIRE_MYPY=1 FASTCHAT_REQUIRE_PYRIGHT=1 \
+	    $(VENV_PYTHON) -m pytest tests/test_types.py $(PYTEST_ARGS)
 
 coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of branches it fails
 	$(VENV_PYTHON) -m coverage erase

@@ -53,6 +53,9 @@ def types(session: nox.Session) -> None:
     """Check the types, strictly."""
     prepare(session, "test", "lint")
     session.run("mypy")
+    session.run("pyright")
+    required = {"FASTCHAT_REQUIRE_MYPY": "1", "FASTCHAT_REQUIRE_PYRIGHT": "1"}
+    session.run("python", "-m", "pytest", "tests/test_types.py", env=required)
 
 
 @nox.session
