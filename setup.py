@@ -57,6 +57,11 @@ class build_ext(_build_ext):
     def build_extensions(self) -> None:
         say("fastchat: building with compiled modules")
         self.parallel = self.parallel or os.cpu_count()
+        if self.compiler.compiler_type != "msvc":
+            # An interpreter can be built with a path to its own libraries.  The extensions need
+            # none of them, and a wheel goes where that path is somebody else's, or nobody's.
+            linker = self.compiler.linker_so
+            self.compiler.linker_so = [word for word in linker if not word.startswith("-Wl,-rpath")]
         try:
             self.translate()
         except Exception as error:
