@@ -1,12 +1,14 @@
 """Fixtures that all tests share: implementations, stages, and what each test must leave behind.
 
 ``--no-extension`` is for the lanes that have no compiled modules; without it a missing one fails.
+The tests in ``tests/wheel`` are about one finished wheel, and are there where ``--wheel`` names it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import fastchat
 from tests.support.channels import Clock, Stage, inside
 from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
+from tests.support.wheels import Wheel
 
 # Fixtures that only the files of one subject share.
 pytest_plugins = ["tests.support.examples", "tests.support.pollers"]
@@ -25,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="leave out the tests of the compiled modules, for an installation without it",
     )
+    parser.addoption("--wheel", help="the wheel that tests/wheel is to prove, installed here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,13 +39,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", complaint)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Pass over the proof of a wheel where there is no wheel to prove."""
+    if collection_path == Path(__file__).parent / "wheel" and not config.getoption("--wheel"):
+        return True
+    return None
+
+
 def pytest_report_header() -> str:
     return f"fastchat: {fastchat.__version__}, {fastchat.implementation}, from {fastchat.__file__}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect, rather than skip, what a lane without the extension cannot run."""
-    if not config.getoption("--no-extension"):
+    wheel = config.getoption("--wheel")
+    if not config.getoption("--no-extension") and not (wheel and Wheel(Path(wheel)).is_pure):
         return
     compiled = [item for item in items if _needs_extension(item)]
     config.hook.pytest_deselected(items=compiled)

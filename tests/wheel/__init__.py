@@ -1,0 +1,1 @@
+"""The proof of one finished wheel: ``pytest tests/wheel --wheel PATH``, where it is installed."""

@@ -1,0 +1,181 @@
+"""What lies in the wheel: all that belongs there, nothing else, nothing of the build machine.
+
+The extensions are looked at one by one, on Linux as ELF.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import email
+import hashlib
+import io
+import re
+import sys
+import zipfile
+from email.message import Message
+
+import pytest
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.sections import SymbolTableSection
+from packaging.tags import Tag, sys_tags
+from packaging.utils import parse_wheel_filename
+
+import fastchat
+from tests.support.building import ROOT
+from tests.support.wheels import (
+    Wheel,
+    compiled_modules,
+    described,
+    extension_files,
+    package_files,
+)
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
+each_extension = pytest.mark.parametrize("module", compiled_modules())
+
+# Of one extension, of a wheel, and of one without extensions.  The largest extension has 0.34 MB,
+# and debug information makes it five times as large; the wheels have 0.75 and 0.11 MB.
+MOST_OF_ONE = 500_000
+MOST_OF_ALL = 1_200_000
+MOST_WITHOUT_EXTENSIONS = 250_000
+
+# The oldest Linux that a wheel is for.
+OLDEST_GLIBC = (2, 28)
+
+
+@pytest.fixture
+def tags(wheel: Wheel) -> frozenset[Tag]:
+    return parse_wheel_filename(wheel.path.name)[3]
+
+
+@pytest.fixture
+def settings(wheel: Wheel) -> Message:
+    """The file WHEEL."""
+    return email.message_from_bytes(wheel.read(r"[^/]+\.dist-info/WHEEL"))
+
+
+@pytest.fixture
+def elf(wheel: Wheel, module: str) -> ELFFile:
+    return ELFFile(io.BytesIO(wheel.read(rf"fastchat/{module}\.[^/]+\.so")))
+
+
+def dynamic(elf: ELFFile) -> DynamicSection:
+    """What the dynamic linker reads."""
+    section = elf.get_section_by_name(".dynamic")
+    assert isinstance(section, DynamicSection)
+    return section
+
+
+def test_package_and_extensions_and_nothing_else(wheel: Wheel) -> None:
+    # No source of an extension above all, which nothing reads where it is compiled, and no
+    # libraries that a tool has put beside it.
+    belongs = package_files() | (set() if wheel.is_pure else extension_files())
+    assert wheel.names - described(wheel.names) == belongs
+
+
+def test_description(wheel: Wheel) -> None:
+    names = {name.partition("/")[2] for name in described(wheel.names)}
+    assert names == {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE", "top_level.txt"}
+    assert wheel.read(r".*/top_level\.txt").split() == [b"fastchat"]
+
+
+def test_licence(wheel: Wheel) -> None:
+    assert wheel.read(r".*/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+
+
+def test_record_agrees(wheel: Wheel) -> None:
+    def line(name: str, content: bytes) -> tuple[str, str, str]:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+        return name, f"sha256={digest.decode()}", str(len(content))
+
+    with zipfile.ZipFile(wheel.path) as archive:
+        (record,) = (name for name in wheel.names if name.endswith(".dist-info/RECORD"))
+        said = {tuple(row) for row in csv.reader(archive.read(record).decode().splitlines())}
+        lines = {line(name, archive.read(name)) for name in wheel.names - {record}}
+    assert said == lines | {(record, "", "")}
+
+
+def test_name_and_metadata_agree(wheel: Wheel) -> None:
+    name, version, build, _ = parse_wheel_filename(wheel.path.name)
+    metadata = email.message_from_bytes(wheel.read(r".*/METADATA"))
+    assert (name, str(version), build) == ("fast-asynchat", fastchat.__version__, ())
+    assert (metadata["Name"], metadata["Version"]) == (name, fastchat.__version__)
+    assert metadata.get_all("Requires-Dist") is None
+
+
+def test_tags_agree(wheel: Wheel, tags: frozenset[Tag], settings: Message) -> None:
+    assert {str(tag) for tag in tags} == set(settings.get_all("Tag", []))
+    assert settings["Root-Is-Purelib"] == ("true" if wheel.is_pure else "false")
+    # The interpreter that runs this takes it, and the extensions in it are for no other.
+    assert tags & set(sys_tags())
+    if not wheel.is_pure:
+        own = next(sys_tags())
+        assert {(tag.interpreter, tag.abi) for tag in tags} == {(own.interpreter, own.abi)}
+
+
+def test_size(wheel: Wheel) -> None:
+    most = MOST_WITHOUT_EXTENSIONS if wheel.is_pure else MOST_OF_ALL
+    assert wheel.path.stat().st_size <= most
+
+
+# The extensions, one by one.
+
+
+@pytest.mark.compiled
+@each_extension
+def test_extension_is_small(wheel: Wheel, module: str) -> None:
+    assert len(wheel.read(rf"fastchat/{module}\.[^/]+\.(so|pyd)")) <= MOST_OF_ONE
+
+
+@pytest.mark.compiled
+@linux_only
+@each_extension
+def test_extension_is_stripped(elf: ELFFile) -> None:
+    names = {section.name for section in elf.iter_sections()}
+    assert not {name for name in names if re.match(r"\.symtab|\.strtab|\.debug|\.gnu\.lto", name)}
+
+
+@pytest.mark.compiled
+@linux_only
+@each_extension
+def test_extension_needs_the_c_library_only(elf: ELFFile) -> None:
+    libraries = {tag.needed for tag in dynamic(elf).iter_tags("DT_NEEDED")}
+    own = r"libc\.so\.6|libpthread\.so\.0|libc\.musl-\w+\.so\.1|ld-linux-[\w-]+\.so\.\d"
+    assert not {name for name in libraries if not re.fullmatch(own, name)}
+
+
+@pytest.mark.compiled
+@linux_only
+@each_extension
+def test_extension_looks_for_libraries_in_no_place_of_its_own(elf: ELFFile) -> None:
+    # Such as one of the machine that it was built on.
+    assert not {tag.entry.d_tag for tag in dynamic(elf).iter_tags()} & {"DT_RPATH", "DT_RUNPATH"}
+
+
+@pytest.mark.compiled
+@linux_only
+@each_extension
+def test_extension_is_for_the_linux_that_the_tag_says(elf: ELFFile, tags: frozenset[Tag]) -> None:
+    found = [re.match(r"manylinux_(\d+)_(\d+)_", tag.platform) for tag in tags]
+    promised = [(int(one[1]), int(one[2])) for one in found if one]
+    if not promised:
+        pytest.skip("the file name promises nothing about the C library")
+    assert max(promised) <= OLDEST_GLIBC
+    versions = elf.get_section_by_name(".gnu.version_r")
+    assert isinstance(versions, GNUVerNeedSection)
+    names = [each.name for _, needs in versions.iter_versions() for each in needs]
+    wanted = [tuple(map(int, name.removeprefix("GLIBC_").split("."))) for name in names]
+    assert max(wanted) <= min(promised)
+
+
+@pytest.mark.compiled
+@linux_only
+@each_extension
+def test_extension_has_no_assertions(elf: ELFFile) -> None:
+    # NDEBUG, one of the interpreter's own flags, was not lost with the others.
+    symbols = elf.get_section_by_name(".dynsym")
+    assert isinstance(symbols, SymbolTableSection)
+    assert not symbols.get_symbol_by_name("__assert_fail")
