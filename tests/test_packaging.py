@@ -13,13 +13,14 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.support.building import ADDED, ROOT, build, copy_project, project_files, run, the_only
 from tests.support.implementations import AUTOMATIC
+from tests.support.wheels import Wheel, compiled_modules, described, extension_files, package_files
 
 pytestmark = pytest.mark.build
 
@@ -29,25 +30,12 @@ compiled_only = pytest.mark.skipif(not CPYTHON, reason="only CPython has compile
 # Python's own flags ask for debug information, which would go well over this.
 MOST_BYTES = 500_000
 
-# The modules of the core that are compiled.
-CORE = sorted(path.stem for path in (ROOT / "src" / "fastchat" / "_core").glob("*.pxd"))
 
-
-class Built(NamedTuple):
+@dataclass(frozen=True)
+class Built(Wheel):
     """A wheel and what was said while it was made."""
 
-    path: Path
     log: str
-
-    @property
-    def names(self) -> set[str]:
-        with zipfile.ZipFile(self.path) as wheel:
-            return set(wheel.namelist())
-
-    def read(self, pattern: str) -> bytes:
-        with zipfile.ZipFile(self.path) as wheel:
-            (name,) = (name for name in wheel.namelist() if re.fullmatch(pattern, name))
-            return wheel.read(name)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +56,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(out, filter="data")
-    return the_only("fast_asynchat-*", out)
+    return unpack(sdist, tmp_path_factory.mktemp("unpacked"))
 
 
 @pytest.fixture(scope="module")
@@ -84,21 +69,21 @@ def pure(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def compiled(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    out = tmp_path_factory.mktemp("compiled")
-    done = build("build_wheel", unpacked, out, FASTCHAT_BUILD_EXTENSION="yes")
+    return compile_wheel(unpacked, tmp_path_factory.mktemp("compiled"))
+
+
+def unpack(sdist: Path, into: Path) -> Path:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(into, filter="data")
+    return the_only("fast_asynchat-*", into)
+
+
+def compile_wheel(tree: Path, out: Path, **environment: str) -> Built:
+    """Build a wheel as releases are, with the times of its files given."""
+    wanted = {"FASTCHAT_BUILD_EXTENSION": "yes", "SOURCE_DATE_EPOCH": "1750000000"}
+    done = build("build_wheel", tree, out, **wanted, **environment)
     assert done.returncode == 0, done.stdout
     return Built(the_only("*.whl", out), done.stdout)
-
-
-def package_files() -> set[str]:
-    """The files of the package that are installed, as a wheel names them."""
-    inside = (name.removeprefix("src/") for name in project_files() if name.startswith("src/"))
-    return {name for name in inside if name.endswith((".py", ".pyi", "/py.typed"))}
-
-
-def described(names: set[str]) -> set[str]:
-    """Those of a wheel's names that describe it."""
-    return {name for name in names if ".dist-info/" in name}
 
 
 def try_out(wheel: Path, where: Path) -> str:
@@ -209,10 +194,8 @@ def test_compiled_wheel_is_for_this_interpreter(compiled: Built) -> None:
 
 @compiled_only
 def test_compiled_wheel_adds_shared_objects(compiled: Built) -> None:
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
     added = compiled.names - described(compiled.names) - package_files()
-    names = ["_method", "_scanner", "_sysio", *(f"_core/{name}" for name in CORE)]
-    assert added == {f"fastchat/{name}{suffix}" for name in names}
+    assert added == extension_files()
     assert package_files() < compiled.names
 
 
@@ -223,7 +206,7 @@ def test_compiled_wheel_runs(compiled: Built, tmp_path: Path) -> None:
 
 @compiled_only
 def test_shared_objects_are_small_and_without_debug_information(compiled: Built) -> None:
-    for name in ("_scanner", "_sysio", *(f"_core/{name}" for name in CORE)):
+    for name in compiled_modules():
         shared = compiled.read(rf"fastchat/{name}\..*\.(so|pyd)")
         assert len(shared) < MOST_BYTES
         assert b".debug_info" not in shared
@@ -248,3 +231,16 @@ def test_compiler_flags_are_the_interpreters(compiled: Built) -> None:
 def test_building_leaves_no_generated_source_in_the_tree(compiled: Built, unpacked: Path) -> None:
     left = {path.suffix for path in (unpacked / "src" / "fastchat").iterdir()}
     assert left <= {"", ".py", ".pxd", ".pyi", ".pyx", ".typed"}
+
+
+@compiled_only
+def test_compiled_wheel_is_the_same_when_it_is_built_again(
+    sdist: Path, compiled: Built, tmp_path: Path
+) -> None:
+    # In another directory, at another time, with another order of sets.
+    tree = unpack(sdist, tmp_path / "a place with a longer name")
+    again = compile_wheel(tree, tmp_path, PYTHONHASHSEED="1", TZ="Asia/Tokyo")
+    with zipfile.ZipFile(compiled.path) as one, zipfile.ZipFile(again.path) as other:
+        assert one.namelist() == other.namelist()
+        assert [name for name in one.namelist() if one.read(name) != other.read(name)] == []
+    assert again.path.read_bytes() == compiled.path.read_bytes()
