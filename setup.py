@@ -2,9 +2,11 @@
 
 FASTCHAT_BUILD_EXTENSION decides what happens:
 
-    unset   try to build it; if that fails, say so loudly and install without it
-    yes     build it, or fail
+    unset   build it and load it; if either fails, say so loudly and install without it
+    yes     build it, or fail (and when cross-compiling: what is built is not loaded here)
     no      do not build it: the wheel is py3-none-any (always so outside CPython)
+
+What goes wrong is told in one paragraph: what is missing, and how to go on.
 
 FASTCHAT_SANITIZE (for example ``address,undefined``) goes to the compiler's -fsanitize.  What it
 finds ends the process.
@@ -12,12 +14,28 @@ finds ends the process.
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
+import sysconfig
+import tempfile
 from pathlib import Path
+from typing import Any
+
+import setuptools
+
+# pip sees to the version only where it makes an environment for the build.
+if int(setuptools.__version__.partition(".")[0]) < 77:
+    sys.exit(
+        f"fastchat: setuptools {setuptools.__version__} cannot build this, 77 is the first that "
+        "can.  Upgrade it: python -m pip install --upgrade 'setuptools>=77' 'Cython>=3.2,<4'.  "
+        "Or let pip fetch what it needs for the build: install without --no-build-isolation."
+    )
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.errors import FileError
 
 # The compiled modules: those in Cython, and the modules of the core that have a .pxd beside them.
 SOURCES = [
@@ -29,24 +47,53 @@ if not SOURCES:
 WANTED = os.environ.get("FASTCHAT_BUILD_EXTENSION", "")
 SANITIZE = os.environ.get("FASTCHAT_SANITIZE", "")
 
-BANNER = """
-{rule}
-fastchat: THE COMPILED SCANNER WAS NOT BUILT
+REMEDY = """\
+Compiling takes a C compiler and Python's headers: build-essential and
+python3-dev on Debian and Ubuntu, gcc and python3-devel on Fedora,
+`xcode-select --install` on macOS, Visual Studio's build tools on Windows.
+CC=... names another compiler."""
 
-    {reason}
+BANNER = f"""
+{"*" * 72}
+fastchat: THE COMPILED MODULES WERE NOT BUILT
 
-The package works without it: the same code in Python, only slower.
-fastchat.implementation says which of the two is running.  To insist on
-the compiled one, install a C compiler and Python's headers, then:
+    {{reason}}
+
+The package works without them: the same code in Python, only slower.
+`python -m fastchat --version` says what is running, and why.
+{REMEDY}
+To insist on the compiled modules:
 
     FASTCHAT_BUILD_EXTENSION=yes pip install --no-cache-dir \\
         --force-reinstall --no-binary fast-asynchat fast-asynchat
-{rule}
+{"*" * 72}
 """
+
+INSISTED = f"""
+fastchat: the compiled modules were not built, and FASTCHAT_BUILD_EXTENSION
+is "yes": {{reason}}.
+{REMEDY}
+FASTCHAT_BUILD_EXTENSION=no does without them: the same code in Python, only
+slower."""
+
+NOT_WRITTEN = """{error}
+fastchat: a build writes to the directory of its sources (build/ and src/) and
+to the one for temporary files, about 20 MB.  Make them writable and make room,
+or copy the sources to where both is so, and install the copy."""
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def explain(error: Exception) -> str:
+    """Why something was not built, in a line."""
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return f"Python's headers are missing, {sysconfig.get_path('include')}/Python.h above all"
+    cause = error.__context__
+    if isinstance(cause, subprocess.CalledProcessError):  # with all of the command in its text
+        return f"{cause.cmd[0]} ended with status {cause.returncode}; what it said is above"
+    return f"{type(error).__name__}: {error}"
 
 
 class build_ext(_build_ext):
@@ -65,9 +112,11 @@ class build_ext(_build_ext):
         try:
             self.translate()
         except Exception as error:
-            self.give_up(error)
+            self.give_up(explain(error))
         else:
             super().build_extensions()
+        if not (build_ext.failed or WANTED == "yes" or SANITIZE):
+            self.load()
         if build_ext.failed:
             # All or none, and nothing that an earlier build left in the build directory.
             for ext in self.extensions:
@@ -85,15 +134,37 @@ class build_ext(_build_ext):
         try:
             super().build_extension(ext)
         except Exception as error:
-            self.give_up(error)
+            self.give_up(explain(error))
 
-    def give_up(self, error: Exception) -> None:
-        """Go on without what is compiled, unless it is insisted on; *error* is being handled."""
+    def give_up(self, reason: str) -> None:
+        """Go on without what is compiled, unless it is insisted on."""
         if WANTED == "yes":
-            raise error
+            sys.exit(INSISTED.format(reason=reason))
         if not build_ext.failed:
-            say(BANNER.format(rule="*" * 72, reason=f"{type(error).__name__}: {error}"))
+            say(BANNER.format(reason=reason))
         build_ext.failed = True
+
+    def load(self) -> None:
+        """Import the package with what was compiled, as it will be installed, in another process.
+
+        A broken compiler may say that all went well.  Gives up where the import fails.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            others = shutil.ignore_patterns("*.so", "*.pyd")  # of earlier builds
+            shutil.copytree(Path("src", "fastchat"), Path(scratch, "fastchat"), ignore=others)
+            for ext in self.extensions:
+                name = self.get_ext_filename(ext.name)  # type: ignore[no-untyped-call]
+                shutil.copy(self.get_ext_fullpath(ext.name), Path(scratch, name))
+            code = "import sys; sys.path.insert(0, sys.argv[1]); import fastchat"
+            done = subprocess.run(
+                [sys.executable, "-c", code, scratch],
+                env=os.environ | {"FASTCHAT_IMPLEMENTATION": "cython"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        if done.returncode != 0:
+            said = done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}"
+            self.give_up(f"what was compiled does not load: {said}")
 
     def translate(self) -> None:
         from Cython.Build import cythonize  # noqa: PLC0415 (it may be missing: inside the try)
@@ -139,9 +210,17 @@ if WANTED not in ("", "yes", "no"):
 
 if WANTED == "no" or platform.python_implementation() != "CPython":
     say("fastchat: building without compiled modules")
-    setup()
+    arguments: dict[str, Any] = {}
 else:
     # `optional` keeps an editable install from missing the files that the fallback did not make.
     names = {path: ".".join(path.with_suffix("").parts[1:]) for path in SOURCES}
     extensions = [Extension(names[path], [str(path)], optional=WANTED != "yes") for path in SOURCES]
-    setup(ext_modules=extensions, cmdclass={"build_ext": build_ext, "bdist_wheel": bdist_wheel})
+    commands = {"build_ext": build_ext, "bdist_wheel": bdist_wheel}
+    arguments = {"ext_modules": extensions, "cmdclass": commands}
+
+try:
+    setup(**arguments)
+except SystemExit as ending:  # as which setuptools raises what ends a command
+    if isinstance(ending.__context__, (OSError, FileError)):
+        sys.exit(NOT_WRITTEN.format(error=ending))
+    raise

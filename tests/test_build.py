@@ -1,4 +1,8 @@
-"""FASTCHAT_BUILD_EXTENSION: what each value does, above all where the extension cannot be built."""
+"""FASTCHAT_BUILD_EXTENSION: what each value does, above all where the extension cannot be built.
+
+What is broken there is a stand-in: a script in the compiler's place, or a few lines that run first
+in each Python of the build.
+"""
 
 import re
 import sys
@@ -8,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.building import build, copy_project, run, the_only
+from tests.support.building import ROOT, build, copy_project, run, the_only
 
 pytestmark = [
     pytest.mark.build,
@@ -21,8 +25,18 @@ pytestmark = [
 NO_COMPILER = {"CC": "/nonexistent/cc"}
 needs_cc = pytest.mark.skipif(sys.platform == "win32", reason="CC means nothing there")
 
-BANNER = "fastchat: THE COMPILED SCANNER WAS NOT BUILT"
+BANNER = "fastchat: THE COMPILED MODULES WERE NOT BUILT"
 FALLBACK = rf"-cp{sys.version_info.major}{sys.version_info.minor}-none-(?!any)\w+\.whl"
+
+# Shell scripts that get the compiler's arguments.
+FAILS = "echo 'fatal error: it is broken' >&2; exit 1"
+DIES = "kill -SEGV $$"
+WRITES_RUBBISH = """
+while [ $# -gt 0 ]; do
+    if [ "$1" = -o ]; then echo rubbish >"$2"; fi
+    shift
+done
+"""
 
 
 @pytest.fixture
@@ -44,6 +58,20 @@ def no_cython(tmp_path: Path) -> dict[str, str]:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'Cython'\")")
     return {"PYTHONPATH": str(package.parent)}
+
+
+def compiler(directory: Path, script: str) -> dict[str, str]:
+    """The environment in which a shell script is the compiler and the linker."""
+    path = directory / "cc"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"CC": str(path), "LDSHARED": f"{path} -shared"}
+
+
+def at_start(directory: Path, code: str) -> dict[str, str]:
+    """The environment in which *code* runs first in each Python."""
+    (directory / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(directory)}
 
 
 def implementation_in(directory: Path) -> str:
@@ -113,8 +141,13 @@ def test_in_place_stale_shared_objects_go(tree: Path) -> None:
 def test_yes_without_a_compiler_fails(tree: Path, out: Path) -> None:
     done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="yes", **NO_COMPILER)
     assert done.returncode != 0
-    assert "/nonexistent/cc" in done.stdout
     assert BANNER not in done.stdout
+    # What pip shows last: why, what to install, and how to go on without.
+    told = done.stdout.partition("fastchat: the compiled modules were not built")[2]
+    assert "/nonexistent/cc" in told
+    assert "a C compiler and Python's headers" in told
+    assert "FASTCHAT_BUILD_EXTENSION=no does without them" in told
+    assert "Traceback" not in done.stdout
     assert not list(out.iterdir())
 
 
@@ -157,15 +190,13 @@ def test_empty_is_unset(tree: Path, out: Path, no_cython: dict[str, str]) -> Non
     assert BANNER in done.stdout
 
 
-def test_outside_cpython_yes_means_no(tree: Path, out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["PyPy", "GraalVM"])  # as they call themselves
+def test_outside_cpython_yes_means_no(tree: Path, out: Path, tmp_path: Path, name: str) -> None:
     # PyPy could compile it, and would run it slower than the Python twin.
-    disguise = tmp_path / "disguise"
-    disguise.mkdir()
-    (disguise / "sitecustomize.py").write_text(
-        "import platform; platform.python_implementation = lambda: 'PyPy'"
+    disguise = at_start(
+        tmp_path, f"import platform; platform.python_implementation = lambda: {name!r}"
     )
-    environment = {"FASTCHAT_BUILD_EXTENSION": "yes", "PYTHONPATH": str(disguise)}
-    done = build("build_wheel", tree, out, **environment)
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="yes", **disguise)
     assert done.returncode == 0, done.stdout
     assert "fastchat: building without compiled modules" in done.stdout
     assert the_only("*.whl", out).name.endswith("-py3-none-any.whl")
@@ -191,3 +222,74 @@ def test_what_was_compiled_before_one_failed_is_not_shipped(tree: Path, out: Pat
     assert re.search(FALLBACK, wheel.name)
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if name.endswith((".so", ".pyd"))]
+
+
+@needs_cc
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        pytest.param(FAILS, r"/cc ended with status 1; what it said is above", id="fails"),
+        pytest.param(DIES, r"/cc ended with status -11; ", id="dies"),
+        pytest.param(
+            WRITES_RUBBISH,
+            r"what was compiled does not load: ImportError: .*_scanner",
+            id="rubbish",
+        ),
+    ],
+)
+def test_broken_compiler(tree: Path, out: Path, tmp_path: Path, script: str, reason: str) -> None:
+    done = build("build_wheel", tree, out, **compiler(tmp_path, script))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(BANNER) == 1
+    assert re.search(reason, done.stdout.partition(BANNER)[2])
+    assert re.search(FALLBACK, the_only("*.whl", out).name)
+
+
+@needs_cc
+def test_missing_headers_are_named(tree: Path, out: Path, tmp_path: Path) -> None:
+    hide = "import sysconfig; sysconfig.get_path = lambda name: '/nonexistent/include'"
+    environment = compiler(tmp_path, FAILS) | at_start(tmp_path, hide)
+    done = build("build_wheel", tree, out, **environment)
+    assert done.returncode == 0, done.stdout
+    reason = "Python's headers are missing, /nonexistent/include/Python.h above all"
+    assert reason in done.stdout.partition(BANNER)[2]
+    assert re.search(FALLBACK, the_only("*.whl", out).name)
+
+
+def test_setuptools_that_is_too_old_is_refused(tree: Path, out: Path, tmp_path: Path) -> None:
+    # pip looks at the version only where it makes an environment for the build.
+    requires = (ROOT / "pyproject.toml").read_text()
+    (first,) = set(re.findall(r'"setuptools>=(\d+)"', requires))
+    old = f"{int(first) - 1}.9.1"
+    aged = at_start(tmp_path, f"import setuptools; setuptools.__version__ = {old!r}")
+    done = build("build_wheel", tree, out, **aged)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "setuptools" in line]
+    assert line.startswith(f"fastchat: setuptools {old} cannot build this, {first} is the first")
+    assert f"--upgrade 'setuptools>={first}'" in line
+    assert not list(out.iterdir())
+
+
+NO_DIRECTORY = "import pathlib; pathlib.Path('build').touch()"
+# As on a full disk, where "No space left on device" has the place of "File too large".
+NO_ROOM = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of a file there")
+@pytest.mark.parametrize(
+    ("obstacle", "error"),
+    [
+        pytest.param(NO_DIRECTORY, "error: could not create 'build", id="no directory"),
+        pytest.param(NO_ROOM, "File too large", id="no room"),
+    ],
+)
+def test_tree_that_cannot_be_written_to(
+    tree: Path, out: Path, tmp_path: Path, obstacle: str, error: str
+) -> None:
+    environment = at_start(tmp_path, obstacle)
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="no", **environment)
+    assert done.returncode == 1
+    assert error in done.stdout
+    assert "fastchat: a build writes to the directory of its sources" in done.stdout
+    assert "copy the sources" in done.stdout
+    assert "Traceback" not in done.stdout
