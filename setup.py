@@ -12,6 +12,7 @@ FASTCHAT_SANITIZE (for example ``address,undefined``) goes to the compiler's -fs
 finds ends the process.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -169,17 +170,28 @@ class build_ext(_build_ext):
     def translate(self) -> None:
         from Cython.Build import cythonize  # noqa: PLC0415 (it may be missing: inside the try)
 
+        # From src/, so that tracebacks name files as they are installed.
+        plan = [
+            Extension(ext.name, [os.path.relpath(path, "src") for path in ext.sources])
+            for ext in self.extensions
+        ]
         # The C goes to the build directory: where there is none, none can be stale or shipped.
-        plan = [Extension(ext.name, list(ext.sources)) for ext in self.extensions]
-        made = cythonize(  # type: ignore[no-untyped-call]
-            plan,
-            build_dir=self.build_temp,
-            force=True,
-            language_level=3,
-            # Without a GIL: what is locked, _core/state.py and _core/watch.py say.
-            compiler_directives={"freethreading_compatible": True},
-        )
-        sources = {ext.name: ext.sources for ext in made}
+        build_dir = os.path.abspath(self.build_temp)
+        with contextlib.chdir("src"):
+            made = cythonize(  # type: ignore[no-untyped-call]
+                plan,
+                build_dir=build_dir,
+                force=True,
+                language_level=3,
+                # Without a GIL: what is locked, _core/state.py and _core/watch.py say.
+                compiler_directives={"freethreading_compatible": True},
+            )
+        # Objects go below the build directory, to a path that repeats that of their source.
+        is_inside = not os.path.isabs(self.build_temp)
+        sources = {
+            ext.name: [os.path.relpath(path) if is_inside else path for path in ext.sources]
+            for ext in made
+        }
         for ext in self.extensions:
             ext.sources = sources[ext.name]
             if SANITIZE:
