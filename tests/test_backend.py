@@ -120,9 +120,7 @@ def test_absent_extension(value: str | None, without: Path) -> None:
 
 def test_absent_extension_that_is_asked_for(without: Path) -> None:
     done = ask("cython", without)
-    assert_fails(done, "FASTCHAT_IMPLEMENTATION is 'cython'", "no compiled modules are installed")
-    # What to do about it.
-    assert "FASTCHAT_BUILD_EXTENSION=yes" in done.stderr.splitlines()[-1]
+    assert_fails(done, "no compiled modules are installed", _backend._remedy())
 
 
 @pytest.mark.skipif(not LOOKS, reason="elsewhere auto does not look for the extension")
@@ -487,9 +485,9 @@ def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("choice", ["cython", "python"])
 def test_choose(choice: str) -> None:
-    scanner, name = _backend.choose(choice)
-    assert scanner.__name__ == SCANNERS[choice]
-    assert name == choice
+    scanner, name, obstacle = _backend.choose(choice)
+    assert (scanner.__name__, name) == (SCANNERS[choice], choice)
+    assert obstacle == ("" if name == "cython" else "FASTCHAT_IMPLEMENTATION asks for it")
 
 
 @pytest.mark.parametrize("compiled", ["cython"])
@@ -502,8 +500,7 @@ def test_choose_auto(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_elsewhere_than_on_cpython(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.implementation, "name", "pypy")
-    assert _backend.choose("auto")[1] == "python"
-    assert _backend.choose("python")[1] == "python"
+    assert _backend.choose("auto")[1:] == ("python", "the compiled modules are for CPython")
     # Whoever asks for it gets it.
     assert _backend.choose(compiled)[1] == compiled
 
@@ -511,7 +508,7 @@ def test_choose_elsewhere_than_on_cpython(compiled: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_without_the_gil(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    assert _backend.choose("auto")[1] == "python"
+    assert _backend.choose("auto")[1:] == ("python", _backend._NO_GIL)
     # Whoever asks for it gets it.
     assert _backend.choose(compiled)[1] == compiled
 
@@ -538,8 +535,7 @@ def test_choose_by_interpreter(module: str, compiled: str, monkeypatch: pytest.M
     only_these(monkeypatch, **{module: "main"})
     assert _backend.choose("auto")[1] == compiled
     only_these(monkeypatch, **{module: "another"})
-    assert _backend.choose("auto")[1] == "python"
-    assert _backend.choose("python")[1] == "python"
+    assert _backend.choose("auto")[1:] == ("python", "this is a subinterpreter")
     assert _backend.choose(compiled)[1] == "python"
 
 
@@ -559,15 +555,19 @@ def test_choose_nonsense(choice: str) -> None:
 @pytest.mark.parametrize("choice", ["auto", "python"])
 def test_choose_without_the_extension(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_extension(monkeypatch)
-    scanner, name = _backend.choose(choice)
+    scanner, name, obstacle = _backend.choose(choice)
     assert (scanner.__name__, name) == (SCANNERS["python"], "python")
+    assert ("no compiled modules are installed" in obstacle) == (choice == "auto" and LOOKS)
 
 
-def test_choose_an_absent_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("python", ["cpython", "pypy"])  # for which none can be built
+def test_choose_an_absent_extension(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.implementation, "name", python)
     hide_extension(monkeypatch)
     with pytest.raises(ImportError, match="no compiled modules are installed") as caught:
         _backend.choose("cython")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    assert ("FASTCHAT_BUILD_EXTENSION=yes" in str(caught.value)) == (python == "cpython")
     # "Not found" is what others pass over.
     assert not isinstance(caught.value, ModuleNotFoundError)
 

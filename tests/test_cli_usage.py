@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import pytest
 
 import fastchat
-from fastchat import aliases, cli
+from fastchat import _backend, aliases, cli
 from tests.support.programs import Outcome, a_directory, a_script, a_zip_file, python, write
 
 # Command lines that are wrong, and the ones that ask.
@@ -84,11 +84,11 @@ def test_there_is_nothing_to_run(
     assert caught.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    # One line that says why, then how it is done.
-    why, *usage = printed.err.splitlines()
-    assert why.startswith("fastchat: ")
-    assert message in why
-    assert usage == cli.USAGE.splitlines()
+    # One line, which says why, and what says more.
+    (line,) = printed.err.splitlines()
+    assert line.startswith("fastchat: ")
+    assert message in line
+    assert line.endswith(" (python -m fastchat --help says how)")
 
 
 def test_a_program_that_may_not_be_read(
@@ -127,16 +127,22 @@ def test_usage_names_what_there_is() -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["--version"])
-    expected = f"fastchat {fastchat.__version__} ({fastchat.implementation})\n"
+    expected = f"fastchat {fastchat.__version__} ({_backend.described})\n"
     assert capsys.readouterr().out == expected
 
 
 def test_the_command_line_of_the_process(tmp_path: Path) -> None:
     asked = python("-m", "fastchat", "--version", cwd=tmp_path)
-    assert asked == Outcome(0, f"fastchat {fastchat.__version__} ({fastchat.implementation})\n", "")
+    assert asked == Outcome(0, f"fastchat {fastchat.__version__} ({_backend.described})\n", "")
     nothing = python("-m", "fastchat", cwd=tmp_path)
     assert nothing.status == 2
-    assert nothing.errors == f"fastchat: what is to be done?\n{cli.USAGE}"
+    assert nothing.errors.startswith("fastchat: what is to be done?")
+
+
+def test_version_says_why_it_is_not_compiled(tmp_path: Path) -> None:
+    asked = python("-m", "fastchat", "--version", cwd=tmp_path, FASTCHAT_IMPLEMENTATION="python")
+    why = "python: FASTCHAT_IMPLEMENTATION asks for it"
+    assert asked == Outcome(0, f"fastchat {fastchat.__version__} ({why})\n", "")
 
 
 # In this process.

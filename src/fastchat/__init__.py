@@ -4,7 +4,8 @@
 the standard library in Python 3.12.  ``install()`` makes them importable under the old names;
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
-``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``.
+``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``;
+``python -m fastchat --version`` says why they are not.
 
 Every name: https://github.com/fastchat/fastchat/blob/main/docs/reference.md
 """

@@ -102,8 +102,19 @@ def _has_gil() -> bool:
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
-def _is_place_for_compiled() -> bool:
-    return sys.implementation.name == "cpython" and _has_gil()
+_NO_GIL = f"there is no GIL, where only {VARIABLE}=cython loads the compiled modules"
+
+
+def _obstacle(choice: str) -> str:
+    """Why *choice* is not the compiled modules, installed or not; ``""`` where it is."""
+    if choice == "python":
+        return f"{VARIABLE} asks for it"
+    if choice == "auto" and sys.implementation.name != "cpython":
+        return "the compiled modules are for CPython"
+    if choice == "auto" and not _has_gil():
+        return _NO_GIL
+    # Nobody can insist on it here: the variable is one for the whole process.
+    return "" if _is_main_interpreter() else "this is a subinterpreter"
 
 
 def _import_as_it_is(name: str) -> None:
@@ -133,10 +144,11 @@ def _import_as_it_is(name: str) -> None:
     raise ImportError(f"{name} is there compiled only; {VARIABLE}=python needs its source")
 
 
-def choose(choice: str) -> tuple[ModuleType, str]:
+def choose(choice: str) -> tuple[ModuleType, str, str]:
     """The scanner that *choice* (one of ``CHOICES``) means, and the name of the implementation.
 
-    The modules of the core are then imported as they are or compiled, whichever goes with it.
+    The third is why it is not the compiled one, or ``""``.  The modules of the core are then
+    imported as they are or compiled, whichever goes with the scanner.
 
     Raises ImportError where *choice* is none of them, where ``cython`` is asked for and not
     installed, and where what is compiled is installed and does not load.
@@ -145,9 +157,8 @@ def choose(choice: str) -> tuple[ModuleType, str]:
         raise ImportError(
             f"{VARIABLE} is {choice!r}; it may be {', '.join(CHOICES[:-1])} or {CHOICES[-1]}"
         )
-    # Of a subinterpreter nobody can insist on it: the variable is one for the whole process.
-    is_asked = choice == "cython" or (choice == "auto" and _is_place_for_compiled())
-    if is_asked and _is_main_interpreter():
+    obstacle = _obstacle(choice)
+    if not obstacle:
         try:
             scanner = importlib.import_module(_SCANNER)
         except ModuleNotFoundError as failure:
@@ -155,17 +166,24 @@ def choose(choice: str) -> tuple[ModuleType, str]:
                 raise
             if choice == "cython":
                 raise ImportError(
-                    f"{VARIABLE} is 'cython', but no compiled modules are installed: "
-                    "install a wheel that has them, or build with FASTCHAT_BUILD_EXTENSION=yes "
-                    "and a C compiler"
+                    f"{VARIABLE} is 'cython', but no compiled modules are installed: {_remedy()}"
                 ) from failure
+            obstacle = f"no compiled modules are installed: {_remedy()}"
         else:
             _load_compiled(scanner)
-            return scanner, "cython"
+            return scanner, "cython", ""
     for name in _CORE:
         if name not in sys.modules:
             _import_as_it_is(name)
-    return importlib.import_module(_PYTHON), "python"
+    return importlib.import_module(_PYTHON), "python", obstacle
+
+
+def _remedy() -> str:
+    """What gives an installation the compiled modules that it lacks."""
+    if sys.implementation.name != "cpython":
+        return "they are for CPython"
+    how = "with FASTCHAT_BUILD_EXTENSION=yes and a C compiler"
+    return f"install a wheel that has them, or build {how}"
 
 
 def _load_compiled(scanner: ModuleType) -> None:
@@ -192,5 +210,7 @@ def _load_compiled(scanner: ModuleType) -> None:
 
 
 implementation: str
-scanner, implementation = choose(os.environ.get(VARIABLE) or "auto")
+scanner, implementation, _why = choose(os.environ.get(VARIABLE) or "auto")
+# For people.
+described = f"{implementation}: {_why}" if _why else implementation
 methods: Any = importlib.import_module(_METHODS[implementation])

@@ -18,6 +18,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 import fastchat
+from fastchat import _backend
 
 USAGE = """\
 usage: python -m fastchat run [--coalesce] PROGRAM.py [ARGS...]
@@ -29,8 +30,9 @@ names. PROGRAM.py may be anything that Python itself runs: a file, or a director
 with a __main__.py. --coalesce sends the replies to pipelined requests together, which not
 every program bears: see
 https://github.com/fastchat/fastchat/blob/main/docs/compat.md#held-output
-FASTCHAT_IMPLEMENTATION=auto|cython|python chooses the implementation; FASTCHAT_COALESCE=0
-sends every reply by itself, whatever the program says, FASTCHAT_COALESCE=1 is --coalesce.
+FASTCHAT_IMPLEMENTATION=auto|cython|python chooses the implementation, --version says which it
+is, and why it is not the compiled one; FASTCHAT_COALESCE=0 sends every reply by itself, whatever
+the program says, FASTCHAT_COALESCE=1 is --coalesce.
 """
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words in (["-h"], ["--help"], ["run", "-h"], ["run", "--help"]):
         print(USAGE, end="")
     elif words in (["-V"], ["--version"]):
-        print(f"fastchat {fastchat.__version__} ({fastchat.implementation})")
+        print(f"fastchat {fastchat.__version__} ({_backend.described})")
     elif not words:
         _refuse("what is to be done?")
     elif words[0] in ("-h", "--help", "-V", "--version"):
@@ -194,7 +196,7 @@ def _say_what_is_not_used() -> None:
 
 def _refuse(why: str) -> NoReturn:
     """Say what is wrong with the command line, and exit with status 2."""
-    print(f"fastchat: {why}\n{USAGE}", end="", file=sys.stderr)
+    print(f"fastchat: {why} (python -m fastchat --help says how)", file=sys.stderr)
     raise SystemExit(2)
 
 
