@@ -4,7 +4,8 @@ Written for the asyncore and asynchat of the 2010s and for nothing newer, as the
 Rules kept here:
 - one line, `listening on HOST:PORT`, is printed and flushed once clients can connect;
 - SIGTERM and SIGINT end the program with status 0 and every channel closed;
-- a client that is gone before it is accepted never closes the listening socket.
+- a client that is gone before it is accepted never closes the listening socket;
+- an address that cannot be had ends it with one line that says why.
 """
 
 import argparse
@@ -14,11 +15,19 @@ import socket
 from collections.abc import Callable
 
 
+def port(word: str) -> int:
+    """A port, as the command line names it."""
+    number = int(word)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not from 0 to 65535")
+    return number
+
+
 def argument_parser(description: str) -> argparse.ArgumentParser:
     """The options every example takes; a program may add its own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes any free port")
+    parser.add_argument("--port", type=port, default=0, help="0, the default: any free port")
     return parser
 
 
@@ -74,7 +83,10 @@ def serve(options: argparse.Namespace, channel: Callable[[socket.socket], object
     """Serve until a signal asks to stop, then close every channel."""
     try:
         Ending()
-        listener = Listener(options.host, options.port, channel)
+        try:
+            listener = Listener(options.host, options.port, channel)
+        except OSError as failure:
+            raise SystemExit(f"cannot listen on {options.host}:{options.port}: {failure}") from None
         host, port = listener.socket.getsockname()
         print(f"listening on {host}:{port}", flush=True)
         asyncore.loop()
