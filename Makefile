@@ -164,9 +164,13 @@ $(venv):
 	    echo "Debian and Ubuntu keep what it lacks in python3-venv."; exit 1; } >&2
 	@touch $@
 
+without = make $(or $(MAKECMDGOALS),demo) FASTCHAT_BUILD_EXTENSION=no$(if \
+    $(findstring test,$(MAKECMDGOALS)), PYTEST_ARGS=--no-extension)
+
 # build/ goes first: setuptools would pack whatever an earlier build left in it.
 $(installed): $(venv) $(sources)
 	rm -rf build $(VENV)/.installed-*
+	@$(if $(filter yes,$(FASTCHAT_BUILD_EXTENSION)),$(VENV_PYTHON) tools/compiler.py "$(without)")
 	$(PIP) install --quiet --force-reinstall .
 	@touch $@
 

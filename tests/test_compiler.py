@@ -1,0 +1,94 @@
+"""``tools/compiler.py``, which ``make`` asks before it builds: a line where it cannot compile."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.building import ROOT, clean_environment, copy_project
+
+HOW = "make demo FASTCHAT_BUILD_EXTENSION=no"
+
+pytestmark = [
+    pytest.mark.build,
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no make, and CC means nothing"),
+]
+
+
+def ask(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "compiler.py"), HOW],
+        env=clean_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def hiding(directory: Path, code: str) -> str:
+    """The PYTHONPATH with which *code* runs first."""
+    (directory / "sitecustomize.py").write_text(code)
+    return str(directory)
+
+
+def test_nothing_is_missing() -> None:
+    done = ask()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+NOT_CPYTHON = "import platform; platform.python_implementation = lambda: 'PyPy'"
+NO_HEADERS = "import sysconfig; sysconfig.get_path = lambda name: '/nonexistent'"
+
+
+def test_where_nothing_is_compiled_no_compiler_is_missing(tmp_path: Path) -> None:
+    assert ask(CC="/nonexistent/cc", PYTHONPATH=hiding(tmp_path, NOT_CPYTHON)).returncode == 0
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython compiles")
+@pytest.mark.parametrize(
+    ("compiler", "code", "missing"),
+    [
+        ("/nonexistent/cc", "", "no C compiler (/nonexistent/cc: No such file or directory)"),
+        ("false", "", "no C compiler that works (false)"),
+        ("false", NO_HEADERS, "no headers of Python (/nonexistent/Python.h)"),
+    ],
+)
+def test_what_is_missing_is_said(compiler: str, code: str, missing: str, tmp_path: Path) -> None:
+    done = ask(CC=compiler, PYTHONPATH=hiding(tmp_path, code))
+    assert done.returncode == 1
+    assert done.stderr == f"There is {missing} here. To go on without: {HOW}\n"
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython compiles")
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("target", "without"),
+    [
+        ("demo", "make demo FASTCHAT_BUILD_EXTENSION=no"),
+        ("test", "make test FASTCHAT_BUILD_EXTENSION=no PYTEST_ARGS=--no-extension"),
+    ],
+)
+def test_make_without_a_compiler(target: str, without: str, tmp_path: Path) -> None:
+    environment = clean_environment({"CC": "/nonexistent/cc"})
+    # Of a make around this: it would have its own variables replace ours.
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        ["make", target, f"PYTHON={sys.executable}", "VENV=.venv"],
+        cwd=copy_project(tmp_path / "tree"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    line, ending = done.stderr.splitlines()
+    assert line == (
+        "There is no C compiler (/nonexistent/cc: No such file or directory) here. "
+        f"To go on without: {without}"
+    )
+    assert ending.startswith("make: ***")
