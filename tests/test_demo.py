@@ -7,6 +7,7 @@ changing one line, so the demonstration is known to notice it.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -80,15 +81,21 @@ def demo(temporary: Path) -> Demo:
 def test_all_engines_and_kinds_of_request_are_shown(demo: Demo, pure: list[str]) -> None:
     done = demo(*pure)
     assert (done.returncode, done.stderr) == (0, "")
-    engines = [] if pure else ["fastchat, compiled"]
+    engines = [] if pure else ["fastchat, run --coalesce", "fastchat, compiled"]
     engines += ["fastchat, pure Python", *(["standard library"] if STDLIB else [])]
     answers = 60 + (5 if shutil.which("curl") else 0)
     for engine in engines:
         version = fastchat.__version__ if "fastchat" in engine else sys.version.split()[0]
         assert f"on {engine} {version} ... {answers} answers, all as they should be" in done.stdout
-    table = done.stdout.partition("ratio\n")[2].splitlines()[: len(engines)]
-    assert [line[:24].rstrip() for line in table] == engines
-    assert ("the compiled implementation" in done.stdout.lower()) == bool(pure)
+    # What a request costs, many in flight beside one at a time; the last is what they are over.
+    head, *table = done.stdout.partition("CPU for a request:\n\n")[2].splitlines()
+    assert head.split("  ")[-1].strip() == "one at a time"
+    assert "25 in flight" in head
+    assert [line[:24].rstrip() for line in table[: len(engines)]] == engines
+    for line in table[: len(engines)]:
+        assert re.fullmatch(r"( +\d+\.\d  \(\d+\.\d\d\)){2}", line[24:])
+    assert table[len(engines) - 1].count("(1.00)") == 2
+    assert ("Without fastchat's compiled modules" in done.stdout) == bool(pure)
     lines = done.stdout.splitlines()
     counted = [
         line.split(None, 1) for line in lines[lines.index("Answers checked, on each:") + 1 :]
@@ -147,7 +154,9 @@ def test_compiled_implementation_may_not_be_missing(demo: Demo, tmp_path: Path) 
     assert "fastchat, compiled, is not installed" in done.stderr
     allowed = demo("--allow-pure", PYTHONPATH=str(without))
     assert (allowed.returncode, allowed.stderr) == (0, "")
-    assert allowed.stdout.startswith("WITHOUT THE COMPILED IMPLEMENTATION")
+    # Nothing alarming.
+    assert allowed.stdout.startswith("Without fastchat's compiled modules, which are not installed")
+    assert "Error" not in allowed.stdout
     assert "on fastchat, pure Python" in allowed.stdout
     assert "on fastchat, compiled" not in allowed.stdout
 
@@ -156,7 +165,10 @@ def test_other_implementation_is_noticed(demo: Demo, tmp_path: Path) -> None:
     (tmp_path / "fastchat.py").write_text("implementation = 'python'; __version__ = '0'")
     done = demo(PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "fastchat, compiled, is not installed:\npython 0" in done.stderr
+    assert "fastchat, compiled, is not installed: python 0" in done.stderr
+    # Something else than what is allowed to be missing.
+    allowed = demo("--allow-pure", PYTHONPATH=str(tmp_path))
+    assert (allowed.returncode, allowed.stdout) == (1, "")
 
 
 def is_empty(group: int) -> bool:
