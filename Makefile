@@ -16,6 +16,8 @@ PYFTPDLIB ?=
 CONNECTIONS ?= 100000
 # The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
 TEST_GROUP ?= test
+# Versions, as 3.11, whose suite `make wheels` leaves out.
+SUITE_DONE ?=
 # "yes" keeps what instructions counts, for later runs to be compared with.
 WRITE ?= no
 # "yes" runs, instead of the whole suite, the files that drive the compiled code hardest.
@@ -51,7 +53,7 @@ untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
     test-eventlet test-pyftpdlib lint coverage asan leaks traces instructions linear bench bench-quick \
-    sdist-wheel release-check types clean
+    sdist-wheel wheels release-check types clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -139,6 +141,9 @@ sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of 
 	rm -rf dist
 	$(VENV_PYTHON) -m build
 	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --wheel
+
+wheels: $(venv) $(VENV)/.group-package ## make a wheel for each Python here, and prove it, in dist/
+	$(VENV_PYTHON) -m tools.wheels $(SUITE_DONE:%=--suite-done %)
 
 # PyPI takes a release once.  pyroma would have an address of the authors, who have none in common.
 release-check: $(venv) $(VENV)/.group-package ## make the sdist and the pure wheel, and check them as PyPI will

@@ -1,0 +1,213 @@
+"""What a wheel must pass: pip takes it from a folder of them all, and what it installs works.
+
+Rules kept here:
+
+- each interpreter gets an environment of its own, and the wheel in it only by the name of the
+  project: which wheel that is, pip decides, and another than it should be is a failure;
+- the programs on PATH are the machine's without its compilers, and without its other Pythons;
+- nothing is imported from a checkout: what runs lies in the unpacked sdist, whose ``src`` is on no
+  path, and the suite says where its fastchat is from;
+- a step that fails ends the proof of its wheel, with what it said, and of no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import parse_wheel_filename
+
+from tests.support.building import clean_environment
+from tools.wheels.interpreters import Interpreter
+from tools.wheels.making import PURE, Failure, run
+
+PROJECT = "fast-asynchat"
+
+# What would compile or link, by any name, and Pythons other than that of the environment.
+COMPILERS = re.compile(
+    r"(.*-)?(cc|[cg]\+\+|gcc|clang|clang\+\+|c[89]9|c[89]9-gcc|tcc|icc|icx|cpp|ld|zig)(-[\d.]+)?"
+)
+PYTHONS = re.compile(r"(python|pypy|pip|pytest|cython).*")
+
+# What CI asks the suite to fail on, rather than to skip; those of the second group where what they
+# want is installed.
+REQUIRED = ("FASTCHAT_REQUIRE_CLIENTS", "FASTCHAT_REQUIRE_TEST_PACKAGE")
+REQUIRED_OF_TEST = ("FASTCHAT_REQUIRE_MYPY", "FASTCHAT_REQUIRE_GREENLETS")
+
+
+@dataclass
+class Row:
+    """One line of the table: an interpreter, the wheel that pip took for it, and how that did."""
+
+    interpreter: Interpreter
+    # How the tags of the right wheel begin.
+    expected: str
+    wheel: str = "-"
+    tag: str = "-"
+    size: int = 0
+    suite: str = "-"
+    implementation: str = "-"
+    ratio: str = "-"
+    fault: str = ""
+
+    @property
+    def is_compiled(self) -> bool:
+        return self.expected != PURE
+
+    def cells(self) -> dict[str, str]:
+        """What stands in the table, by the head of its column."""
+        return {
+            "interpreter": f"{self.interpreter.name} ({self.interpreter.version})",
+            "wheel": self.wheel,
+            "tag": self.tag,
+            "bytes": f"{self.size:,}",
+            "suite": self.suite,
+            "implementation": self.implementation,
+            "scanner, compiled to Python": self.ratio,
+        }
+
+
+def link_programs(to: Path) -> None:
+    """Fill the directory *to* with links to the programs of PATH, but compilers and Pythons."""
+    to.mkdir()
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for directory in map(Path, os.get_exec_path()):
+        if not directory.is_dir() or directory.is_relative_to(pyenv):
+            continue
+        for program in directory.iterdir():
+            is_left_out = COMPILERS.fullmatch(program.name) or PYTHONS.fullmatch(program.name)
+            link = to / program.name
+            if not is_left_out and not link.is_symlink():
+                link.symlink_to(program.absolute())
+    for compiler in ("cc", "gcc", "clang", "c99"):
+        if shutil.which(compiler, path=str(to)):
+            raise Failure(f"{compiler} is among the programs that should hold no compiler")
+
+
+class Proof:
+    """The environment of one interpreter, and the steps that run in it."""
+
+    def __init__(
+        self, row: Row, *, index: Path, unpacked: Path, programs: Path, scratch: Path
+    ) -> None:
+        self.row = row
+        self.index = index
+        self.unpacked = unpacked
+        self.scratch = scratch
+        self.python = scratch / "environment" / "bin" / "python"
+        # PyPy and Pythons without a GIL lack wheels of what only some tests want.
+        interpreter = row.interpreter
+        self.group = "test" if interpreter.is_cpython and interpreter.has_gil else "suite"
+        required = REQUIRED + (REQUIRED_OF_TEST if self.group == "test" else ())
+        changes = {name: os.environ[name] for name in required if name in os.environ}
+        changes["PATH"] = f"{self.python.parent}{os.pathsep}{programs}"
+        self.environment = {
+            name: value
+            for name, value in clean_environment(changes).items()
+            if not name.startswith(("PYTHON", "PYTEST_", "MAKE", "VIRTUAL_ENV"))
+        }
+
+    def pip(self, *words: str | Path, offline: bool = False) -> str:
+        """Run the pip of this Python on the environment, whose Python may have none."""
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        environment = self.environment if offline else clean_environment({})
+        return run([*command, "--python", str(self.python), *map(str, words)], environment)
+
+    def use(self, name: str, choice: str = "auto") -> str:
+        """What one of ``uses.py`` prints, with *choice* for the implementation."""
+        command = [str(self.python), "-m", "tools.wheels.uses", name]
+        environment = self.environment | {"FASTCHAT_IMPLEMENTATION": choice}
+        return run(command, environment, self.unpacked).strip()
+
+    def install(self) -> None:
+        """Let pip choose from the folder of wheels."""
+        venv = ["-m", "venv", "--without-pip", str(self.scratch / "environment")]
+        run([self.row.interpreter.path, *venv], clean_environment({}))
+        report = self.scratch / "report.json"
+        words = ["install", "--no-index", "--no-cache-dir", "--find-links", str(self.index)]
+        self.pip(*words, "--report", report, PROJECT, offline=True)
+        (installed,) = json.loads(report.read_text())["install"]
+        wheel = self.index / installed["download_info"]["url"].rpartition("/")[2]
+        tags = sorted(map(str, parse_wheel_filename(wheel.name)[3]))
+        self.row.wheel, self.row.size = wheel.name, wheel.stat().st_size
+        self.row.tag = tags[0]
+        if not all(tag.startswith(f"{self.row.expected}") for tag in tags):
+            raise Failure(f"pip takes {wheel.name}, and not the one for {self.row.expected}")
+
+    def install_tools(self) -> None:
+        """Install what tests and uses need."""
+        project = self.unpacked / "pyproject.toml"
+        self.pip("install", "--group", f"{project}:{self.group}", "pyftpdlib")
+
+    def identify(self) -> None:
+        """What runs must be what was installed, and compiled where it should be."""
+        has_gil = self.row.interpreter.has_gil
+        wanted = {"auto": "cython" if self.row.is_compiled and has_gil else "python"}
+        if self.row.is_compiled:
+            wanted["cython"] = "cython"
+        for choice, implementation in wanted.items():
+            answer = self.use("identity", choice)
+            expected = f"{implementation}, GIL: {has_gil}, {self.scratch}/"
+            if not answer.startswith(expected):
+                raise Failure(f"FASTCHAT_IMPLEMENTATION={choice} is {answer}, and not {expected}")
+        self.row.implementation = wanted["auto"]
+
+    def measure(self) -> None:
+        self.row.ratio = self.use("ratio")
+
+    def prove_artefact(self) -> None:
+        """Run the tests of the wheel as a file."""
+        if (self.unpacked / "tests" / "wheel").is_dir():
+            self.pytest("tests/wheel", "--wheel", str(self.index / self.row.wheel))
+
+    def run_suite(self, *options: str) -> None:
+        """Run the suite on what is installed."""
+        words = ["-m", "not build", "--numprocesses", "auto", "--dist", "loadfile", *options]
+        output = self.pytest(*words)
+        self.row.suite = output.splitlines()[-1].strip("= ")
+        (source,) = re.findall(r"^fastchat: .*, from (.*)$", output, re.MULTILINE)
+        if not Path(source).is_relative_to(self.scratch):
+            raise Failure(f"the suite ran on {source} and not on the installed wheel")
+
+    def pytest(self, *words: str) -> str:
+        command = [str(self.python), "-m", "pytest", "-p", "no:cacheprovider", *words]
+        return run(command, self.environment, self.unpacked)
+
+    def run_demo(self, *options: str) -> None:
+        run([self.python, "tools/demo.py", *options], self.environment, self.unpacked)
+
+
+def prove(proof: Proof, *, with_suite: bool) -> None:
+    """Take *proof* through its steps, telling of each; the first that fails is the last."""
+    row = proof.row
+    pure = [] if row.is_compiled else ["--no-extension"]
+    steps: dict[str, Callable[[], object]] = {
+        "pip chooses": proof.install,
+        "tools from PyPI": proof.install_tools,
+        "what it is": proof.identify,
+        "the wheel as a file": proof.prove_artefact,
+        "demo": lambda: proof.run_demo(*([] if row.is_compiled else ["--allow-pure"])),
+        "a legacy program": lambda: proof.use("legacy"),
+        "pyftpdlib": lambda: proof.use("ftp"),
+    }
+    if row.is_compiled:
+        steps["scanner"] = proof.measure
+    if with_suite:
+        steps["suite"] = lambda: proof.run_suite(*pure)
+    for name, step in steps.items():
+        began = time.monotonic()
+        try:
+            step()
+        except Failure as failure:
+            row.fault = f"{name}: {failure}"
+            print(f"  {row.interpreter.name}: FAILED: {row.fault}", flush=True)
+            return
+        took = time.monotonic() - began
+        print(f"  {row.interpreter.name}: {name}: good, {took:.0f} s", flush=True)
