@@ -18,6 +18,8 @@ CONNECTIONS ?= 100000
 TEST_GROUP ?= test
 # Versions, as 3.11, whose suite `make wheels` leaves out.
 SUITE_DONE ?=
+# A folder of wheels that were made elsewhere, among which pip then has to choose, too.
+BESIDE ?=
 # "yes" keeps what instructions counts, for later runs to be compared with.
 WRITE ?= no
 # "yes" runs, instead of the whole suite, the files that drive the compiled code hardest.
@@ -143,7 +145,7 @@ sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of 
 	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --wheel
 
 wheels: $(venv) $(VENV)/.group-package ## make a wheel for each Python here, and prove it, in dist/
-	$(VENV_PYTHON) -m tools.wheels $(SUITE_DONE:%=--suite-done %)
+	$(VENV_PYTHON) -m tools.wheels $(SUITE_DONE:%=--suite-done %) $(BESIDE:%=--beside %)
 
 # PyPI takes a release once.  pyroma would have an address of the authors, who have none in common.
 release-check: $(venv) $(VENV)/.group-package ## make the sdist and the pure wheel, and check them as PyPI will

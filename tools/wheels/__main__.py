@@ -80,8 +80,11 @@ def plan(
     return rows
 
 
-def work(out: Path, scratch: Path, done: Sequence[str]) -> list[Row]:
-    """Make all, and prove it, but for the suites of the versions in *done*."""
+def work(out: Path, scratch: Path, done: Sequence[str], beside: Path | None) -> list[Row]:
+    """Make all in *out*, and prove it, with the wheels of *beside* for pip to choose among, too.
+
+    The suites of the versions in *done* are left out.
+    """
     began = time.monotonic()
     interpreters = []
     for each in find(candidates()):
@@ -102,8 +105,11 @@ def work(out: Path, scratch: Path, done: Sequence[str]) -> list[Row]:
     # The same wheel for all that have none of their own: made once, by the first Python.
     pure = replace(interpreters[0], name="all others", tag="py3-none")
     make_all([*(each for each in interpreters if each.is_cpython), pure], sdist, wheels, scratch)
-    for wheel in wheels.iterdir():
-        shutil.copy2(wheel, out)
+    shutil.copytree(wheels, out, dirs_exist_ok=True)
+    if beside is not None:
+        for wheel in beside.glob("*.whl"):
+            if not (wheels / wheel.name).exists():
+                shutil.copy2(wheel, wheels)
     programs = scratch / "programs"
     link_programs(programs)
     unpacked = unpack(sdist, scratch / "unpacked")
@@ -130,6 +136,9 @@ def main() -> int:
         metavar="VERSION",
         help="a Python, as 3.11, on which the suite has been run and is left out",
     )
+    parser.add_argument(
+        "--beside", type=Path, help="a folder of other wheels, made elsewhere, to be passed over"
+    )
     arguments = parser.parse_args()
     out: Path = arguments.out.absolute()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as what it says above wants
@@ -139,7 +148,7 @@ def main() -> int:
     out.mkdir(parents=True)
     try:
         with tempfile.TemporaryDirectory(prefix="fastchat-wheels-") as scratch:
-            rows = work(out, Path(scratch), arguments.suite_done)
+            rows = work(out, Path(scratch), arguments.suite_done, arguments.beside)
     except Failure as failure:
         print(f"\nTHE WHEELS WERE NOT MADE\n{failure}", file=sys.stderr)
         return 1

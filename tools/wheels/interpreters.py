@@ -30,7 +30,7 @@ version = "%d.%d" % sys.version_info[:2]
 number = version.replace(".", "")
 headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
 print(json.dumps({
-    "name": version + free if is_cpython else platform.python_implementation() + " " + version,
+    "name": version + free if is_cpython else sys.implementation.name + version,
     "version": platform.python_version(),
     "tag": f"cp{number}-cp{number}{free}" if is_cpython else "py3-none",
     "can_build": not is_cpython or os.path.exists(headers),
