@@ -155,8 +155,7 @@ def main() -> int:
     (out / TABLE).write_text(table(rows))
     say("\n" + table(rows))
     for row in rows:
-        verdict = f"FAILED at {row.fault.splitlines()[0]}" if row.fault else row.suite
-        say(f"wheels: {row.interpreter.name}, {row.tag}: {verdict}")
+        say(f"wheels: {row.interpreter.name}, {row.tag}: {row.verdict}")
     return 1 if any(row.fault for row in rows) else 0
 
 

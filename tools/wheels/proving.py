@@ -34,7 +34,7 @@ PROJECT = "fast-asynchat"
 COMPILERS = re.compile(
     r"(.*-)?(cc|[cg]\+\+|gcc|clang|clang\+\+|c[89]9|c[89]9-gcc|tcc|icc|icx|cpp|ld|zig)(-[\d.]+)?"
 )
-PYTHONS = re.compile(r"(python|pypy|pip|pytest|cython).*")
+OTHER_PYTHONS = re.compile(r"(python|pypy|pip|pytest|cython).*")
 
 # What CI asks the suite to fail on, rather than to skip; those of the second group where what they
 # want is installed.
@@ -52,7 +52,7 @@ class Row:
     wheel: str = "-"
     tag: str = "-"
     size: int = 0
-    suite: str = "-"
+    suite: str = "left out"
     implementation: str = "-"
     ratio: str = "-"
     fault: str = ""
@@ -61,6 +61,11 @@ class Row:
     def is_compiled(self) -> bool:
         return self.expected != PURE
 
+    @property
+    def verdict(self) -> str:
+        """The last line of the suite, or where the proof ended."""
+        return f"FAILED at {self.fault.splitlines()[0]}" if self.fault else self.suite
+
     def cells(self) -> dict[str, str]:
         """What stands in the table, by the head of its column."""
         return {
@@ -68,9 +73,9 @@ class Row:
             "wheel": self.wheel,
             "tag": self.tag,
             "bytes": f"{self.size:,}",
-            "suite": self.suite,
+            "suite": self.verdict,
             "implementation": self.implementation,
-            "scanner, compiled to Python": self.ratio,
+            "scanner ratio": self.ratio,
         }
 
 
@@ -82,7 +87,7 @@ def link_programs(to: Path) -> None:
         if not directory.is_dir() or directory.is_relative_to(pyenv):
             continue
         for program in directory.iterdir():
-            is_left_out = COMPILERS.fullmatch(program.name) or PYTHONS.fullmatch(program.name)
+            is_left_out = COMPILERS.fullmatch(program.name) or OTHER_PYTHONS.fullmatch(program.name)
             link = to / program.name
             if not is_left_out and not link.is_symlink():
                 link.symlink_to(program.absolute())
@@ -137,8 +142,8 @@ class Proof:
         wheel = self.index / installed["download_info"]["url"].rpartition("/")[2]
         tags = sorted(map(str, parse_wheel_filename(wheel.name)[3]))
         self.row.wheel, self.row.size = wheel.name, wheel.stat().st_size
-        self.row.tag = tags[0]
-        if not all(tag.startswith(f"{self.row.expected}") for tag in tags):
+        self.row.tag = tags[-1]  # that with the version of glibc
+        if not all(f"{tag}-".startswith(f"{self.row.expected}-") for tag in tags):
             raise Failure(f"pip takes {wheel.name}, and not the one for {self.row.expected}")
 
     def install_tools(self) -> None:
