@@ -156,7 +156,7 @@ def main() -> int:
     say("\n" + table(rows))
     for row in rows:
         say(f"wheels: {row.interpreter.name}, {row.tag}: {row.verdict}")
-    return 1 if any(row.fault for row in rows) else 0
+    return 1 if any(row.faults for row in rows) else 0
 
 
 if __name__ == "__main__":

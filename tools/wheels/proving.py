@@ -7,7 +7,8 @@ Rules kept here:
 - the programs on PATH are the machine's without its compilers, and without its other Pythons;
 - nothing is imported from a checkout: what runs lies in the unpacked sdist, whose ``src`` is on no
   path, and the suite says where its fastchat is from;
-- a step that fails ends the proof of its wheel, with what it said, and of no other.
+- a step that fails is told, with what it said, and the others are taken nevertheless, unless
+  nothing is installed that they could look at.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
@@ -55,7 +56,7 @@ class Row:
     suite: str = "left out"
     implementation: str = "-"
     ratio: str = "-"
-    fault: str = ""
+    faults: list[str] = field(default_factory=list)
 
     @property
     def is_compiled(self) -> bool:
@@ -63,8 +64,8 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """The last line of the suite, or where the proof ended."""
-        return f"FAILED at {self.fault.splitlines()[0]}" if self.fault else self.suite
+        """The last line of the suite, and before it the steps that failed."""
+        return "; ".join([*(f"{step} FAILED" for step in self.faults), self.suite])
 
     def cells(self) -> dict[str, str]:
         """What stands in the table, by the head of its column."""
@@ -175,7 +176,11 @@ class Proof:
     def run_suite(self, *options: str) -> None:
         """Run the suite on what is installed."""
         words = ["-m", "not build", "--numprocesses", "auto", "--dist", "loadfile", *options]
-        output = self.pytest(*words)
+        try:
+            output = self.pytest(*words)
+        except Failure as failure:
+            self.row.suite = str(failure).splitlines()[-1].strip("= ")
+            raise
         self.row.suite = output.splitlines()[-1].strip("= ")
         (source,) = re.findall(r"^fastchat: .*, from (.*)$", output, re.MULTILINE)
         if not Path(source).is_relative_to(self.scratch):
@@ -183,36 +188,40 @@ class Proof:
 
     def pytest(self, *words: str) -> str:
         command = [str(self.python), "-m", "pytest", "-p", "no:cacheprovider", *words]
-        return run(command, self.environment, self.unpacked)
+        return run(command, self.environment, self.unpacked, patience=1800)
 
     def run_demo(self, *options: str) -> None:
         run([self.python, "tools/demo.py", *options], self.environment, self.unpacked)
 
 
 def prove(proof: Proof, *, with_suite: bool) -> None:
-    """Take *proof* through its steps, telling of each; the first that fails is the last."""
+    """Take *proof* through its steps, telling of each."""
     row = proof.row
     pure = [] if row.is_compiled else ["--no-extension"]
-    steps: dict[str, Callable[[], object]] = {
+    installing: dict[str, Callable[[], object]] = {
         "pip chooses": proof.install,
         "tools from PyPI": proof.install_tools,
         "what it is": proof.identify,
+    }
+    using: dict[str, Callable[[], object]] = {
         "the wheel as a file": proof.prove_artefact,
         "demo": lambda: proof.run_demo(*([] if row.is_compiled else ["--allow-pure"])),
         "a legacy program": lambda: proof.use("legacy"),
         "pyftpdlib": lambda: proof.use("ftp"),
     }
     if row.is_compiled:
-        steps["scanner"] = proof.measure
+        using["scanner"] = proof.measure
     if with_suite:
-        steps["suite"] = lambda: proof.run_suite(*pure)
-    for name, step in steps.items():
+        using["suite"] = lambda: proof.run_suite(*pure)
+    for name, step in (installing | using).items():
         began = time.monotonic()
+        result = "good"
         try:
             step()
         except Failure as failure:
-            row.fault = f"{name}: {failure}"
-            print(f"  {row.interpreter.name}: FAILED: {row.fault}", flush=True)
-            return
+            row.faults.append(name)
+            result = f"FAILED: {failure}"
         took = time.monotonic() - began
-        print(f"  {row.interpreter.name}: {name}: good, {took:.0f} s", flush=True)
+        print(f"  {row.interpreter.name}: {name}, {took:.0f} s: {result}", flush=True)
+        if row.faults and name in installing:
+            return
