@@ -16,6 +16,9 @@ PYFTPDLIB ?=
 CONNECTIONS ?= 100000
 # The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
 TEST_GROUP ?= test
+# A folder of interpreters for wheels, besides those of PATH and pyenv; build/pythons, if this is
+# empty, where tools/all-pythons keeps those that it makes.
+PYTHONS ?=
 # Versions, as 3.11, whose suite `make wheels` leaves out.
 SUITE_DONE ?=
 # A folder of wheels that were made elsewhere, among which pip then has to choose, too.
@@ -30,7 +33,7 @@ DEBUG_PYTHON ?= python3-dbg
 FASTCHAT_BUILD_EXTENSION ?= yes
 # What the compiler builds into the extension to find faults; see setup.py.
 FASTCHAT_SANITIZE ?=
-export FASTCHAT_BUILD_EXTENSION FASTCHAT_SANITIZE
+export FASTCHAT_BUILD_EXTENSION FASTCHAT_SANITIZE PYTHONS
 
 VENV_PYTHON := $(VENV)/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
