@@ -165,16 +165,17 @@ class Proof:
                 raise Failure(f"FASTCHAT_IMPLEMENTATION={choice} is {answer}, and not {expected}")
         self.row.implementation = wanted["auto"]
 
-    def measure(self) -> None:
+    def measure(self) -> str:
         self.row.ratio = self.use("ratio")
+        return self.row.ratio
 
     def prove_artefact(self) -> None:
         """Run the tests of the wheel as a file."""
         if (self.unpacked / "tests" / "wheel").is_dir():
             self.pytest("tests/wheel", "--wheel", str(self.index / self.row.wheel))
 
-    def run_suite(self, *options: str) -> None:
-        """Run the suite on what is installed."""
+    def run_suite(self, *options: str) -> str:
+        """Run the suite on what is installed; returns its last line."""
         words = ["-m", "not build", "--numprocesses", "auto", "--dist", "loadfile", *options]
         try:
             output = self.pytest(*words)
@@ -185,6 +186,7 @@ class Proof:
         (source,) = re.findall(r"^fastchat: .*, from (.*)$", output, re.MULTILINE)
         if not Path(source).is_relative_to(self.scratch):
             raise Failure(f"the suite ran on {source} and not on the installed wheel")
+        return self.row.suite
 
     def pytest(self, *words: str) -> str:
         command = [str(self.python), "-m", "pytest", "-p", "no:cacheprovider", *words]
@@ -215,9 +217,9 @@ def prove(proof: Proof, *, with_suite: bool) -> None:
         using["suite"] = lambda: proof.run_suite(*pure)
     for name, step in (installing | using).items():
         began = time.monotonic()
-        result = "good"
         try:
-            step()
+            found = step()
+            result = f"good, {found}" if found else "good"
         except Failure as failure:
             row.faults.append(name)
             result = f"FAILED: {failure}"
