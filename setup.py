@@ -20,6 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ class build_ext(_build_ext):
     """Translate and compile, with the interpreter's own flags first and ours after them."""
 
     failed = False
+    lock = threading.Lock()
 
     def build_extensions(self) -> None:
         say("fastchat: building with compiled modules")
@@ -141,9 +143,10 @@ class build_ext(_build_ext):
         """Go on without what is compiled, unless it is insisted on."""
         if WANTED == "yes":
             sys.exit(INSISTED.format(reason=reason))
-        if not build_ext.failed:
-            say(BANNER.format(reason=reason))
-        build_ext.failed = True
+        with build_ext.lock:  # several are compiled at a time
+            if not build_ext.failed:
+                say(BANNER.format(reason=reason))
+            build_ext.failed = True
 
     def load(self) -> None:
         """Import the package with what was compiled, as it will be installed, in another process.

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools.wheels.interpreters import Interpreter, ask, find
-from tools.wheels.making import PURE, RUN_PATH, Failure, check_tags
+from tools.wheels.making import PURE, Failure, check_tags
 from tools.wheels.proving import Proof, Row, link_programs, prove
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="make wheels is for Linux")
@@ -71,18 +71,6 @@ def test_what_this_python_says() -> None:
     assert said.version == platform.python_version()
     assert said.is_cpython == (sys.implementation.name == "cpython")
     assert said.has_gil or not getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-# Linking
-
-
-@pytest.mark.parametrize(
-    "option",
-    ["-Wl,-rpath,/opt/lib", "-Wl,-rpath=/opt/lib", "-Wl,-rpath -Wl,/opt/lib"],
-)
-def test_extensions_look_for_libraries_nowhere_else(option: str) -> None:
-    linker = f"gcc -shared {option} -L/opt/lib -Wl,-O1"
-    assert RUN_PATH.sub("", linker).split() == ["gcc", "-shared", "-L/opt/lib", "-Wl,-O1"]
 
 
 # Tags

@@ -34,7 +34,6 @@ print(json.dumps({
     "version": platform.python_version(),
     "tag": f"cp{number}-cp{number}{free}" if is_cpython else "py3-none",
     "can_build": not is_cpython or os.path.exists(headers),
-    "linker": sysconfig.get_config_var("LDSHARED"),
 }))
 """
 
@@ -43,7 +42,7 @@ print(json.dumps({
 class Interpreter:
     """A Python, and what it said of itself.
 
-    ``tag`` is how its own wheels are named, and ``linker`` the command that links its extensions.
+    ``tag`` is how its own wheels are named.
     """
 
     path: Path
@@ -51,7 +50,6 @@ class Interpreter:
     version: str
     tag: str
     can_build: bool
-    linker: str = "cc -shared"
 
     @property
     def is_cpython(self) -> bool:

