@@ -169,6 +169,9 @@ def test_pip_takes_what_is_expected(index: Path, tmp_path: Path) -> None:
     chosen.install()
     assert (chosen.row.wheel, chosen.row.tag) == (f"fast_asynchat-1-{PURE}.whl", PURE)
     assert chosen.row.size == (index / chosen.row.wheel).stat().st_size
+    # And an sdist that lacks the proof proves nothing.
+    with pytest.raises(Failure):
+        chosen.prove_artefact()
 
 
 @pytest.mark.build
