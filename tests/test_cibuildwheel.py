@@ -12,6 +12,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -52,3 +53,10 @@ def test_a_release_builds_these_wheels(platform: str) -> None:
     assert done.returncode == 0, done.stderr
     wanted = [f"{python}-{machine}" for machine in MACHINES[platform] for python in INTERPRETERS]
     assert sorted(done.stdout.split()) == sorted(wanted)
+
+
+def test_every_wheel_is_proven() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+    for each in (settings, *settings["overrides"]):
+        (proof,) = (command for command in each["test-command"] if "--wheel {wheel}" in command)
+        assert "/tests/wheel/" in proof

@@ -119,7 +119,8 @@ def test_what_runs_is_this_wheel(wheel: Wheel) -> None:
     for name in inside:
         assert (place / name).read_bytes() == wheel.read(re.escape(name))
     files = (path for path in (place / "fastchat").rglob("*") if path.is_file())
-    assert {str(path.relative_to(place)) for path in files if path.suffix != ".pyc"} == inside
+    found = {path.relative_to(place).as_posix() for path in files if path.suffix != ".pyc"}
+    assert found == inside
 
 
 def test_import_says_nothing(wheel: Wheel, ask: Ask) -> None:
