@@ -129,6 +129,11 @@ def test_programs_without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert left == {"curl", "redis-cli", "c_rehash"}
 
 
+def test_what_programs_say_has_no_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # its lines are searched, and stand in the table
+    assert "FORCE_COLOR" not in proof(tmp_path, tmp_path, PURE).environment
+
+
 # What pip chooses
 
 

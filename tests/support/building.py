@@ -46,11 +46,15 @@ def copy_project(to: Path) -> Path:
 
 
 def clean_environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a build: ours, less what would decide its outcome, plus the changes."""
+    """The environment for a build: ours, less what would decide its outcome, plus the changes.
+
+    What a build says, and what pytest says of a wheel, is searched: it has no colours.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("FASTCHAT_", "COVERAGE_")) and name not in ("CC", "CFLAGS")
+        if not name.startswith(("FASTCHAT_", "COVERAGE_"))
+        and name not in ("CC", "CFLAGS", "FORCE_COLOR")
     }
     return kept | {"LC_ALL": "C"} | dict(changes)
 
