@@ -6,6 +6,7 @@ The tests in ``tests/wheel`` are about one finished wheel, and are there where `
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.pop("FORCE_COLOR", None)  # many tests read what other programs say
     config.addinivalue_line("markers", "compiled: needs the compiled modules")
     if sys.implementation.name != "cpython":
         # The standard library's complains when it is collected, and here that is in a later test.
