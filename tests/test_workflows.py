@@ -327,3 +327,11 @@ def test_gate(results: dict[str, str], built: str | None, green: bool) -> None:
 
 def needs_of_the_gate() -> list[str]:
     return needs(parsed(WORKFLOWS["test.yml"])["jobs"][GATE])
+
+
+def test_what_tests_install_comes_after_the_sdist_is_kept() -> None:
+    steps = parsed(WORKFLOWS["wheels.yml"])["jobs"]["sdist"]["steps"]
+    (kept,) = (at for at, step in enumerate(steps) if "upload-artifact" in step.get("uses", ""))
+    tested = [at for at, step in enumerate(steps) if "test" in step.get("run", "")]
+    assert tested
+    assert kept < min(tested)
