@@ -211,6 +211,6 @@ def _load_compiled(scanner: ModuleType) -> None:
 
 implementation: str
 scanner, implementation, _why = choose(os.environ.get(VARIABLE) or "auto")
-# For people.
+# What `python -m fastchat --version` shows.
 described = f"{implementation}: {_why}" if _why else implementation
 methods: Any = importlib.import_module(_METHODS[implementation])
