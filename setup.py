@@ -236,6 +236,9 @@ else:
 try:
     setup(**arguments)
 except SystemExit as ending:  # as which setuptools raises what ends a command
-    if isinstance(ending.__context__, (OSError, FileError)):
+    error = ending.__context__
+    if isinstance(error, FileError):  # about the sources themselves, where nothing is behind it
+        error = error.__context__
+    if isinstance(error, OSError):
         sys.exit(NOT_WRITTEN.format(error=ending))
     raise

@@ -293,3 +293,12 @@ def test_tree_that_cannot_be_written_to(
     assert "fastchat: a build writes to the directory of its sources" in done.stdout
     assert "copy the sources" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_other_errors_of_files_are_no_matter_of_writing(tree: Path, out: Path) -> None:
+    (tree / "src" / "fastchat" / "broken.py").symlink_to("nonexistent")
+    done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="no")
+    assert done.returncode == 1
+    assert "error: can't copy" in done.stdout
+    assert "Make them writable" not in done.stdout
