@@ -176,11 +176,6 @@ def test_metadata(pure: Built) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
 
 
-def test_only_our_name_is_installed(pure: Built) -> None:
-    # pyasyncore, pyasynchat and the standard-* packages own the top-level names of the old modules.
-    assert {name.split("/")[0] for name in pure.names - described(pure.names)} == {"fastchat"}
-
-
 # The compiled wheel
 
 
