@@ -223,9 +223,10 @@ def prove(proof: Proof, *, with_suite: bool) -> None:
         try:
             found = step()
             result = f"good, {found}" if found else "good"
-        except Failure as failure:
+        except Exception as failure:  # whatever it is, the other wheels are proven, too
             row.faults.append(name)
-            result = f"FAILED: {failure}"
+            kind = "" if isinstance(failure, Failure) else f"{type(failure).__name__}: "
+            result = f"FAILED: {kind}{failure}"
         took = time.monotonic() - began
         print(f"  {row.interpreter.name}: {name}, {took:.0f} s: {result}", flush=True)
         if row.faults and name in installing:
