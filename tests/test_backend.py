@@ -568,6 +568,8 @@ def test_choose_an_absent_extension(python: str, monkeypatch: pytest.MonkeyPatch
         _backend.choose("cython")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     assert ("FASTCHAT_BUILD_EXTENSION=yes" in str(caught.value)) == (python == "cpython")
+    # pip keeps the wheel of a build that failed, and would install that again.
+    assert ("--no-cache-dir" in str(caught.value)) == (python == "cpython")
     # "Not found" is what others pass over.
     assert not isinstance(caught.value, ModuleNotFoundError)
 

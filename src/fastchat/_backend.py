@@ -182,8 +182,9 @@ def _remedy() -> str:
     """What gives an installation the compiled modules that it lacks."""
     if sys.implementation.name != "cpython":
         return "they are for CPython"
-    how = "with FASTCHAT_BUILD_EXTENSION=yes and a C compiler"
-    return f"install a wheel that has them, or build {how}"
+    # Without these two options pip installs again what it has.
+    how = "FASTCHAT_BUILD_EXTENSION=yes pip install --no-cache-dir --force-reinstall"
+    return f"install a wheel that has them, or build with a C compiler and {how}"
 
 
 def _load_compiled(scanner: ModuleType) -> None:
