@@ -437,7 +437,7 @@ def available(allow_pure: bool) -> dict[Engine, str]:
             raise Failure(f"{failure}\n{hint}") from failure
         if "no compiled modules are installed" not in str(failure):
             raise
-        print("Without fastchat's compiled modules, which are not installed: the same as Python.")
+        print("This build has no compiled modules: fastchat runs as Python.")
     engines[TWIN] = TWIN.introduce()
     if sys.version_info < (3, 12):
         engines[STDLIB] = STDLIB.introduce()
