@@ -10,11 +10,12 @@ import json
 import platform
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tools.wheels.interpreters import Interpreter, ask, find
+from tools.wheels.interpreters import Interpreter, ask, candidates, find
 from tools.wheels.making import PURE, Failure, check_tags
 from tools.wheels.proving import Proof, Row, link_programs, prove
 
@@ -50,6 +51,7 @@ def test_one_python_for_each_kind_of_wheel(tmp_path: Path) -> None:
         python(tmp_path / "python3.14", "cp314-cp314", can_build=False),
         script(tmp_path / "refuses", "echo no such version; exit 127"),
         script(tmp_path / "says-something-else", "echo hello"),
+        script(tmp_path / "says-a-number", "echo 5"),
         tmp_path / "missing",
     ]
     found = [(each.path.name, each.can_build) for each in find(paths)]
@@ -60,6 +62,25 @@ def test_one_python_for_each_kind_of_wheel(tmp_path: Path) -> None:
         ("python3.14", False),
         ("pypy3", True),
     ]
+
+
+def test_directories_that_are_not_to_be_read_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("locked", "mine"):
+        (tmp_path / name).mkdir()
+        script(tmp_path / name / "python3", "")
+    iterdir = Path.iterdir
+
+    def iterdir_of_user(path: Path) -> Iterator[Path]:  # root, who may read all, runs this, too
+        if path.name == "locked":
+            raise PermissionError(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir_of_user)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'locked'}:{tmp_path / 'mine'}")
+    assert tmp_path / "mine" / "python3" in candidates()
+    link_programs(tmp_path / "programs")
 
 
 def test_what_this_python_says() -> None:

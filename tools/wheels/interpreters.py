@@ -72,8 +72,16 @@ def ask(path: Path) -> Interpreter | None:
             check=True,
         )
         return Interpreter(path, **json.loads(answer.stdout))
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, TypeError, subprocess.SubprocessError):
         return None
+
+
+def files(directory: Path) -> list[Path]:
+    """What is in *directory*, sorted; nothing where it is missing or not to be read."""
+    try:
+        return sorted(directory.iterdir())
+    except OSError:  # PATH may name what is somebody else's
+        return []
 
 
 def candidates() -> Iterator[Path]:
@@ -88,9 +96,9 @@ def candidates() -> Iterator[Path]:
     ]
     for directory in directories:
         # An environment would be taken for the interpreter that it is made with.
-        if directory.is_dir() and not (directory.parent / "pyvenv.cfg").exists():
-            names = (path.name for path in directory.iterdir())
-            yield from (directory / name for name in sorted(names) if NAMES.fullmatch(name))
+        found = [path for path in files(directory) if NAMES.fullmatch(path.name)]
+        if found and not (directory.parent / "pyvenv.cfg").exists():
+            yield from found
 
 
 def find(paths: Iterable[Path]) -> list[Interpreter]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from packaging.utils import parse_wheel_filename
 
 from tests.support.building import clean_environment
-from tools.wheels.interpreters import Interpreter
+from tools.wheels.interpreters import Interpreter, files
 from tools.wheels.making import PURE, Failure, run
 
 PROJECT = "fast-asynchat"
@@ -89,9 +89,9 @@ def link_programs(to: Path) -> None:
     to.mkdir()
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for directory in map(Path, os.get_exec_path()):
-        if not directory.is_dir() or directory.is_relative_to(pyenv):
+        if directory.is_relative_to(pyenv):
             continue
-        for program in directory.iterdir():
+        for program in files(directory):
             is_left_out = COMPILERS.fullmatch(program.name) or OTHER_PYTHONS.fullmatch(program.name)
             link = to / program.name
             if not is_left_out and not link.is_symlink():
