@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.wheels.__main__ import make_empty
 from tools.wheels.interpreters import Interpreter, ask, candidates, find
 from tools.wheels.making import PURE, Failure, check_tags
 from tools.wheels.proving import Proof, Row, link_programs, prove
@@ -123,6 +124,36 @@ def test_tags_of_an_old_system(tags: str) -> None:
 def test_other_tags_are_refused(tags: str, fault: str) -> None:
     with pytest.raises(Failure, match=fault):
         check_tags(f"fast_asynchat-1-{tags}.whl", CP312)
+
+
+# The directory that they are left in
+
+
+def test_only_what_was_made_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "dist"
+    make_empty(out, None)
+    for name in (f"fast_asynchat-1-{PURE}.whl", "fast_asynchat-1.tar.gz", "wheels.md"):
+        (out / name).touch()
+    make_empty(out, tmp_path)
+    assert not list(out.iterdir())
+    (out / "thesis.tex").touch()
+    with pytest.raises(Failure, match=r"holds thesis\.tex"):
+        make_empty(out, None)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "fault"),
+    [("dist", "another directory"), ("link", "another directory"), ("missing", "no directory")],
+)
+def test_wheels_from_elsewhere_are_kept(tmp_path: Path, beside: str, fault: str) -> None:
+    out = tmp_path / "dist"
+    out.mkdir()
+    (out / f"fast_asynchat-1-{PURE}.whl").touch()
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(Failure, match=fault):
+        make_empty(out, tmp_path / beside)
+    assert list(out.iterdir())
 
 
 # The environment of a proof

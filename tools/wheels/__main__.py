@@ -13,6 +13,7 @@ Leaves the sdist, the wheels and ``wheels.md``, a table of them, in ``dist``.  R
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import signal
 import sys
@@ -26,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.building import the_only
-from tools.wheels.interpreters import Interpreter, candidates, find
+from tools.wheels.interpreters import Interpreter, candidates, files, find
 from tools.wheels.making import PURE, Failure, make_sdist, make_wheel
 from tools.wheels.proving import Proof, Row, link_programs, prove
 
@@ -49,6 +50,21 @@ def make_all(interpreters: Sequence[Interpreter], sdist: Path, out: Path, scratc
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(make, interpreters))
+
+
+def make_empty(out: Path, beside: Path | None) -> None:
+    """Make *out* an empty directory; raises Failure where it holds what was not made for it."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise Failure(f"{out} is no directory")
+    if beside is not None and not beside.is_dir():
+        raise Failure(f"there is no directory {beside}")
+    if beside is not None and beside.resolve() == out.resolve():
+        raise Failure(f"{out} is to be emptied: keep what is from elsewhere in another directory")
+    made = re.compile(rf"fast_asynchat-.*(\.whl|\.tar\.gz)|{re.escape(TABLE)}")
+    if others := [path.name for path in files(out) if not made.fullmatch(path.name)]:
+        raise Failure(f"{out} is to be emptied, but holds {', '.join(others[:3])}: remove it first")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
 
 
 def unpack(sdist: Path, to: Path) -> Path:
@@ -144,9 +160,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as what it says above wants
     if not sysconfig.get_platform().startswith("linux-"):
         parser.error("this is for Linux; elsewhere cibuildwheel makes the wheels")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     try:
+        make_empty(out, arguments.beside)
         with tempfile.TemporaryDirectory(prefix="fastchat-wheels-") as scratch:
             rows = work(out, Path(scratch), arguments.suite_done, arguments.beside)
     except Failure as failure:
