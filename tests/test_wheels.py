@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.building import clean_environment
 from tools.wheels.__main__ import make_empty
 from tools.wheels.interpreters import Interpreter, ask, candidates, find
 from tools.wheels.making import PURE, Failure, check_tags
@@ -156,7 +157,16 @@ def test_wheels_from_elsewhere_are_kept(tmp_path: Path, beside: str, fault: str)
     assert list(out.iterdir())
 
 
-# The environment of a proof
+# The environments of a build and of a proof
+
+
+@pytest.mark.parametrize("name", ["CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED"])
+def test_compilers_are_given_what_python_was_built_with(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "-march=native")
+    assert name not in clean_environment({})
+    assert clean_environment({name: "-O0"})[name] == "-O0"
 
 
 def test_programs_without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # What setuptools adds to an sdist.
 ADDED = re.compile(r"PKG-INFO|setup\.cfg|src/fast_asynchat\.egg-info/.*")
 
+# What replaces, or comes after, the flags that Python was built with.  CPPFLAGS go to the compiler
+# as CFLAGS do, and -march=native among them makes a wheel for this one machine.
+FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED")
+
 HOOK = "import sys, setuptools.build_meta as hooks; getattr(hooks, sys.argv[1])(sys.argv[2])"
 
 
@@ -53,8 +57,7 @@ def clean_environment(changes: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("FASTCHAT_", "COVERAGE_"))
-        and name not in ("CC", "CFLAGS", "FORCE_COLOR")
+        if not name.startswith(("FASTCHAT_", "COVERAGE_")) and name not in (*FLAGS, "FORCE_COLOR")
     }
     return kept | {"LC_ALL": "C"} | dict(changes)
 
