@@ -15,6 +15,7 @@ finds ends the process.
 import contextlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,17 @@ def explain(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def without_run_paths(words: list[str]) -> list[str]:
+    """The words of a linker's command, less the options -rpath, each of one word or of two."""
+    option = re.compile(r"-Wl,--?rpath([,=].*)?")
+    pairs = zip(["", *words], words, strict=False)
+    return [
+        word
+        for before, word in pairs
+        if not option.fullmatch(word) and not re.fullmatch(r"-Wl,--?rpath", before)
+    ]
+
+
 class build_ext(_build_ext):
     """Translate and compile, with the interpreter's own flags first and ours after them."""
 
@@ -110,8 +122,7 @@ class build_ext(_build_ext):
         if self.compiler.compiler_type != "msvc":
             # An interpreter can be built with a path to its own libraries.  The extensions need
             # none of them, and a wheel goes where that path is somebody else's, or nobody's.
-            linker = self.compiler.linker_so
-            self.compiler.linker_so = [word for word in linker if not word.startswith("-Wl,-rpath")]
+            self.compiler.linker_so = without_run_paths(self.compiler.linker_so)
         try:
             self.translate()
         except Exception as error:

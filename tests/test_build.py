@@ -246,6 +246,18 @@ def test_broken_compiler(tree: Path, out: Path, tmp_path: Path, script: str, rea
 
 
 @needs_cc
+def test_no_run_path_reaches_the_linker(tree: Path, out: Path, tmp_path: Path) -> None:
+    # As one word and as two, of which the second alone would be a file to link.
+    environment = compiler(tmp_path, WRITES_RUBBISH)
+    environment["LDSHARED"] += " -Wl,-rpath,/one -Wl,-z,now"
+    environment["LDFLAGS"] = "-Wl,-rpath -Wl,/two -Wl,-rpath=/three -L/four"
+    done = build("build_wheel", tree, out, **environment)
+    (command,) = re.findall(r"^(.*/cc -shared .*) \S*/_scanner\.o ", done.stdout, re.MULTILINE)
+    given = [word for word in command.split() if word.startswith(("-Wl", "-L"))]
+    assert given == ["-Wl,-z,now", "-L/four"]
+
+
+@needs_cc
 def test_missing_headers_are_named(tree: Path, out: Path, tmp_path: Path) -> None:
     hide = "import sysconfig; sysconfig.get_path = lambda name: '/nonexistent/include'"
     environment = compiler(tmp_path, FAILS) | at_start(tmp_path, hide)
