@@ -164,9 +164,15 @@ class build_ext(_build_ext):
 
         A broken compiler may say that all went well.  Gives up where the import fails.
         """
-        with tempfile.TemporaryDirectory() as scratch:
+        # Beside the objects: of a directory for temporary files nothing may be executed.
+        with tempfile.TemporaryDirectory(dir=os.path.abspath(self.build_temp)) as scratch:
             others = shutil.ignore_patterns("*.so", "*.pyd")  # of earlier builds
-            shutil.copytree(Path("src", "fastchat"), Path(scratch, "fastchat"), ignore=others)
+            shutil.copytree(
+                Path("src", "fastchat"),
+                Path(scratch, "fastchat"),
+                ignore=others,
+                ignore_dangling_symlinks=True,  # with which Emacs locks what is edited
+            )
             for ext in self.extensions:
                 name = self.get_ext_filename(ext.name)  # type: ignore[no-untyped-call]
                 shutil.copy(self.get_ext_fullpath(ext.name), Path(scratch, name))
@@ -174,6 +180,7 @@ class build_ext(_build_ext):
             done = subprocess.run(
                 [sys.executable, "-c", code, scratch],
                 env=os.environ | {"FASTCHAT_IMPLEMENTATION": "cython"},
+                stdin=subprocess.DEVNULL,  # which PYTHONINSPECT reads to its end
                 stderr=subprocess.PIPE,
                 text=True,
             )

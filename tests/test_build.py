@@ -257,6 +257,39 @@ def test_no_run_path_reaches_the_linker(tree: Path, out: Path, tmp_path: Path) -
     assert given == ["-Wl,-z,now", "-L/four"]
 
 
+# In each Python of the build, what is loaded from the directory for temporary files is refused, as
+# where that is mounted noexec.
+NO_EXECUTION = """
+import os
+from importlib.machinery import ExtensionFileLoader
+
+create_module = ExtensionFileLoader.create_module
+
+def create_elsewhere(self, spec):
+    if spec.origin.startswith(os.environ["TMPDIR"]):
+        raise ImportError(f"{spec.origin}: failed to map segment from shared object")
+    return create_module(self, spec)
+
+ExtensionFileLoader.create_module = create_elsewhere
+"""
+
+
+@needs_cc
+def test_compiled_modules_are_loaded_where_that_may_be(
+    tree: Path, out: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (tree / "src" / "fastchat" / ".#_scanner.py").symlink_to("somebody@somewhere.4711")
+    environment = at_start(tmp_path, NO_EXECUTION) | {"TMPDIR": str(temporary)}
+    done = build("build_wheel", tree, out, **environment)
+    assert done.returncode == 0, done.stdout
+    assert BANNER not in done.stdout
+    # And nothing is left beside the objects, with which a build would grow.
+    assert not list((tree / "build").glob("temp*/tmp*"))
+    assert not list(temporary.iterdir())
+
+
 @needs_cc
 def test_missing_headers_are_named(tree: Path, out: Path, tmp_path: Path) -> None:
     hide = "import sysconfig; sysconfig.get_path = lambda name: '/nonexistent/include'"
