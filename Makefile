@@ -46,6 +46,9 @@ installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)$(subst $(comma),-,$(
 sources := $(wildcard src/fastchat/*.py src/fastchat/_core/*.p* src/fastchat/*.p[yx][dix] src/fastchat/py.typed) \
     pyproject.toml setup.py MANIFEST.in
 
+# Beside it are the interpreters of tools/all-pythons, and what release-check checks.
+built := build/lib* build/temp.* build/bdist.*
+
 hardest := overrides shape shown signals_raised signals_changes signals_waker \
     regressions_data regressions_loop regressions_maps chat_input chat_hooks chat_shapes \
     coalescing_held coalescing_queue traces threads
@@ -143,7 +146,7 @@ bench-quick: $(installed) $(VENV)/.group-bench ## measure what matters most; les
 	$(VENV_PYTHON) -m bench all --quick
 
 sdist-wheel: $(venv) $(VENV)/.group-package ## make the sdist and both kinds of wheel, in dist/
-	rm -rf dist
+	rm -rf dist $(built)
 	$(VENV_PYTHON) -m build
 	FASTCHAT_BUILD_EXTENSION=no $(VENV_PYTHON) -m build --wheel
 
@@ -177,9 +180,9 @@ $(venv):
 without = make $(or $(MAKECMDGOALS),demo) FASTCHAT_BUILD_EXTENSION=no$(if \
     $(findstring test,$(MAKECMDGOALS)), PYTEST_ARGS=--no-extension)
 
-# build/ goes first: setuptools would pack whatever an earlier build left in it.
+# What setuptools has in build/ goes first: it would pack whatever an earlier build left.
 $(installed): $(venv) $(sources)
-	rm -rf build $(VENV)/.installed-*
+	rm -rf $(built) $(VENV)/.installed-*
 	@$(if $(filter yes,$(FASTCHAT_BUILD_EXTENSION)),$(VENV_PYTHON) tools/compiler.py "$(without)")
 	$(PIP) install --quiet --force-reinstall .
 	@touch $@

@@ -77,15 +77,22 @@ def test_make_without_a_compiler(target: str, without: str, tmp_path: Path) -> N
     # Of a make around this: it would have its own variables replace ours.
     for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS"):
         environment.pop(name, None)
+    tree = copy_project(tmp_path / "tree")
+    stale = tree / "build" / "lib.linux-x86_64-cpython-311"
+    interpreters = tree / "build" / "pythons"
+    stale.mkdir(parents=True)
+    interpreters.mkdir()
     done = subprocess.run(
         ["make", target, f"PYTHON={sys.executable}", "VENV=.venv"],
-        cwd=copy_project(tmp_path / "tree"),
+        cwd=tree,
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 2
+    # Of build/, what would be packed is gone, and nothing else.
+    assert (stale.exists(), interpreters.exists()) == (False, True)
     line, ending = done.stderr.splitlines()
     assert line == (
         "There is no C compiler (/nonexistent/cc: No such file or directory) here. "
