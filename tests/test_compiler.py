@@ -44,6 +44,29 @@ NOT_CPYTHON = "import platform; platform.python_implementation = lambda: 'PyPy'"
 NO_HEADERS = "import sysconfig; sysconfig.get_path = lambda name: '/nonexistent'"
 
 
+# As of an interpreter that was configured with an --exec-prefix.
+APART = """
+import sysconfig
+places = {"include": "DIRECTORY/include", "platinclude": "DIRECTORY/platinclude"}
+get_path = sysconfig.get_path
+sysconfig.get_path = lambda name, *rest: places.get(name) or get_path(name, *rest)
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython compiles")
+def test_headers_in_more_than_one_directory(tmp_path: Path) -> None:
+    for name, text in (
+        ("include/Python.h", "#include <pyconfig.h>\n#include <given.h>"),
+        ("platinclude/pyconfig.h", ""),
+        ("more/given.h", ""),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    path = hiding(tmp_path, APART.replace("DIRECTORY", str(tmp_path)))
+    done = ask(PYTHONPATH=path, CPPFLAGS=f"-I{tmp_path / 'more'}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_where_nothing_is_compiled_no_compiler_is_missing(tmp_path: Path) -> None:
     assert ask(CC="/nonexistent/cc", PYTHONPATH=hiding(tmp_path, NOT_CPYTHON)).returncode == 0
 

@@ -21,13 +21,15 @@ def obstacle() -> str:
     if platform.python_implementation() != "CPython":
         return ""  # nothing is compiled there
     include = sysconfig.get_path("include")
+    headers = [f"-I{include}", f"-I{sysconfig.get_path('platinclude')}"]  # where pyconfig.h may be
+    headers += shlex.split(os.environ.get("CPPFLAGS", ""))
     command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "any.c")
         source.write_text("#include <Python.h>\n")
         try:
             subprocess.run(
-                [*command, f"-I{include}", "-c", source, "-o", source.with_suffix(".o")],
+                [*command, *headers, "-c", source, "-o", source.with_suffix(".o")],
                 check=True,
                 capture_output=True,
             )
