@@ -110,6 +110,12 @@ def without_run_paths(words: list[str]) -> list[str]:
     ]
 
 
+def wants_debug_information() -> bool:
+    """Whether CFLAGS ask for it, as those of distributions do, which keep it in other packages."""
+    words = os.environ.get("CFLAGS", "").split()
+    return any(word.startswith("-g") and word != "-g0" for word in words)
+
+
 class build_ext(_build_ext):
     """Translate and compile, with the interpreter's own flags first and ours after them."""
 
@@ -222,7 +228,7 @@ class build_ext(_build_ext):
                 # Undefined behaviour would otherwise be reported and gone on with, and what Python
                 # is built with makes signed overflow a defined one.
                 ext.extra_compile_args += ["-fno-sanitize-recover=all", "-fno-wrapv"]
-            elif self.compiler.compiler_type != "msvc":
+            elif self.compiler.compiler_type != "msvc" and not wants_debug_information():
                 # Python is built with -g, and debug information would be most of the wheel.
                 ext.extra_compile_args = ["-g0"]
 

@@ -212,6 +212,13 @@ def test_sanitizer_reaches_the_compiler(tree: Path, out: Path) -> None:
 
 
 @needs_cc
+def test_debug_information_that_cflags_ask_for_is_made(tree: Path, out: Path) -> None:
+    done = build("build_wheel", tree, out, CFLAGS="-O2 -g -DMINE", **NO_COMPILER)
+    (command,) = re.findall(r"^.*/nonexistent/cc .*_scanner\.c .*$", done.stdout, re.MULTILINE)
+    assert "-g0" not in command.partition("-DMINE")[2].split()
+
+
+@needs_cc
 def test_what_was_compiled_before_one_failed_is_not_shipped(tree: Path, out: Path) -> None:
     source = tree / "src" / "fastchat" / "_sysio.pyx"
     source.write_text(source.read_text().replace("#include <poll.h>", "#error no"))
