@@ -38,6 +38,7 @@ if int(setuptools.__version__.partition(".")[0]) < 77:
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.command.editable_wheel import editable_wheel as _editable_wheel
 from setuptools.errors import FileError
 
 # The compiled modules: those in Cython, and the modules of the core that have a .pxd beside them.
@@ -233,6 +234,15 @@ class build_ext(_build_ext):
                 ext.extra_compile_args = ["-g0"]
 
 
+class editable_wheel(_editable_wheel):
+    """Without compiled modules: what an earlier build left beside the sources would run."""
+
+    def run(self) -> None:
+        for path in SOURCES:
+            path.with_suffix(sysconfig.get_config_var("EXT_SUFFIX")).unlink(missing_ok=True)
+        super().run()
+
+
 class bdist_wheel(_bdist_wheel):
     """Tag a wheel that was to hold the extension, and does not, for what it is."""
 
@@ -249,7 +259,7 @@ if WANTED not in ("", "yes", "no"):
 
 if WANTED == "no" or platform.python_implementation() != "CPython":
     say("fastchat: building without compiled modules")
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"cmdclass": {"editable_wheel": editable_wheel}}
 else:
     # `optional` keeps an editable install from missing the files that the fallback did not make.
     names = {path: ".".join(path.with_suffix("").parts[1:]) for path in SOURCES}

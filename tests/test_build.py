@@ -137,6 +137,22 @@ def test_in_place_stale_shared_objects_go(tree: Path) -> None:
     assert not list((tree / "src").rglob(f"*{suffix}"))
 
 
+def test_editable_without_the_extension_runs_none_of_an_earlier_build(
+    tree: Path, out: Path
+) -> None:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    stale = tree / "src" / "fastchat" / "_core" / f"watch{suffix}"
+    stale.write_bytes(b"stale")
+    (tree / "src" / "fastchat" / f"_scanner{suffix}").write_bytes(b"stale")
+    wheel = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="no")
+    assert wheel.returncode == 0, wheel.stdout
+    assert stale.exists()  # nor is it in the wheel, which needs nothing of it
+    done = build("build_editable", tree, out, FASTCHAT_BUILD_EXTENSION="no")
+    assert done.returncode == 0, done.stdout
+    assert not list((tree / "src").rglob(f"*{suffix}"))
+    assert implementation_in(tree / "src") == "python"
+
+
 @needs_cc
 def test_yes_without_a_compiler_fails(tree: Path, out: Path) -> None:
     done = build("build_wheel", tree, out, FASTCHAT_BUILD_EXTENSION="yes", **NO_COMPILER)
