@@ -7,6 +7,7 @@ are scripts that say what they are, and the wheels hold nothing but a descriptio
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import zipfile
@@ -18,7 +19,7 @@ import pytest
 from tests.support.building import clean_environment
 from tools.wheels.__main__ import make_empty
 from tools.wheels.interpreters import Interpreter, ask, candidates, find
-from tools.wheels.making import PURE, Failure, check_tags
+from tools.wheels.making import PURE, Failure, check_tags, run
 from tools.wheels.proving import Proof, Row, link_programs, prove
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="make wheels is for Linux")
@@ -167,6 +168,15 @@ def test_compilers_are_given_what_python_was_built_with(
     monkeypatch.setenv(name, "-march=native")
     assert name not in clean_environment({})
     assert clean_environment({name: "-O0"})[name] == "-O0"
+
+
+def test_wheels_are_the_same_for_every_umask() -> None:
+    before = os.umask(0o077)
+    try:
+        said = run([sys.executable, "-c", "import os; print(oct(os.umask(0)))"], os.environ)
+    finally:
+        os.umask(before)
+    assert said == "0o22\n"
 
 
 def test_programs_without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def run(
             errors="replace",
             timeout=patience,
             check=False,
+            umask=0o022,  # which is in a wheel, as the modes of its files
         )
     except subprocess.TimeoutExpired as hung:
         raise Failure(f"after {patience:.0f} s this had not ended: {line}") from hung
