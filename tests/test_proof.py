@@ -6,6 +6,7 @@ extension that was built wrong in the place of a good one.  What is timed is no 
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -113,6 +114,18 @@ def renumbered(version: str) -> Change:
     return change
 
 
+def edited(name: str, pattern: str, replacement: str) -> Change:
+    """Replace the one line of a file of the description that matches."""
+
+    def change(directory: Path) -> None:
+        (path,) = directory.glob(f"*.dist-info/{name}")
+        text, count = re.subn(f"(?m)^{pattern}\n", replacement, path.read_text("utf-8"))
+        assert count == 1
+        path.write_text(text, "utf-8")
+
+    return change
+
+
 def failures(wheel: Path, place: Path) -> set[str]:
     """Install the wheel and run the proof; returns the tests that failed."""
     installed = install(wheel, place / "installed")
@@ -142,7 +155,26 @@ def test_a_pure_wheel_passes(tmp_path: Path) -> None:
     tree = copy_project(tmp_path / "tree")
     done = build("build_wheel", tree, tmp_path, FASTCHAT_BUILD_EXTENSION="no")
     assert done.returncode == 0, done.stdout
-    assert failures(the_only("*.whl", tmp_path), tmp_path) == set()
+    pure = the_only("*.whl", tmp_path)
+    assert failures(pure, tmp_path) == set()
+    # For one Python, it would leave the others without.
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-none-any"
+    change = edited("WHEEL", "Tag: .*", f"Tag: {tag}\n")
+    narrow = changed(pure, tmp_path / "narrow", change)
+    assert failures(narrow, tmp_path / "narrow") == {"test_tags_agree"}
+
+
+def test_for_any_python(good: Path, tmp_path: Path) -> None:
+    wrong = changed(good, tmp_path, edited("METADATA", "Requires-Python: .*", ""))
+    assert failures(wrong, tmp_path) == {"test_name_and_metadata_agree"}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="no other machine is so old")
+def test_for_an_older_linux_by_its_old_name(good: Path, tmp_path: Path) -> None:
+    own = "-".join(good.name.split("-")[2:4])
+    change = edited("WHEEL", "Tag: .*", f"Tag: {own}-manylinux1_x86_64\n")
+    found = failures(changed(good, tmp_path, change), tmp_path)
+    assert "test_extension_is_for_the_linux_that_the_tag_says[_scanner]" in found
 
 
 def test_without_the_extension(good: Path, tmp_path: Path) -> None:

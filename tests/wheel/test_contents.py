@@ -13,6 +13,7 @@ import io
 import platform
 import re
 import sys
+import tomllib
 import zipfile
 from email.message import Message
 
@@ -42,6 +43,9 @@ each_extension = pytest.mark.parametrize("module", compiled_modules())
 MOST_OF_ONE = 500_000
 MOST_OF_ALL = 1_200_000
 MOST_WITHOUT_EXTENSIONS = 250_000
+
+# What the names mean that had no version of glibc in them.
+LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
 # What a wheel may ask for at the most; riscv64 has no image that is older.
 NEWEST_GLIBC = (2, 39) if platform.machine() == "riscv64" else (2, 28)
@@ -105,6 +109,8 @@ def test_name_and_metadata_agree(wheel: Wheel) -> None:
     assert (name, str(version), build) == ("fast-asynchat", fastchat.__version__, ())
     assert (metadata["Name"], metadata["Version"]) == (name, fastchat.__version__)
     assert metadata.get_all("Requires-Dist") is None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert metadata["Requires-Python"] == project["requires-python"]
 
 
 def test_tags_agree(wheel: Wheel, tags: frozenset[Tag], settings: Message) -> None:
@@ -112,7 +118,9 @@ def test_tags_agree(wheel: Wheel, tags: frozenset[Tag], settings: Message) -> No
     assert settings["Root-Is-Purelib"] == ("true" if wheel.is_pure else "false")
     # The interpreter that runs this takes it, and the extensions in it are for no other.
     assert tags & set(sys_tags())
-    if not wheel.is_pure:
+    if wheel.is_pure:
+        assert {str(tag) for tag in tags} == {"py3-none-any"}
+    else:
         own = next(sys_tags())
         assert {(tag.interpreter, tag.abi) for tag in tags} == {(own.interpreter, own.abi)}
 
@@ -162,13 +170,15 @@ def test_extension_looks_for_libraries_in_no_place_of_its_own(elf: ELFFile) -> N
 def test_extension_is_for_the_linux_that_the_tag_says(elf: ELFFile, tags: frozenset[Tag]) -> None:
     found = [re.match(r"manylinux_(\d+)_(\d+)_", tag.platform) for tag in tags]
     promised = [(int(one[1]), int(one[2])) for one in found if one]
+    names = {tag.platform.partition("_")[0] for tag in tags}
+    promised += [LEGACY[name] for name in names & LEGACY.keys()]
     if not promised:
         pytest.skip("the file name promises nothing about the C library")
     assert max(promised) <= NEWEST_GLIBC
     versions = elf.get_section_by_name(".gnu.version_r")
     assert isinstance(versions, GNUVerNeedSection)
-    names = [each.name for _, needs in versions.iter_versions() for each in needs]
-    wanted = [tuple(map(int, name.removeprefix("GLIBC_").split("."))) for name in names]
+    needed = [each.name for _, needs in versions.iter_versions() for each in needs]
+    wanted = [tuple(map(int, name.removeprefix("GLIBC_").split("."))) for name in needed]
     assert max(wanted) <= min(promised)
 
 
