@@ -55,6 +55,7 @@ _CORE = (
     "fastchat._core.watch",
     "fastchat._core.maps",
     "fastchat._core.passes",
+    "fastchat._core.lines",
 )
 
 # What the compiled modules work with: a process has each of these once, as it has them.

@@ -20,12 +20,14 @@ Rules this file keeps:
 from array import array as _array
 
 from cpython.array cimport array, clone, extend_buffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastchat._scanner_py import check_terminators
+from fastchat._scanner_py import check_line, check_terminators
 from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
+from fastchat._scanner_py import join_checked as _join_checked
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
@@ -301,3 +303,90 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
     if start == 0 and end == PyBytes_GET_SIZE(data):
         return data
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
+
+
+cpdef Py_ssize_t cut_lines(
+    bytes data, Py_ssize_t start, bytes delimiter, Py_ssize_t longest, Py_ssize_t most,
+    bint keepends, list lines
+) except? -1:
+    """Append to *lines* what *delimiter* ends in ``data[start:]``, at most *most* lines.
+
+    Returns where the next line begins, or the ones' complement of that where the next line is
+    complete and has more than *longest* bytes.
+    """
+    _refuse_none(data, delimiter, &start)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), length = PyBytes_GET_SIZE(delimiter)
+    cdef Py_ssize_t index
+    while most > 0:
+        index = _find(data, delimiter, start, size)
+        if index < 0:
+            break
+        if index - start > longest:
+            return ~start
+        lines.append(_slice(data, start, index + length if keepends else index))
+        start = index + length
+        most -= 1
+    return start
+
+
+cpdef Py_ssize_t cut_lines_of_several(
+    bytes data, Py_ssize_t start, tuple delimiters, Py_ssize_t longest, Py_ssize_t most,
+    bint keepends, list lines
+) except? -1:
+    """As ``cut_lines``, where a line ends at the match of one of *delimiters* that ends first."""
+    _refuse_none(data, delimiters, &start)
+    cdef Py_ssize_t index, end, which = 0
+    while most > 0:
+        index = _find_first(data, delimiters, start, &which)
+        if index < 0:
+            break
+        if index - start > longest:
+            return ~start
+        end = index + PyBytes_GET_SIZE(<bytes> delimiters[which])
+        lines.append(_slice(data, start, end if keepends else index))
+        start = end
+        most -= 1
+    return start
+
+
+cpdef bytes join_begun(bytearray begun, bytes data, Py_ssize_t start, Py_ssize_t end):
+    """*begun* and ``data[start:end]``; where *end* is less than *start*, *begun* without its end."""
+    _refuse_none(begun, data, &start)
+    cdef Py_ssize_t size = PyByteArray_GET_SIZE(begun)
+    if end > PyBytes_GET_SIZE(data):
+        end = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t behind = end - start
+    if behind < -size:
+        behind = -size
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, size + behind)
+    cdef char *out = PyBytes_AS_STRING(joined)
+    if behind < 0:
+        memcpy(out, PyByteArray_AS_STRING(begun), size + behind)
+    else:
+        memcpy(out, PyByteArray_AS_STRING(begun), size)
+        memcpy(out + size, PyBytes_AS_STRING(data) + start, behind)
+    return joined
+
+
+cpdef bytes join_checked(list lines, bytes delimiter):
+    """The *lines*, one or more, each with *delimiter* behind it.
+
+    Raises ValueError where a line would end before, TypeError where one is not bytes-like.
+    """
+    cdef Py_ssize_t start = 0
+    _refuse_none(lines, delimiter, &start)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(delimiter), size = 0, end
+    for line in lines:
+        if type(line) is not bytes:
+            return _join_checked(lines, delimiter)
+        size += PyBytes_GET_SIZE(<bytes> line) + length
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *out = PyBytes_AS_STRING(joined)
+    for line in lines:
+        end = start + PyBytes_GET_SIZE(<bytes> line)
+        memcpy(out + start, PyBytes_AS_STRING(<bytes> line), end - start)
+        memcpy(out + end, PyBytes_AS_STRING(delimiter), length)
+        if _find(joined, delimiter, start, end + length) != end:
+            check_line(line, delimiter)
+        start = end + length
+    return joined

@@ -194,3 +194,102 @@ def held_back(data: bytes, start: int, terminators: tuple[bytes, ...]) -> int:
     """How many bytes at the end of *data*, none before *start*, may begin a terminator."""
     tail = data[max(start, len(data) - max(map(len, terminators)) + 1) :]
     return max(find_prefix_at_end(tail, terminator) for terminator in terminators)
+
+
+# Lines that are bounded, for LineBuffer.
+
+
+def cut_lines(
+    data: bytes,
+    start: int,
+    delimiter: bytes,
+    longest: int,
+    most: int,
+    keepends: bool,
+    lines: list[bytes],
+) -> int:
+    """Append to *lines* what *delimiter* ends in ``data[start:]``, at most *most* lines.
+
+    Returns where the next line begins, or the ones' complement of that where the next line is
+    complete and has more than *longest* bytes.
+    """
+    length = len(delimiter)
+    while most > 0:
+        # What ends in so many bytes is not too long.
+        stretch = data[start : start + longest + length]
+        found = stretch.split(delimiter, most)
+        rest = found.pop()
+        if not found:
+            is_last = start + len(stretch) >= len(data)
+            if is_last or _search(data, delimiter, start + longest + 1) < 0:
+                return start
+            return ~start
+        most -= len(found)
+        lines += [line + delimiter for line in found] if keepends else found
+        start += len(stretch) - len(rest)
+    return start
+
+
+def cut_lines_of_several(
+    data: bytes,
+    start: int,
+    delimiters: tuple[bytes, ...],
+    longest: int,
+    most: int,
+    keepends: bool,
+    lines: list[bytes],
+) -> int:
+    """As ``cut_lines``, where a line ends at the match of one of *delimiters* that ends first."""
+    for _ in range(most):
+        found = find_first_terminator(data, delimiters, start)
+        if found is None:
+            break
+        index, delimiter = found
+        if index - start > longest:
+            return ~start
+        end = index + len(delimiter)
+        lines.append(data[start : end if keepends else index])
+        start = end
+    return start
+
+
+def join_begun(begun: bytearray, data: bytes, start: int, end: int) -> bytes:
+    """*begun* and ``data[start:end]``; where *end* is less than *start*, *begun* without its end."""
+    return bytes(begun) + data[start:end] if end >= start else bytes(begun[: end - start])
+
+
+def join_checked(lines: list[Any], delimiter: bytes) -> bytes:
+    """The *lines*, one or more, each with *delimiter* behind it.
+
+    Raises ValueError where a line would end before, TypeError where one is not bytes-like.
+    """
+    try:
+        joined = delimiter.join([*lines, b""])
+    except TypeError:
+        for line in lines:
+            check_line(line)
+        raise
+    if joined.count(delimiter) != len(lines) or _overlaps_itself(delimiter):
+        for line in lines:
+            check_line(line, delimiter)
+    return joined
+
+
+def _overlaps_itself(delimiter: bytes) -> bool:
+    """Whether *delimiter* ends with what it begins with, so that it may end in a line's last bytes."""
+    return any(delimiter.endswith(delimiter[:size]) for size in range(1, len(delimiter)))
+
+
+def check_line(line: Any, delimiter: bytes = b"") -> None:
+    """Raise what ``join_checked`` does, of one *line*."""
+    if isinstance(line, str):
+        raise TypeError("a line must be bytes, not str: use .encode()")
+    try:
+        plain = bytes(memoryview(line))
+    except TypeError:
+        raise TypeError(f"a line must be bytes, not {type(line).__name__}") from None
+    if delimiter and (plain + delimiter).find(delimiter) < len(plain):
+        raise ValueError(
+            f"the line {plain[:80]!r} has the delimiter {delimiter!r} inside, so who receives it "
+            "would see two: take it out, or send the bytes as they are"
+        )
