@@ -76,3 +76,257 @@ def test_random_feeds(lines: Any) -> None:
     for number in range(1000):
         fault = random_lines.fault_of(lines, draw)
         assert fault is None, f"seed {seed}, play {number}: {fault}"
+
+
+# What a buffer does besides.
+
+
+def test_a_line_that_is_too_long_is_raised_once_and_costs_no_other(lines: Any) -> None:
+    buffer = lines.LineBuffer(b"\r\n", max_line=4)
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"one\r\ntwo\r\nthree\r\nfour\r\nfi")
+    failure = caught.value
+    assert isinstance(failure, ValueError)
+    assert (failure.lines, failure.prefix, failure.size, failure.limit) == (
+        [b"one", b"two"],
+        b"three",
+        5,
+        4,
+    )
+    assert "max_line is 4" in str(failure)
+    assert "5 bytes" in str(failure)
+    assert buffer.dropped == 5
+    assert buffer.feed(b"") == [b"four"]
+    assert buffer.feed(b"ve\r\n") == [b"five"]
+
+
+def test_an_exception_can_be_pickled(lines: Any) -> None:
+    failure = lines.LineTooLong([b"one"], b"two", 3, 2)
+    again = lines.LineTooLong(*failure.args)
+    assert (again.lines, again.prefix, again.size, again.limit) == ([b"one"], b"two", 3, 2)
+    assert str(again) == str(failure)
+
+
+def test_one_error_for_a_line_of_many_feeds(lines: Any) -> None:
+    buffer = lines.LineBuffer(b"\n", max_line=10)
+    raised = []
+    for _ in range(100):
+        try:
+            assert buffer.feed(b"xxxxx") == []
+        except lines.LineTooLong as failure:
+            raised.append((failure.lines, failure.prefix, failure.size))
+    assert raised == [([], b"x" * 15, 15)]
+    assert buffer.feed(b"\nnext\n") == [b"next"]
+    assert buffer.dropped == 500
+
+
+def test_the_prefix_is_bounded(lines: Any) -> None:
+    buffer = lines.LineBuffer(max_line=5000)
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"x" * 10000)
+    assert caught.value.prefix == b"x" * 1024
+    buffer.feed(b"\n" + b"y" * 4000)
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"y" * 4000)
+    assert caught.value.prefix == b"y" * 1024
+    buffer.feed(b"\n" + b"z" * 4000)
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"z" * 4000 + b"\n")
+    assert caught.value.prefix == b"z" * 1024
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"a" * 6000 + b"\n")
+    assert caught.value.prefix == b"a" * 1024
+
+
+def test_a_read_may_hold_more_than_max_line(lines: Any) -> None:
+    buffer = lines.LineBuffer(max_line=4)
+    assert buffer.feed(b"abcd\n" * 1000) == [b"abcd"] * 1000
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_what_can_be_fed(lines: Any, kind: Any) -> None:
+    buffer = lines.LineBuffer()
+    (line,) = buffer.feed(kind(b"one\ntwo"))
+    assert line == b"one"
+    assert type(line) is bytes
+    assert type(buffer.feed(kind(b"\n"))[0]) is bytes
+
+
+def test_a_subclass_of_bytes_is_fed_as_its_bytes(lines: Any) -> None:
+    class Odd(bytes):
+        def __len__(self) -> int:
+            return 1000
+
+    assert lines.LineBuffer().feed(Odd(b"one\n")) == [b"one"]
+
+
+def test_a_counted_body(lines: Any) -> None:
+    buffer = lines.LineBuffer(b"\r\n")
+    assert buffer.feed(b"body 5\r\nab\r\nc", 1) == [b"body 5"]
+    assert buffer.take(6) is None
+    assert buffer.take(5) == b"ab\r\nc"
+    assert buffer.feed(b"done\r\n") == [b"done"]
+    assert buffer.take(0) == b""
+
+
+def test_a_change_of_delimiter_with_input_waiting(lines: Any) -> None:
+    buffer = lines.LineBuffer(b"\n")
+    assert buffer.feed(b"one;two;th") == []
+    buffer.delimiter = b";"
+    assert buffer.delimiter == b";"
+    assert buffer.feed(b"") == [b"one", b"two"]
+    buffer.delimiter = (b";", b"\r\n")
+    assert buffer.delimiter == (b";", b"\r\n")
+    assert buffer.feed(b"ree\r\n") == [b"three"]
+
+
+def test_the_buffer_of_asyncio(lines: Any) -> None:
+    buffer = lines.LineBuffer()
+    room = buffer.get_buffer(-1)
+    assert len(room) == 65536
+    room[:8] = b"one\ntwo\n"
+    assert buffer.buffer_updated(8) == [b"one", b"two"]
+    assert buffer.get_buffer(-1) is room
+    assert len(buffer.get_buffer(100_000)) == 100_000
+    assert len(buffer.get_buffer(1 << 30)) == 1 << 20
+    buffer.clear()
+    with pytest.raises(ValueError, match=r"gave 0 bytes, of which 1 cannot be filled"):
+        buffer.buffer_updated(1)
+
+
+def test_the_end(lines: Any) -> None:
+    buffer = lines.LineBuffer()
+    buffer.feed(b"one\ntwo")
+    assert buffer.feed_eof() == b"two"
+    assert buffer.feed_eof() is None
+    with pytest.raises(ValueError, match=r"feed\(\) after feed_eof\(\): clear\(\)"):
+        buffer.feed(b"three\n")
+    buffer.clear()
+    assert buffer.feed(b"three\n") == [b"three"]
+
+
+def test_nothing_that_waits_is_lost_at_the_end(lines: Any) -> None:
+    buffer = lines.LineBuffer()
+    assert buffer.feed(b"one\ntwo\nthree", 1) == [b"one"]
+    with pytest.raises(ValueError, match=r"9 bytes were not cut yet: call feed\(b''\) before"):
+        buffer.feed_eof()
+    assert buffer.feed(b"") == [b"two"]
+    assert buffer.feed_eof() == b"three"
+
+
+def test_an_empty_buffer_is_true(lines: Any) -> None:
+    assert lines.LineBuffer()
+
+
+def test_nothing_waits_behind_clear(lines: Any) -> None:
+    buffer = lines.LineBuffer(max_line=3)
+    buffer.feed(b"one\ntwo\nth", 1)
+    assert len(buffer) == 6
+    buffer.clear()
+    assert len(buffer) == 0
+    with pytest.raises(lines.LineTooLong):
+        buffer.feed(b"four")
+    buffer.clear()
+    assert buffer.feed(b"one\n") == [b"one"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"delimiter": b""}, ValueError, "the delimiter is empty"),
+        ({"delimiter": "\n"}, TypeError, r"bytes or a tuple of bytes, not str: use .encode\(\)"),
+        ({"delimiter": 10}, TypeError, "bytes or a tuple of bytes, not int"),
+        ({"delimiter": None}, TypeError, "bytes or a tuple of bytes, not NoneType"),
+        ({"delimiter": ()}, ValueError, "the tuple of terminators is empty"),
+        ({"delimiter": (b"\n", b"")}, ValueError, "is empty; each needs at least one byte"),
+        ({"delimiter": (b"\n", b"\n")}, ValueError, "is there twice"),
+        ({"delimiter": (b"\n", "\r")}, TypeError, "may only have bytes"),
+        ({"max_line": 0}, ValueError, "max_line must be at least 1, but is 0"),
+        ({"max_line": -1}, ValueError, "max_line must be at least 1, but is -1"),
+        ({"max_line": 1.5}, TypeError, "max_line must be an int, not float"),
+        ({"max_line": True}, TypeError, "max_line must be an int, not bool"),
+        ({"overflow": "drop"}, ValueError, "it can be 'raise', 'discard' or 'split'"),
+    ],
+)
+def test_settings_that_are_refused(
+    lines: Any, arguments: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        lines.LineBuffer(**arguments)
+    buffer = lines.LineBuffer(b"\n", max_line=5)
+    buffer.feed(b"on")
+    for name, value in arguments.items():
+        if name != "overflow":
+            with pytest.raises(error, match=words):
+                setattr(buffer, name, value)
+    assert buffer.feed(b"e\n") == [b"one"]
+
+
+def test_no_limit_is_too_large(lines: Any) -> None:
+    assert lines.LineBuffer(max_line=2**80).feed(b"one\n") == [b"one"]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "error", "words"),
+    [
+        ("feed", ["one\n"], TypeError, r"feed\(\) takes bytes, not str: use .encode\(\)"),
+        ("feed", [7], TypeError, r"feed\(\) takes bytes or the like, not int"),
+        ("feed", [None], TypeError, r"feed\(\) takes bytes or the like, not NoneType"),
+        ("feed", [b"", 0], ValueError, "most must be at least 1, but is 0"),
+        ("feed", [b"", 1.5], TypeError, "most must be an int, not float"),
+        ("take", [-1], ValueError, r"take\(\) wants a number of bytes, which cannot be -1"),
+        ("take", ["1"], TypeError, r"take\(\) wants an int, not str"),
+        ("buffer_updated", [-1], ValueError, "-1 cannot be filled"),
+    ],
+)
+def test_calls_that_are_refused_change_nothing(
+    lines: Any, method: str, arguments: list[Any], error: type[Exception], words: str
+) -> None:
+    buffer = lines.LineBuffer()
+    buffer.feed(b"on")
+    with pytest.raises(error, match=words):
+        getattr(buffer, method)(*arguments)
+    assert buffer.feed(b"e\n") == [b"one"]
+
+
+# Joining.
+
+
+def test_join_lines(lines: Any) -> None:
+    assert lines.join_lines([]) == b""
+    assert lines.join_lines([b"one", b"", b"two"]) == b"one\n\ntwo\n"
+    assert lines.join_lines((line for line in [b"one", b"two"]), b"\r\n") == b"one\r\ntwo\r\n"
+    assert lines.join_lines([bytearray(b"one"), memoryview(b"two")]) == b"one\ntwo\n"
+    assert type(lines.join_lines([bytearray(b"one")])) is bytes
+
+
+@pytest.mark.parametrize("delimiter", [b"\n", b"\r\n", b"aa", b"aba", b"abab"])
+def test_a_line_that_would_end_before_is_refused(lines: Any, delimiter: bytes) -> None:
+    alphabet = b"".join(sorted({bytes([byte]) for byte in delimiter} | {b"x"}))
+    for line in naive.words(alphabet, 5):
+        for some in ([line], [b"before", line, b"behind"]):
+            if naive.find(line + delimiter, delimiter) == len(line):
+                joined = lines.join_lines(some, delimiter)
+                assert joined == b"".join(each + delimiter for each in some)
+                assert lines.LineBuffer(delimiter).feed(joined) == some
+            else:
+                with pytest.raises(ValueError, match="has the delimiter"):
+                    lines.join_lines(some, delimiter)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ([b"one"], TypeError, r"join_lines\(\) takes a list of lines, not bytes"),
+        (["one"], TypeError, r"join_lines\(\) takes a list of lines, not str"),
+        ([["one"]], TypeError, r"a line must be bytes, not str: use .encode\(\)"),
+        ([[b"one", 2]], TypeError, "a line must be bytes, not int"),
+        ([[b"one"], "\n"], TypeError, "the delimiter must be bytes, not str"),
+        ([[b"one"], b""], ValueError, "the delimiter is empty"),
+    ],
+)
+def test_what_cannot_be_joined(
+    lines: Any, arguments: list[Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        lines.join_lines(*arguments)

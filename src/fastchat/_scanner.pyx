@@ -350,7 +350,7 @@ cpdef Py_ssize_t cut_lines_of_several(
 
 
 cpdef bytes join_begun(bytearray begun, bytes data, Py_ssize_t start, Py_ssize_t end):
-    """*begun* and ``data[start:end]``; where *end* is less than *start*, *begun* without its end."""
+    """*begun* and ``data[start:end]``; if *end* is less than *start*, *begun* without its end."""
     _refuse_none(begun, data, &start)
     cdef Py_ssize_t size = PyByteArray_GET_SIZE(begun)
     if end > PyBytes_GET_SIZE(data):

@@ -16,6 +16,9 @@ _WINDOW = 128
 # Where a single line is looked for first, in bytes.
 _SHORT_LINE = 64
 
+# From how many bytes on a search for the end of a line costs less than its part of a split().
+_LONG_LINE = 256
+
 # How often the last byte of a terminator may be found where there is none, in one search.
 _SOME = 16
 
@@ -215,18 +218,23 @@ def cut_lines(
     """
     length = len(delimiter)
     while most > 0:
-        # What ends in so many bytes is not too long.
-        stretch = data[start : start + longest + length]
-        found = stretch.split(delimiter, most)
-        rest = found.pop()
-        if not found:
-            is_last = start + len(stretch) >= len(data)
-            if is_last or _search(data, delimiter, start + longest + 1) < 0:
-                return start
+        index = _search(data, delimiter, start)
+        if index < 0:
+            return start
+        if index - start > longest:
             return ~start
-        most -= len(found)
-        lines += [line + delimiter for line in found] if keepends else found
-        start += len(stretch) - len(rest)
+        lines.append(data[start : index + length if keepends else index])
+        is_short = index - start < _LONG_LINE
+        start = index + length
+        most -= 1
+        if is_short and most > 0:
+            # The others are perhaps as short, and one split() costs less than a search for each.
+            # None is too long, of those that end in so many bytes.
+            stretch = data[start : start + longest + length]
+            found = stretch.split(delimiter, most)
+            start += len(stretch) - len(found.pop())
+            most -= len(found)
+            lines += [line + delimiter for line in found] if keepends else found
     return start
 
 
@@ -254,7 +262,7 @@ def cut_lines_of_several(
 
 
 def join_begun(begun: bytearray, data: bytes, start: int, end: int) -> bytes:
-    """*begun* and ``data[start:end]``; where *end* is less than *start*, *begun* without its end."""
+    """*begun* and ``data[start:end]``; if *end* is less than *start*, *begun* without its end."""
     return bytes(begun) + data[start:end] if end >= start else bytes(begun[: end - start])
 
 
@@ -276,7 +284,7 @@ def join_checked(lines: list[Any], delimiter: bytes) -> bytes:
 
 
 def _overlaps_itself(delimiter: bytes) -> bool:
-    """Whether *delimiter* ends with what it begins with, so that it may end in a line's last bytes."""
+    """Whether *delimiter* ends with what it begins with, as b"aba" does."""
     return any(delimiter.endswith(delimiter[:size]) for size in range(1, len(delimiter)))
 
 

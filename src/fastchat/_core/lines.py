@@ -5,7 +5,8 @@ Rules this file keeps:
 
 * The lines do not depend on how the input was split.  A line ends at the match of a delimiter that
   ends first; of those that end at one byte the longest counts.  Nothing waits for a byte that may
-  never come: with ``(b"\\r", b"\\r\\n")`` a CR ends the line, and the LF behind it the next, empty one.
+  never come: with ``(b"\\r", b"\\r\\n")`` a CR ends the line, and the LF behind it the next one,
+  which is empty.
 * ``max_line`` bounds each line, without its delimiter, and never a read that holds many.  Bytes at
   the end of the input that may begin a delimiter are not counted before it is known.
 * What was cut off from an over-long line is never joined to what follows its delimiter.
@@ -155,7 +156,7 @@ class LineBuffer:
 
     @max_line.setter
     def max_line(self, max_line: int) -> None:
-        if not isinstance(max_line, int) or isinstance(max_line, bool):
+        if not _is_number(max_line):
             raise TypeError(f"max_line must be an int, not {type(max_line).__name__}")
         if max_line < 1:
             raise ValueError(f"max_line must be at least 1, but is {max_line}")
@@ -191,7 +192,8 @@ class LineBuffer:
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where the next input can be written to, as ``asyncio.BufferedProtocol`` wants it.
 
-        It has 65,536 bytes, or *sizehint* where that is more, up to 1 MiB; ``clear()`` gives it back.
+        It has 65,536 bytes, or *sizehint* where that is more, up to 1 MiB, which the buffer keeps
+        until ``clear()``.
         """
         wanted = min(max(sizehint, ROOM), MOST_ROOM)
         if self._room is None or len(self._room) < wanted:
@@ -213,9 +215,9 @@ class LineBuffer:
     def feed_eof(self) -> bytes | None:
         """The input has ended: return the line that has no delimiter, None where there is none.
 
-        Raises ValueError where input waits that was not cut yet, because ``feed()`` has raised or got
-        a *most*: ``feed(b"")`` cuts it.  Raises LineTooLong where the last bytes, which might have
-        begun a delimiter, make the line too long; it is dropped then, and with ``"discard"``, too,
+        Raises ValueError where input waits that was not cut yet, because ``feed()`` has raised or
+        got a *most*: ``feed(b"")`` cuts it.  Raises LineTooLong where the last bytes, which might
+        have begun a delimiter, make the line too long; it is dropped then, as with ``"discard"``,
         and with ``"split"`` returned whole.
         """
         if self._ahead_size:
@@ -243,10 +245,10 @@ class LineBuffer:
         """The next *n* bytes as they came, once that many wait; None, and nothing taken, before.
 
         For a body whose length a line has told: ``feed(data, 1)`` leaves it waiting.  While an
-        over-long line is dropped, up to its delimiter, it is None.  Raises TypeError unless *n* is an
-        int, ValueError where it is negative.
+        over-long line is dropped, up to its delimiter, it is None.  Raises TypeError unless *n* is
+        an int, ValueError where it is negative.
         """
-        if not isinstance(n, int) or isinstance(n, bool):
+        if not _is_number(n):
             raise TypeError(f"take() wants an int, not {type(n).__name__}")
         if n < 0:
             raise ValueError(f"take() wants a number of bytes, which cannot be {n}")
@@ -330,7 +332,7 @@ class LineBuffer:
             self._take(data, at, lines, count)
 
     def _take(self, data: bytes, start: int, lines: list[bytes], count: int) -> None:
-        """Append the lines of the begun one and ``data[start:]`` to *lines*, until it has *count*."""
+        """Append the lines that end in ``data[start:]`` to *lines*, until it has *count*."""
         if self._begun or self._is_skipping:
             start = self._go_on(data, start, lines, count)
             if start < 0:
@@ -354,7 +356,7 @@ class LineBuffer:
             self._put_back(data, end)
 
     def _find(self, data: bytes, start: int) -> tuple[int, int]:
-        """Where a line ends in ``data[start:]``, and where the next one begins; -1 where none ends."""
+        """Where a line ends in ``data[start:]``, and where the next begins; -1 where none ends."""
         if self._single is not None:
             index = find_terminator(data, self._single, start)
             return index, index + len(self._single) if index >= 0 else -1
@@ -364,7 +366,7 @@ class LineBuffer:
         return found[0], found[0] + len(found[1])
 
     def _go_on(self, data: bytes, start: int, lines: list[bytes], count: int) -> int:
-        """End the begun line with ``data[start:]``; where the next begins, -1 if nothing is left."""
+        """End the begun line with ``data[start:]``; returns where the next begins, or -1."""
         held = len(self._held)
         index = behind = -1
         if held:  # a delimiter that begins there ends in the bytes of one
@@ -489,6 +491,10 @@ class LineBuffer:
         self._held = tail[len(tail) - held :]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _bytes_of(data: Any) -> bytes:
     if isinstance(data, str):
         raise TypeError("feed() takes bytes, not str: use .encode()")
@@ -499,7 +505,7 @@ def _bytes_of(data: Any) -> bytes:
 
 
 def _count_of(most: Any) -> int:
-    if not isinstance(most, int) or isinstance(most, bool):
+    if not _is_number(most):
         raise TypeError(f"most must be an int, not {type(most).__name__}")
     if most < 1:
         raise ValueError(f"most must be at least 1, but is {most}")
