@@ -18,9 +18,9 @@ from tests.support.documents import read
 
 # Where the signatures stand, by heading of the page.
 SOURCES = {
-    "fastchat": "src/fastchat/aliases.py",
-    "fastchat.asyncore": "src/fastchat/asyncore.pyi",
-    "fastchat.asynchat": "src/fastchat/asynchat.pyi",
+    "fastchat": ["src/fastchat/aliases.py", "src/fastchat/_core/lines.py"],
+    "fastchat.asyncore": ["src/fastchat/asyncore.pyi"],
+    "fastchat.asynchat": ["src/fastchat/asynchat.pyi"],
 }
 
 # Underscores that a subclass is meant to use.
@@ -64,20 +64,19 @@ def lines_of(body: list[ast.stmt], owner: str = "") -> Iterator[str]:
         elif isinstance(node, ast.FunctionDef):
             if owner and node.name == "__init__":
                 yield signature(node, owner, True)
-            elif is_public(node.name):
+            elif is_public(node.name) and not any(
+                ast.unparse(each).endswith(".setter") for each in node.decorator_list
+            ):
                 yield signature(node, node.name, bool(owner))
 
 
 def wanted() -> dict[str, list[str]]:
     """By heading, the lines that the page has to have."""
     found: dict[str, list[str]] = {}
-    for module, source in SOURCES.items():
-        body = ast.parse(read(source)).body
+    for module, sources in SOURCES.items():
+        body = [node for source in sources for node in ast.parse(read(source)).body]
         if module == "fastchat":
-            found[module] = [
-                line for line in lines_of(body) if line.partition("(")[0] in fastchat.__all__
-            ]
-            continue
+            body = [node for node in body if getattr(node, "name", "") in fastchat.__all__]
         found[module] = list(lines_of(body))
         for node in body:
             for each in node.body if isinstance(node, ast.If) else [node]:

@@ -36,7 +36,8 @@ def _call(function: Any, *args: Any) -> Any:
     """What a call returns, or the error it raises, in a form that can be compared."""
     try:
         return function(*args)
-    except Exception as failure:
+    except Exception as raised:
+        failure: Any = raised
         if isinstance(failure, TooLong) or type(failure).__name__ == "LineTooLong":
             return ["too long", failure.lines, failure.size, failure.prefix[:1]]
         return repr(failure)
@@ -69,7 +70,7 @@ def fault_of(module: Any, draw: random.Random) -> str | None:
             step: tuple[Any, ...] = (action, data)
             found, wanted = _call(buffer.feed, data), _call(oracle.feed, data)
         elif action == "some":
-            most = draw.randint(1, 3)
+            most = draw.randint(0, 3)
             step = (action, data, most)
             found, wanted = _call(buffer.feed, data, most), _call(oracle.feed, data, most)
         elif action == "room":

@@ -29,6 +29,8 @@ class NaiveBuffer:
     def feed(self, data: bytes, most: int = UNLIMITED) -> list[bytes]:
         self.data += data
         lines: list[bytes] = []
+        if self.is_skipping:
+            self.skip(*self.find())
         while len(lines) < most:
             found, size, behind = self.find()
             if not self.is_skipping and size > self.max_line:

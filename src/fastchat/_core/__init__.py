@@ -18,6 +18,7 @@ what its module has, and adds no behaviour.  ``_backend.py`` chooses what an imp
 * ``passes``: one pass over a watch: wait, and hand each event to its channel.
 * ``full_passes``: one pass over a map of which nothing is kept.
 * ``failures``: what becomes of an exception that leaves a handler.
+* ``lines``: lines from bytes that come in pieces; it needs none of the others.
 * ``family``: what belongs to one import of ``asyncore``.
 * ``maps``: ``channel_map``, which tells its watch who joins and leaves; which map has a watch.
 * ``system``: the seam, by which a test replaces descriptors, waiting and the clock.

@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING, Any
 from fastchat._scanner_py import check_terminators
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal, TypeAlias
+
     import cython
+
+    # What is bytes-like, as far as its type says so.
+    _Data: TypeAlias = bytes | bytearray | memoryview
 else:
     from fastchat._core import _cy as cython
 
@@ -84,7 +90,8 @@ class LineBuffer:
     ValueError where a delimiter is empty or there twice, *max_line* is less than 1, or *overflow*
     none of the three.
 
-    A buffer belongs to one thread at a time.
+    A buffer belongs to one thread at a time.  Two that feed it at once crash nothing, and get lines
+    that are no lines.
     """
 
     if not cython.compiled:
@@ -113,7 +120,7 @@ class LineBuffer:
         *,
         max_line: int = 16 * 2**20,
         keepends: bool = False,
-        overflow: str = "raise",
+        overflow: Literal["raise", "discard", "split"] = "raise",
     ) -> None:
         if overflow not in _MODES:
             raise ValueError(f"overflow is {overflow!r}; it can be 'raise', 'discard' or 'split'")
@@ -140,14 +147,15 @@ class LineBuffer:
     @delimiter.setter
     def delimiter(self, delimiter: bytes | tuple[bytes, ...]) -> None:
         single, several = _checked(delimiter)
-        begun = bytes(self._begun)
-        self._begin()
-        self._single, self._several = single, several
-        self._longest_delimiter = max([len(each) for each in several])
-        if self._is_skipping:
-            self._skip(begun, 0)
-        else:
-            self._put_back(begun, 0)
+        with cython.critical_section(self):
+            begun = bytes(self._begun)
+            self._begin()
+            self._single, self._several = single, several
+            self._longest_delimiter = max([len(each) for each in several])
+            if self._is_skipping:
+                self._skip(begun, 0)
+            else:
+                self._put_back(begun, 0)
 
     @property
     def max_line(self) -> int:
@@ -164,15 +172,16 @@ class LineBuffer:
 
     # Input.
 
-    def feed(self, data: Any, most: int | None = None) -> list[bytes]:
+    def feed(self, data: _Data, most: int | None = None) -> list[bytes]:
         """Take *data*, bytes or the like, and return the lines that are complete.
 
         At most *most* lines, where it is given: the others wait, and come with the next call, which
-        may be ``feed(b"")``.  A line whose delimiter is still to come waits, too.
+        may be ``feed(b"")``; ``feed(data, 0)`` adds to what waits for ``take()``.  A line whose
+        delimiter is still to come waits, too.
 
         Raises LineTooLong (see there) for an over-long line, once; what was fed behind it comes
         with the next call.  Raises TypeError where *data* is not bytes-like or *most* no int, and
-        ValueError where *most* is less than 1, or after ``feed_eof()``; nothing is taken then.
+        ValueError where *most* is negative, or after ``feed_eof()``; nothing is taken then.
         """
         if type(data) is not bytes:
             data = _bytes_of(data)
@@ -180,13 +189,15 @@ class LineBuffer:
             raise ValueError("feed() after feed_eof(): clear() makes the buffer a new one")
         count = UNLIMITED if most is None else _count_of(most)
         lines: list[bytes] = []
-        if self._ahead_size:
-            if data:
-                self._ahead.append(data)
-                self._ahead_size += len(data)
+        with cython.critical_section(self):
+            if self._is_skipping:
+                self._skip(data, 0)
+            elif count and not self._ahead_size:
+                self._take(data, 0, lines, count)
+                return lines
+            elif data:
+                self._put_behind(data)
             self._take_ahead(lines, count)
-        elif data:
-            self._take(data, 0, lines, count)
         return lines
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
@@ -220,62 +231,62 @@ class LineBuffer:
         have begun a delimiter, make the line too long; it is dropped then, as with ``"discard"``,
         and with ``"split"`` returned whole.
         """
-        if self._ahead_size:
-            raise ValueError(f"{self._ahead_size} bytes were not cut yet: call feed(b'') before")
-        self._is_over = True
-        if self._is_skipping:
-            self.dropped += len(self._begun)
-            self._is_skipping = False
+        with cython.critical_section(self):
+            if self._ahead_size:
+                size = self._ahead_size
+                raise ValueError(f"{size} bytes were not cut yet: call feed(b'') before")
+            self._is_over = True
+            line = bytes(self._begun)
             self._begin()
-            return None
-        if not self._begun:
-            return None
-        line = bytes(self._begun)
-        self._begin()
-        if len(line) > self._longest and self._mode != SPLIT:
+            is_too_long = len(line) > self._longest and self._mode != SPLIT
+            if not (self._is_skipping or is_too_long):
+                return line or None
             self.dropped += len(line)
-            if self._mode == RAISE:
+            if is_too_long and not self._is_skipping and self._mode == RAISE:
                 raise LineTooLong([], line[:PREFIX], len(line), self._longest)
+            self._is_skipping = False
             return None
-        return line
 
     # Input that is no line.
 
     def take(self, n: int) -> bytes | None:
         """The next *n* bytes as they came, once that many wait; None, and nothing taken, before.
 
-        For a body whose length a line has told: ``feed(data, 1)`` leaves it waiting.  While an
-        over-long line is dropped, up to its delimiter, it is None.  Raises TypeError unless *n* is
-        an int, ValueError where it is negative.
+        For a body whose length a line has told: ``feed(data, 1)`` leaves it waiting, and
+        ``feed(data, 0)`` adds to it.  While an over-long line is dropped, up to its delimiter, it
+        is None.  Raises TypeError unless *n* is an int, ValueError where it is negative.
         """
         if not _is_number(n):
             raise TypeError(f"take() wants an int, not {type(n).__name__}")
         if n < 0:
             raise ValueError(f"take() wants a number of bytes, which cannot be {n}")
-        if n > len(self) or self._is_skipping:
-            return None
-        return self._take_raw(n)
+        with cython.critical_section(self):
+            if n > len(self) or self._is_skipping:
+                return None
+            return self._take_raw(n)
 
     def rest(self) -> bytes:
         """All that waits, as it came, which then waits no more: for a change of protocol.
 
         The next input begins a line, also where an over-long one was being dropped.
         """
-        if self._is_skipping:
-            self.dropped += len(self._begun)
-            self._is_skipping = False
-            self._begin()
-        return self._take_raw(len(self))
+        with cython.critical_section(self):
+            if self._is_skipping:
+                self.dropped += len(self._begun)
+                self._is_skipping = False
+                self._begin()
+            return self._take_raw(len(self))
 
     def clear(self) -> None:
         """Forget all that waits, the end of the input, and the place that ``get_buffer`` gave.
 
         ``dropped`` stays as it is.
         """
-        self._begin()
-        self._ahead = self._room = None
-        self._ahead_at = self._ahead_size = 0
-        self._is_skipping = self._is_over = False
+        with cython.critical_section(self):
+            self._begin()
+            self._ahead = self._room = None
+            self._ahead_at = self._ahead_size = 0
+            self._is_skipping = self._is_over = False
 
     def __len__(self) -> int:
         """How many bytes wait."""
@@ -284,6 +295,9 @@ class LineBuffer:
     def __bool__(self) -> bool:
         """True: an empty buffer is one, too."""
         return True
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a LineBuffer cannot be copied or pickled")
 
     # How it works.
 
@@ -319,6 +333,13 @@ class LineBuffer:
         self._ahead_at = at
         self._ahead_size += len(data) - at
 
+    def _put_behind(self, data: bytes) -> None:
+        """*data* is the last input."""
+        if self._ahead is None:
+            self._ahead = deque()
+        self._ahead.append(data)
+        self._ahead_size += len(data)
+
     def _next_ahead(self) -> tuple[bytes, int]:
         """The next piece of input, which waits no more, and where in it that begins."""
         data, at = self._ahead.popleft(), self._ahead_at
@@ -333,7 +354,7 @@ class LineBuffer:
 
     def _take(self, data: bytes, start: int, lines: list[bytes], count: int) -> None:
         """Append the lines that end in ``data[start:]`` to *lines*, until it has *count*."""
-        if self._begun or self._is_skipping:
+        if self._begun:
             start = self._go_on(data, start, lines, count)
             if start < 0:
                 return
@@ -507,9 +528,10 @@ def _bytes_of(data: Any) -> bytes:
 def _count_of(most: Any) -> int:
     if not _is_number(most):
         raise TypeError(f"most must be an int, not {type(most).__name__}")
-    if most < 1:
-        raise ValueError(f"most must be at least 1, but is {most}")
-    return min(most, UNLIMITED)
+    if most < 0:
+        raise ValueError(f"most must not be negative, but is {most}")
+    count: int = min(most, UNLIMITED)
+    return count
 
 
 def _checked(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
@@ -530,7 +552,7 @@ def _checked(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
     return (several[0], several) if len(several) == 1 else (None, several)
 
 
-def join_lines(lines: Any, delimiter: bytes = b"\n") -> bytes:
+def join_lines(lines: Iterable[_Data], delimiter: bytes = b"\n") -> bytes:
     """The *lines*, each with *delimiter* behind it, as one bytes object.
 
     Raises ValueError where a line has the delimiter inside, so that who receives it would see
