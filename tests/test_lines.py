@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 import random
+import sys
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -269,6 +272,15 @@ def test_settings_that_are_refused(
             with pytest.raises(error, match=words):
                 setattr(buffer, name, value)
     assert buffer.feed(b"e\n") == [b"one"]
+
+
+def test_the_functions_below_take_any_number(ours: Implementation) -> None:
+    scanner = ours.scanner
+    for delimiter in (b"\n", b"\r\n"):
+        assert scanner.cut_lines(b"a\r\n", sys.maxsize, delimiter, 9, 9, False, []) == sys.maxsize
+        assert scanner.lines_of(b"a\r\n", sys.maxsize, delimiter, 5) == []
+    assert scanner.join_begun(bytearray(b"abc"), b"def", 5, 7) == b"abc"
+    assert scanner.join_begun(bytearray(b"abc"), b"def", sys.maxsize, -sys.maxsize) == b""
 
 
 def test_no_limit_is_too_large(lines: Any) -> None:

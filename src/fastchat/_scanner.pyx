@@ -58,6 +58,8 @@ cdef Py_ssize_t _search(
     """
     cdef const char *hit
     cdef Py_ssize_t before = length - 1, first = start, misses = 0
+    if end - start < length:  # also for a *start* to which nothing can be added
+        return -1
     start += before
     while start < end:
         hit = <const char *> memchr(data + start, wanted[before], end - start)
@@ -353,11 +355,9 @@ cpdef bytes join_begun(bytearray begun, bytes data, Py_ssize_t start, Py_ssize_t
     """*begun* and ``data[start:end]``; if *end* is less than *start*, *begun* without its end."""
     _refuse_none(begun, data, &start)
     cdef Py_ssize_t size = PyByteArray_GET_SIZE(begun)
-    if end > PyBytes_GET_SIZE(data):
-        end = PyBytes_GET_SIZE(data)
+    start = min(start, PyBytes_GET_SIZE(data))
+    end = max(start - size, min(end, PyBytes_GET_SIZE(data)))
     cdef Py_ssize_t behind = end - start
-    if behind < -size:
-        behind = -size
     cdef bytes joined = PyBytes_FromStringAndSize(NULL, size + behind)
     cdef char *out = PyBytes_AS_STRING(joined)
     if behind < 0:
