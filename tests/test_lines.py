@@ -186,6 +186,21 @@ def test_a_change_of_delimiter_with_input_waiting(lines: Any) -> None:
     assert buffer.feed(b"ree\r\n") == [b"three"]
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_some_lines_cost_no_copy_of_what_waits(lines: Any, most: int) -> None:
+    buffer = lines.LineBuffer(b"\r\n")
+    data = b"x" * 30 + b"\r\n"
+    buffer.feed(data * 50_000, 0)
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            assert buffer.feed(b"", most) == [b"x" * 30] * most
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+
+
 def test_the_buffer_of_asyncio(lines: Any) -> None:
     buffer = lines.LineBuffer()
     room = buffer.get_buffer(-1)

@@ -229,8 +229,8 @@ def cut_lines(
         most -= 1
         if is_short and most > 0:
             # The others are perhaps as short, and one split() costs less than a search for each.
-            # None is too long, of those that end in so many bytes.
-            stretch = data[start : start + longest + length]
+            # None is too long, of those that end in so many bytes.  A few need no copy of all.
+            stretch = data[start : start + min(longest + length, most * _LONG_LINE)]
             found = stretch.split(delimiter, most)
             start += len(stretch) - len(found.pop())
             most -= len(found)
