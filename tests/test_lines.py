@@ -143,6 +143,23 @@ def test_the_prefix_is_bounded(lines: Any) -> None:
     assert caught.value.prefix == b"a" * 1024
 
 
+def test_the_prefix_goes_on_in_the_input_that_waits(lines: Any) -> None:
+    for pieces in ([b"abcdef", b"gh\r", b"i\r\nnext\r\n"], [b"abcdefgh\r", b"i\r", b"\nnext\r\n"]):
+        buffer = lines.LineBuffer(b"\r\n", max_line=4)
+        for piece in pieces:
+            assert buffer.feed(piece, 0) == []
+        with pytest.raises(lines.LineTooLong) as caught:
+            buffer.feed(b"")
+        assert (caught.value.prefix, caught.value.size) == (b"abcdefgh\ri", 10)
+        assert buffer.feed(b"") == [b"next"]
+    buffer = lines.LineBuffer(max_line=1000)
+    for _ in range(4):
+        buffer.feed(b"x" * 400, 0)
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"")
+    assert (caught.value.prefix, caught.value.size) == (b"x" * 1024, 1600)
+
+
 def test_a_read_may_hold_more_than_max_line(lines: Any) -> None:
     buffer = lines.LineBuffer(max_line=4)
     assert buffer.feed(b"abcd\n" * 1000) == [b"abcd"] * 1000

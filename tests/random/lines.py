@@ -39,7 +39,7 @@ def _call(function: Any, *args: Any) -> Any:
     except Exception as raised:
         failure: Any = raised
         if isinstance(failure, TooLong) or type(failure).__name__ == "LineTooLong":
-            return ["too long", failure.lines, failure.size, failure.prefix[:1]]
+            return ["too long", failure.lines, failure.size, failure.prefix[:1024]]
         return repr(failure)
 
 

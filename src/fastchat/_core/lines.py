@@ -457,7 +457,7 @@ class LineBuffer:
             elif certain > self._longest:
                 self._begun = bytearray(data[start + certain :])
                 self._held = data[start + certain :]
-                self._give_up(data[start : start + min(certain, PREFIX)], lines, certain)
+                self._give_up(data[start : start + PREFIX], lines, certain)
                 return
         if start < len(data):
             self._begun += data[start:]
@@ -483,18 +483,23 @@ class LineBuffer:
             return
         prefix = bytes(self._begun[:PREFIX])
         self._begun = bytearray(self._held)
-        self._give_up(prefix[:certain], lines, certain)
+        self._give_up(prefix, lines, certain)
 
     def _give_up(self, prefix: bytes, lines: list[bytes], size: int) -> None:
-        """Drop the begun line, of which *size* bytes were seen, up to its delimiter."""
+        """Drop the begun line, of which *size* bytes were seen, up to its delimiter.
+
+        *prefix* may go on behind these.
+        """
         dropped = self.dropped
         self.dropped += size
         self._is_skipping = True
         while self._is_skipping and self._ahead_size:  # so that no input that waits belongs to it
             data, at = self._next_ahead()
+            prefix += data[at : at + PREFIX - len(prefix)]
             self._skip(data, at)
         if self._mode == RAISE:
-            raise LineTooLong(lines, prefix, self.dropped - dropped, self._longest)
+            size = self.dropped - dropped
+            raise LineTooLong(lines, prefix[:size], size, self._longest)
 
     def _skip(self, data: bytes, start: int) -> None:
         """``data[start:]`` goes on with a line that is dropped; what is behind it waits."""
