@@ -262,6 +262,19 @@ def test_no_copies(lines: Any) -> None:
             function(lines.LineBuffer())
 
 
+def test_what_waits_keeps_no_larger_piece_alive(lines: Any) -> None:
+    tracemalloc.start()
+    try:
+        buffer = lines.LineBuffer(max_line=100)
+        assert len(buffer.feed(b"one\n" * 100_000 + b"two", 100_000)) == 100_000
+        assert len(buffer) == 3
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after < 100_000
+    assert buffer.feed(b"\n") == [b"two"]
+
+
 def test_nothing_waits_behind_clear(lines: Any) -> None:
     buffer = lines.LineBuffer(max_line=3)
     buffer.feed(b"one\ntwo\nth", 1)

@@ -325,6 +325,8 @@ class LineBuffer:
         """``data[at:]`` is the next input."""
         if at >= len(data):
             return
+        if at > len(data) - at:  # so that what waits keeps at most as much again alive
+            data, at = data[at:], 0
         if self._ahead is None:
             self._ahead = deque()
         elif self._ahead_at:
