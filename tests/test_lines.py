@@ -192,6 +192,17 @@ def test_a_counted_body(lines: Any) -> None:
     assert buffer.take(0) == b""
 
 
+def test_a_body_where_a_subclass_has_a_length_of_its_own(lines: Any) -> None:
+    class Odd(lines.LineBuffer):  # type: ignore[misc]  # what is loaded twice has no type
+        def __len__(self) -> int:
+            return 100
+
+    buffer = Odd()
+    buffer.feed(b"abc", 0)
+    assert buffer.take(50) is None
+    assert buffer.rest() == b"abc"
+
+
 def test_a_change_of_delimiter_with_input_waiting(lines: Any) -> None:
     buffer = lines.LineBuffer(b"\n")
     assert buffer.feed(b"one;two;th") == []

@@ -34,6 +34,7 @@ cdef class LineBuffer:
     cdef public Py_ssize_t dropped
 
     cdef _begin(self)
+    cdef Py_ssize_t _size(self) except -1
     cdef bytes _take_raw(self, Py_ssize_t size)
     cdef _put_back(self, bytes data, Py_ssize_t at)
     cdef _put_behind(self, bytes data)

@@ -261,7 +261,7 @@ class LineBuffer:
         if n < 0:
             raise ValueError(f"take() wants a number of bytes, which cannot be {n}")
         with cython.critical_section(self):
-            if n > len(self) or self._is_skipping:
+            if n > self._size() or self._is_skipping:
                 return None
             return self._take_raw(n)
 
@@ -275,7 +275,7 @@ class LineBuffer:
                 self.dropped += len(self._begun)
                 self._is_skipping = False
                 self._begin()
-            return self._take_raw(len(self))
+            return self._take_raw(self._size())
 
     def clear(self) -> None:
         """Forget all that waits, the end of the input, and the place that ``get_buffer`` gave.
@@ -290,7 +290,8 @@ class LineBuffer:
 
     def __len__(self) -> int:
         """How many bytes wait."""
-        return len(self._begun) + self._ahead_size
+        with cython.critical_section(self):
+            return self._size()
 
     def __bool__(self) -> bool:
         """True: an empty buffer is one, too."""
@@ -305,6 +306,10 @@ class LineBuffer:
         """No line is begun."""
         self._begun = bytearray()
         self._held = b""
+
+    def _size(self) -> int:
+        """How many bytes wait, also where a subclass has a length of its own."""
+        return len(self._begun) + self._ahead_size
 
     def _take_raw(self, size: int) -> bytes:
         """The next *size* bytes, of those that wait."""
