@@ -235,7 +235,11 @@ def test_the_buffer_of_asyncio(lines: Any) -> None:
     assert len(room) == 65536
     room[:8] = b"one\ntwo\n"
     assert buffer.buffer_updated(8) == [b"one", b"two"]
-    assert buffer.get_buffer(-1) is room
+    room[:2] = b"3\n"
+    room.release()
+    with buffer.get_buffer(-1) as again:
+        assert again[:2] == b"3\n"
+    assert buffer.buffer_updated(2) == [b"3"]
     assert len(buffer.get_buffer(100_000)) == 100_000
     assert len(buffer.get_buffer(1 << 30)) == 1 << 20
     buffer.clear()

@@ -207,21 +207,22 @@ class LineBuffer:
         until ``clear()``.
         """
         wanted = min(max(sizehint, ROOM), MOST_ROOM)
-        if self._room is None or len(self._room) < wanted:
-            self._room = memoryview(bytearray(wanted))
-        room: memoryview = self._room
-        return room
+        with cython.critical_section(self):
+            if self._room is None or len(self._room) < wanted:
+                self._room = bytearray(wanted)
+            return memoryview(self._room)  # a new one each time: who has it may release it
 
     def buffer_updated(self, nbytes: int) -> list[bytes]:
         """Take the first *nbytes* of what ``get_buffer()`` gave, as ``feed()`` does.
 
         Raises what that raises, and ValueError where there are not so many.
         """
-        room = self._room
-        if room is None or not 0 <= nbytes <= len(room):
-            have = 0 if room is None else len(room)
+        with cython.critical_section(self):
+            room = self._room
+        have = 0 if room is None else len(room)
+        if not have or not 0 <= nbytes <= have:
             raise ValueError(f"get_buffer() gave {have} bytes, of which {nbytes} cannot be filled")
-        return self.feed(bytes(room[:nbytes]))
+        return self.feed(bytes(memoryview(room)[:nbytes]))
 
     def feed_eof(self) -> bytes | None:
         """The input has ended: return the line that has no delimiter, None where there is none.
