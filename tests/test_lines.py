@@ -381,6 +381,16 @@ def test_join_lines(lines: Any) -> None:
     assert type(lines.join_lines([bytearray(b"one")])) is bytes
 
 
+def test_a_subclass_of_bytes_joins_as_its_bytes(lines: Any) -> None:
+    class Odd(bytes):
+        def join(self, some: Any) -> bytes:
+            return b"odd"
+
+    assert lines.join_lines([b"one", Odd(b"two")], Odd(b"\r\n")) == b"one\r\ntwo\r\n"
+    with pytest.raises(ValueError, match="has the delimiter"):
+        lines.join_lines([b"o\nne"], Odd(b"\n"))
+
+
 @pytest.mark.parametrize("delimiter", [b"\n", b"\r\n", b"aa", b"aba", b"abab"])
 def test_a_line_that_would_end_before_is_refused(lines: Any, delimiter: bytes) -> None:
     alphabet = b"".join(sorted({bytes([byte]) for byte in delimiter} | {b"x"}))

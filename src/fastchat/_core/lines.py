@@ -579,7 +579,7 @@ def join_lines(lines: Iterable[_Data], delimiter: bytes = b"\n") -> bytes:
         raise ValueError("the delimiter is empty; it must have at least one byte")
     if isinstance(lines, (bytes, bytearray, memoryview, str)):
         raise TypeError(f"join_lines() takes a list of lines, not {type(lines).__name__}")
-    some = lines if type(lines) is list else list(lines)
+    some = list(lines)  # its own, so that no other thread changes it meanwhile
     if not some:
         return b""
-    return join_checked(some, delimiter)
+    return join_checked(some, bytes(memoryview(delimiter)))
