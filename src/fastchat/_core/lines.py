@@ -142,7 +142,8 @@ class LineBuffer:
     @property
     def delimiter(self) -> bytes | tuple[bytes, ...]:
         """What ends a line.  A new one counts from the begun line on, which is searched anew."""
-        return self._several if self._single is None else self._single
+        with cython.critical_section(self):
+            return self._several if self._single is None else self._single
 
     @delimiter.setter
     def delimiter(self, delimiter: bytes | tuple[bytes, ...]) -> None:
