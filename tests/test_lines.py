@@ -258,6 +258,24 @@ def test_the_end(lines: Any) -> None:
     assert buffer.feed(b"three\n") == [b"three"]
 
 
+def test_the_end_of_a_line_that_is_dropped(lines: Any) -> None:
+    for overflow in ("raise", "discard"):
+        buffer = lines.LineBuffer(b"\r\n", max_line=3, overflow=overflow)
+        with suppress(lines.LineTooLong):
+            buffer.feed(b"four\r")
+        assert buffer.feed_eof() is None
+        assert (buffer.dropped, len(buffer)) == (5, 0)
+        assert buffer.take(0) == b""
+
+
+def test_the_prefix_is_bounded_at_the_end(lines: Any) -> None:
+    buffer = lines.LineBuffer(b"\r\n", max_line=2000)
+    buffer.feed(b"x" * 2000 + b"\r")
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed_eof()
+    assert (caught.value.prefix, caught.value.size) == (b"x" * 1024, 2001)
+
+
 def test_nothing_that_waits_is_lost_at_the_end(lines: Any) -> None:
     buffer = lines.LineBuffer()
     assert buffer.feed(b"one\ntwo\nthree", 1) == [b"one"]
