@@ -229,9 +229,10 @@ class LineBuffer:
         """The input has ended: return the line that has no delimiter, None where there is none.
 
         Raises ValueError where input waits that was not cut yet, because ``feed()`` has raised or
-        got a *most*: ``feed(b"")`` cuts it.  Raises LineTooLong where the last bytes, which might
-        have begun a delimiter, make the line too long; it is dropped then, as with ``"discard"``,
-        and with ``"split"`` returned whole.
+        got a *most*, or because ``take()`` or a new delimiter came behind it: ``feed(b"")`` cuts
+        it.  Raises LineTooLong where the last bytes, which might have begun a delimiter, make the
+        line too long; it is dropped then, as with ``"discard"``, and with ``"split"`` returned
+        whole.
         """
         with cython.critical_section(self):
             if self._ahead_size:
