@@ -295,6 +295,19 @@ def test_no_copies(lines: Any) -> None:
             function(lines.LineBuffer())
 
 
+def test_small_pieces_that_wait_cost_little_more_than_their_bytes(lines: Any) -> None:
+    buffer = lines.LineBuffer()
+    tracemalloc.start()
+    try:
+        for number in range(50_000):
+            buffer.feed(b"%02d" % (number % 100), 0)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after < 200_000
+    assert buffer.take(100_000) == b"".join(b"%02d" % number for number in range(100)) * 500
+
+
 def test_what_waits_keeps_no_larger_piece_alive(lines: Any) -> None:
     tracemalloc.start()
     try:

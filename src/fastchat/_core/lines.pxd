@@ -10,7 +10,7 @@ from fastchat._scanner cimport (
     join_checked,
 )
 
-cdef Py_ssize_t PREFIX, ROOM, MOST_ROOM, UNLIMITED
+cdef Py_ssize_t PREFIX, ROOM, MOST_ROOM, SMALL, UNLIMITED
 cdef int RAISE, DISCARD, SPLIT
 cdef dict _MODES
 

@@ -50,6 +50,8 @@ PREFIX = 1024
 # What ``get_buffer`` gives where it is asked for nothing else, in bytes, and at most.
 ROOM = 65536
 MOST_ROOM = 1 << 20
+# Of how many bytes on a piece of input waits as its own object, which has some 40 bytes besides.
+SMALL = 512
 UNLIMITED = sys.maxsize
 
 RAISE, DISCARD, SPLIT = 0, 1, 2
@@ -347,8 +349,10 @@ class LineBuffer:
         """*data* is the last input."""
         if self._ahead is None:
             self._ahead = deque()
-        self._ahead.append(data)
         self._ahead_size += len(data)
+        if self._ahead and len(data) < SMALL and len(self._ahead[-1]) < SMALL:
+            data = self._ahead.pop() + data
+        self._ahead.append(data)
 
     def _next_ahead(self) -> tuple[bytes, int]:
         """The next piece of input, which waits no more, and where in it that begins."""
