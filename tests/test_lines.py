@@ -374,6 +374,30 @@ def test_the_functions_below_take_any_number(ours: Implementation) -> None:
     assert scanner.join_begun(bytearray(b"abc"), b"def", sys.maxsize, -sys.maxsize) == b""
 
 
+def test_settings_can_be_read(lines: Any) -> None:
+    buffer = lines.LineBuffer((b"\n", b"\r"), max_line=5)
+    assert (buffer.delimiter, buffer.max_line) == ((b"\n", b"\r"), 5)
+
+
+@pytest.mark.parametrize("overflow", ["raise", "discard"])
+def test_a_line_in_many_pieces_that_waited(lines: Any, overflow: str) -> None:
+    # So large that they are kept apart.
+    piece = b"x" * 5000
+    buffer = lines.LineBuffer(max_line=len(piece) // 2, overflow=overflow)
+    for data in (b"one\n" + piece, piece, piece + b"\n" + piece[:1], b"\ntwo\n"):
+        assert buffer.feed(data, 0) == []
+    if overflow == "raise":
+        with pytest.raises(lines.LineTooLong) as caught:
+            buffer.feed(b"")
+        failure = caught.value
+        assert (failure.lines, failure.size) == ([b"one"], 3 * len(piece))
+        assert failure.prefix == piece[:1024]
+        assert buffer.feed(b"") == [b"x", b"two"]
+    else:
+        assert buffer.feed(b"") == [b"one", b"x", b"two"]
+    assert (buffer.dropped, len(buffer)) == (3 * len(piece), 0)
+
+
 def test_no_limit_is_too_large(lines: Any) -> None:
     assert lines.LineBuffer(max_line=2**80).feed(b"one\n") == [b"one"]
 
@@ -410,6 +434,7 @@ def test_join_lines(lines: Any) -> None:
     assert lines.join_lines((line for line in [b"one", b"two"]), b"\r\n") == b"one\r\ntwo\r\n"
     assert lines.join_lines([bytearray(b"one"), memoryview(b"two")]) == b"one\ntwo\n"
     assert type(lines.join_lines([bytearray(b"one")])) is bytes
+    assert lines.join_lines([memoryview(b"o-n-e-")[::2]]) == b"one\n"
 
 
 def test_a_subclass_of_bytes_joins_as_its_bytes(lines: Any) -> None:

@@ -273,10 +273,8 @@ def join_checked(lines: list[Any], delimiter: bytes) -> bytes:
     """
     try:
         joined = delimiter.join([*lines, b""])
-    except TypeError:
-        for line in lines:
-            check_line(line)
-        raise
+    except TypeError:  # bytes-like, but not contiguous
+        return join_checked([check_line(line) for line in lines], delimiter)
     if joined.count(delimiter) != len(lines) or _overlaps_itself(delimiter):
         for line in lines:
             check_line(line, delimiter)
@@ -288,8 +286,8 @@ def _overlaps_itself(delimiter: bytes) -> bool:
     return any(delimiter.endswith(delimiter[:size]) for size in range(1, len(delimiter)))
 
 
-def check_line(line: Any, delimiter: bytes = b"") -> None:
-    """Raise what ``join_checked`` does, of one *line*."""
+def check_line(line: Any, delimiter: bytes = b"") -> bytes:
+    """*line* as bytes; raises what ``join_checked`` does, of this one."""
     if isinstance(line, str):
         raise TypeError("a line must be bytes, not str: use .encode()")
     try:
@@ -301,3 +299,4 @@ def check_line(line: Any, delimiter: bytes = b"") -> None:
             f"the line {plain[:80]!r} has the delimiter {delimiter!r} inside, so who receives it "
             "would see two: take it out, or send the bytes as they are"
         )
+    return plain

@@ -11,7 +11,8 @@ Rules this file keeps:
   the end of the input that may begin a delimiter are not counted before it is known.
 * What was cut off from an over-long line is never joined to what follows its delimiter.
 * Work is linear in the bytes.  The begun line is a bytearray, and each byte of it is searched once.
-* A call that raises leaves a buffer that goes on, and has lost nothing but what it says.
+* A call that raises what it is said to raise leaves a buffer that goes on, and has lost nothing but
+  what it says.
 * ``cut_lines`` and its kind, in the scanner, have no state; all the rest is here.
 """
 
@@ -339,9 +340,7 @@ class LineBuffer:
             data, at = data[at:], 0
         if self._ahead is None:
             self._ahead = deque()
-        elif self._ahead_at:
-            self._ahead[0] = self._ahead[0][self._ahead_at :]
-        self._ahead.appendleft(data)
+        self._ahead.appendleft(data)  # before what is whole: nobody puts back two beginnings
         self._ahead_at = at
         self._ahead_size += len(data) - at
 
