@@ -134,7 +134,7 @@ class LineBuffer:
         self._ahead_at = self._ahead_size = 0
         self._is_skipping = self._is_over = False
         self._room: Any = None
-        self.dropped = 0
+        self.dropped: int = 0
         self._mode = _MODES[overflow]
         self._keepends = bool(keepends)
         self.delimiter = delimiter
@@ -224,7 +224,7 @@ class LineBuffer:
         with cython.critical_section(self):
             room = self._room
         have = 0 if room is None else len(room)
-        if not have or not 0 <= nbytes <= have:
+        if room is None or not 0 <= nbytes <= have:
             raise ValueError(f"get_buffer() gave {have} bytes, of which {nbytes} cannot be filled")
         return self.feed(bytes(memoryview(room)[:nbytes]))
 
