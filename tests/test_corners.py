@@ -345,6 +345,49 @@ def test_a_channel_with_slots_may_borrow_its_registration(ours: Implementation) 
     assert slotted.socket.closed
 
 
+def test_a_listener_with_slots_may_borrow_accept(ours: Implementation) -> None:
+    class Slotted:
+        said: list[str]
+        __slots__ = ("_map", "said", "socket")
+        accept = ours.asyncore.dispatcher.accept
+
+        def log_info(self, message: str, kind: str) -> None:
+            self.said.append(message)
+
+    class Exhausted:
+        def accept(self) -> Any:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    slotted: Any = Slotted()
+    slotted.said, slotted._map, slotted.socket = [], {}, Exhausted()
+    assert slotted.accept() is None
+    (said,) = slotted.said
+    assert "cannot accept a connection now" in said
+
+
+def test_a_class_may_refuse_attributes_that_it_does_not_know(own: Stage) -> None:
+    class Strict(own.asyncore.dispatcher):  # type: ignore[misc, name-defined]
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "_fc_hung_up":
+                raise AttributeError(name)
+            super().__setattr__(name, value)
+
+        def handle_read(self) -> None:
+            self.recv(10)
+
+        def handle_close(self) -> None:
+            events.append("close")
+            self.close()
+
+    events: list[str] = []
+    mine, peer = own.pair()
+    Strict(mine, own.map)
+    peer.close()
+    own.loop(3)
+    assert events == ["close"]
+    assert not own.map
+
+
 def test_an_object_may_take_over_the_dict_of_a_channel_in_a_hook(own: Stage) -> None:
     def found_terminator(chat: Any) -> None:
         if "heir" not in vars(chat):

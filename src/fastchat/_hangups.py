@@ -97,12 +97,18 @@ def remember_closed(channel: Any, sock: Any) -> None:
         pass
 
 
-def remember_rest(channel: Any, end: Any) -> None:
-    """Remember until when *channel* accepts nothing, in seconds of the clock of its loop."""
+def begin_to_rest(channel: Any, end: Any) -> bool:
+    """Let *channel* accept nothing until *end*, in seconds of the clock of its loop.
+
+    Returns whether it accepted something before.
+    """
+    is_first = not getattr(channel, "_fc_accept_failing", False)
     try:
         channel._fc_rest = end
+        channel._fc_accept_failing = True
     except AttributeError:
         pass
+    return is_first
 
 
 def count_close(channel: Any) -> None:

@@ -67,6 +67,7 @@ from fastchat._core.system import system_of as _system_of
 from fastchat._core.touch import touch as _touch
 from fastchat._core.touch import watches as _watches
 from fastchat._hangups import DISCONNECTED as _DISCONNECTED  # noqa: F401 (programs replace it)
+from fastchat._hangups import begin_to_rest as _begin_to_rest
 from fastchat._hangups import closes_of as _closes
 from fastchat._hangups import count_close as _count_close
 from fastchat._hangups import dispatcher_attribute as _dispatcher_attribute
@@ -74,7 +75,6 @@ from fastchat._hangups import forget_hang_up as _forget_hang_up
 from fastchat._hangups import hang_up as _hang_up
 from fastchat._hangups import is_dispatcher as _is_dispatcher
 from fastchat._hangups import remember_closed as _remember_closed
-from fastchat._hangups import remember_rest as _remember_rest
 from fastchat._hangups import was_told as _was_told
 from fastchat._output import Output as _Output
 
@@ -478,9 +478,7 @@ class dispatcher:
             if failure.errno not in _EXHAUSTED:
                 raise
             _family.resting[id(self)] = end = _now_of(self) + _REST
-            _remember_rest(self, end)
-            if not getattr(self, "_fc_accept_failing", False):
-                self._fc_accept_failing = True
+            if _begin_to_rest(self, end):
                 self.log_info(
                     f"cannot accept a connection now ({_strerror(failure.errno)}): "
                     f"{_safe_repr(self)} tries again every {_REST} s",
