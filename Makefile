@@ -132,6 +132,7 @@ traces: $(installed) $(VENV)/.group-test ## compare implementations and loops ov
 	$(VENV_PYTHON) -m tests.random.calls --count 20000
 	$(VENV_PYTHON) -m tests.random.loops --count 20000
 	$(VENV_PYTHON) -m tests.random.interrupted --count 1000
+	$(VENV_PYTHON) -m tests.random.lines --count 100000
 
 instructions: $(installed) $(VENV)/.group-test ## count instructions per line; WRITE=yes keeps them
 	$(VENV_PYTHON) -m bench.instructions $(if $(filter yes,$(WRITE)),--write)

@@ -17,16 +17,6 @@ from tests.support import naive
 from tests.support.implementations import Implementation
 from tests.support.naive_lines import NaiveBuffer, TooLong
 
-DELIMITERS: tuple[tuple[bytes, ...], ...] = (
-    (b"\n",),
-    (b"\r\n",),
-    (b"aa",),
-    (b"a\na",),
-    (b"\r\n", b"\n"),
-    (b"\r", b"\r\n"),
-    (b"a\n", b"\n", b"\r\n"),
-)
-
 
 @pytest.fixture
 def lines(ours: Implementation) -> Any:
@@ -59,7 +49,7 @@ def outcome(buffer: Any, pieces: list[bytes], error: type[Exception]) -> tuple[A
 
 
 @pytest.mark.parametrize("overflow", ["raise", "discard", "split"])
-@pytest.mark.parametrize("delimiters", DELIMITERS, ids=repr)
+@pytest.mark.parametrize("delimiters", random_lines.DELIMITERS, ids=repr)
 def test_every_split_of_every_short_stream(
     lines: Any, delimiters: tuple[bytes, ...], overflow: str
 ) -> None:
