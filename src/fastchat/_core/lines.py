@@ -11,6 +11,7 @@ Rules this file keeps:
   the end of the input that may begin a delimiter are not counted before it is known.
 * What was cut off from an over-long line is never joined to what follows its delimiter.
 * Work is linear in the bytes.  The begun line is a bytearray, and each byte of it is searched once.
+  Only where an over-long line is split for a *most* is what waits of it searched once a call.
 * A call that raises what it is said to raise leaves a buffer that goes on, and has lost nothing but
   what it says.
 * ``cut_lines`` and its kind, in the scanner, have no state; all the rest is here.
