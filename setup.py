@@ -21,7 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ from setuptools.command.editable_wheel import editable_wheel as _editable_wheel
 from setuptools.errors import FileError
 
 # The compiled modules: those in Cython, and the modules of the core that have a .pxd beside them.
+# All go into one shared object, which is loaded sooner than as many as there are modules, and can
+# neither be there in part nor be of two builds.  `_backend.py` finds them in it.
+LIBRARY = "fastchat._scanner"
 SOURCES = [
     *sorted(Path("src/fastchat").glob("*.pyx")),
     *sorted(path.with_suffix(".py") for path in Path("src/fastchat/_core").glob("*.pxd")),
@@ -117,15 +120,23 @@ def wants_debug_information() -> bool:
     return any(word.startswith("-g") and word != "-g0" for word in words)
 
 
+def remove_compiled(directory: str) -> None:
+    """Remove what an earlier build left below *directory*, of whichever modules.
+
+    Beside the sources it would be imported, in the build directory it would be packed.
+    """
+    for path in Path(directory).rglob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"):
+        path.unlink()
+
+
 class build_ext(_build_ext):
     """Translate and compile, with the interpreter's own flags first and ours after them."""
 
     failed = False
-    lock = threading.Lock()
 
     def build_extensions(self) -> None:
         say("fastchat: building with compiled modules")
-        self.parallel = self.parallel or os.cpu_count()
+        remove_compiled(self.build_lib)
         if self.compiler.compiler_type != "msvc":
             # An interpreter can be built with a path to its own libraries.  The extensions need
             # none of them, and a wheel goes where that path is somebody else's, or nobody's.
@@ -139,20 +150,27 @@ class build_ext(_build_ext):
         if not (build_ext.failed or WANTED == "yes" or SANITIZE):
             self.load()
         if build_ext.failed:
-            # All or none, and nothing that an earlier build left in the build directory.
-            for ext in self.extensions:
-                Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+            Path(self.get_ext_fullpath(LIBRARY)).unlink(missing_ok=True)
 
     def copy_extensions_to_source(self) -> None:
+        remove_compiled("src")
         if not build_ext.failed:
             super().copy_extensions_to_source()
-            return
-        for ext in self.extensions:  # of an earlier build
-            name = self.get_ext_filename(ext.name)  # type: ignore[no-untyped-call]
-            Path("src", name).unlink(missing_ok=True)
 
     def build_extension(self, ext: Extension) -> None:
+        def compile(source: str) -> list[str]:
+            options = ext.extra_compile_args
+            made: list[str] = self.compiler.compile(
+                [source], self.build_temp, extra_postargs=options
+            )
+            return made
+
         try:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = [path for made in pool.map(compile, ext.sources) for path in made]
+            # What is left to do is to link.
+            ext.depends, ext.sources = [str(path) for path in ext.sources], []
+            ext.extra_objects = objects
             super().build_extension(ext)
         except Exception as error:
             self.give_up(explain(error))
@@ -161,10 +179,9 @@ class build_ext(_build_ext):
         """Go on without what is compiled, unless it is insisted on."""
         if WANTED == "yes":
             sys.exit(INSISTED.format(reason=reason))
-        with build_ext.lock:  # several are compiled at a time
-            if not build_ext.failed:
-                say(BANNER.format(reason=reason))
-            build_ext.failed = True
+        if not build_ext.failed:
+            say(BANNER.format(reason=reason))
+        build_ext.failed = True
 
     def load(self) -> None:
         """Import the package with what was compiled, as it will be installed, in another process.
@@ -180,9 +197,8 @@ class build_ext(_build_ext):
                 ignore=others,
                 ignore_dangling_symlinks=True,  # with which Emacs locks what is edited
             )
-            for ext in self.extensions:
-                name = self.get_ext_filename(ext.name)  # type: ignore[no-untyped-call]
-                shutil.copy(self.get_ext_fullpath(ext.name), Path(scratch, name))
+            name = self.get_ext_filename(LIBRARY)  # type: ignore[no-untyped-call]
+            shutil.copy(self.get_ext_fullpath(LIBRARY), Path(scratch, name))
             code = "import sys; sys.path.insert(0, sys.argv[1]); import fastchat"
             done = subprocess.run(
                 [sys.executable, "-c", code, scratch],
@@ -200,8 +216,8 @@ class build_ext(_build_ext):
 
         # From src/, so that tracebacks name files as they are installed.
         plan = [
-            Extension(ext.name, [os.path.relpath(path, "src") for path in ext.sources])
-            for ext in self.extensions
+            Extension(".".join(path.with_suffix("").parts[1:]), [str(path.relative_to("src"))])
+            for path in SOURCES
         ]
         # The C goes to the build directory: where there is none, none can be stale or shipped.
         build_dir = os.path.abspath(self.build_temp)
@@ -214,32 +230,28 @@ class build_ext(_build_ext):
                 # Without a GIL: what is locked, _core/state.py and _core/watch.py say.
                 compiler_directives={"freethreading_compatible": True},
             )
+        (ext,) = self.extensions
         # Objects go below the build directory, to a path that repeats that of their source.
         is_inside = not os.path.isabs(self.build_temp)
-        sources = {
-            ext.name: [os.path.relpath(path) if is_inside else path for path in ext.sources]
-            for ext in made
-        }
-        for ext in self.extensions:
-            ext.sources = sources[ext.name]
-            if SANITIZE:
-                ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
-                ext.extra_compile_args = [*ext.extra_link_args, "-g", "-O1"]
-                ext.extra_compile_args += ["-fno-omit-frame-pointer"]
-                # Undefined behaviour would otherwise be reported and gone on with, and what Python
-                # is built with makes signed overflow a defined one.
-                ext.extra_compile_args += ["-fno-sanitize-recover=all", "-fno-wrapv"]
-            elif self.compiler.compiler_type != "msvc" and not wants_debug_information():
-                # Python is built with -g, and debug information would be most of the wheel.
-                ext.extra_compile_args = ["-g0"]
+        paths = [path for module in made for path in module.sources]
+        ext.sources = [os.path.relpath(path) if is_inside else path for path in paths]
+        if SANITIZE:
+            ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
+            ext.extra_compile_args = [*ext.extra_link_args, "-g", "-O1"]
+            ext.extra_compile_args += ["-fno-omit-frame-pointer"]
+            # Undefined behaviour would otherwise be reported and gone on with, and what Python
+            # is built with makes signed overflow a defined one.
+            ext.extra_compile_args += ["-fno-sanitize-recover=all", "-fno-wrapv"]
+        elif self.compiler.compiler_type != "msvc" and not wants_debug_information():
+            # Python is built with -g, and debug information would be most of the wheel.
+            ext.extra_compile_args = ["-g0"]
 
 
 class editable_wheel(_editable_wheel):
     """Without compiled modules: what an earlier build left beside the sources would run."""
 
     def run(self) -> None:
-        for path in SOURCES:
-            path.with_suffix(sysconfig.get_config_var("EXT_SUFFIX")).unlink(missing_ok=True)
+        remove_compiled("src")
         super().run()
 
 
@@ -262,8 +274,7 @@ if WANTED == "no" or platform.python_implementation() != "CPython":
     arguments: dict[str, Any] = {"cmdclass": {"editable_wheel": editable_wheel}}
 else:
     # `optional` keeps an editable install from missing the files that the fallback did not make.
-    names = {path: ".".join(path.with_suffix("").parts[1:]) for path in SOURCES}
-    extensions = [Extension(names[path], [str(path)], optional=WANTED != "yes") for path in SOURCES]
+    extensions = [Extension(LIBRARY, [str(path) for path in SOURCES], optional=WANTED != "yes")]
     commands = {"build_ext": build_ext, "bdist_wheel": bdist_wheel}
     arguments = {"ext_modules": extensions, "cmdclass": commands}
 

@@ -12,13 +12,13 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -137,17 +137,6 @@ def test_broken_extension_that_is_not_asked_for(broken: Path) -> None:
     assert_says(ask("python", broken), "python", broken)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("value", [None, "cython"])
-def test_an_extension_of_which_a_part_is_missing(value: str | None, tmp_path: Path) -> None:
-    if value is None and not LOOKS:
-        pytest.skip("elsewhere auto does not look for the extension")
-    copy = shutil.ignore_patterns("passes.*.so", "passes.*.pyd", "__pycache__")
-    shutil.copytree(PACKAGE, tmp_path / "fastchat", ignore=copy)
-    assert_fails(ask(value, tmp_path), "fastchat._core.passes is not compiled", "install")
-    assert_says(ask("python", tmp_path), "python", tmp_path)
-
-
 @pytest.mark.parametrize("has_extension", [pytest.param(True, marks=pytest.mark.compiled), False])
 @pytest.mark.parametrize("value", ["auto", "python"])
 def test_a_package_without_source(value: str, has_extension: bool, tmp_path: Path) -> None:
@@ -163,17 +152,20 @@ def test_a_package_without_source(value: str, has_extension: bool, tmp_path: Pat
 
 # Interrupts the first import of fastchat; imports it, throws it away, and imports it once more.
 INTERRUPTED = """
-import importlib, sys
+import sys
+from importlib import machinery
 
-class Interrupting:
-    left = [KeyboardInterrupt]
+left = [KeyboardInterrupt]
 
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name == sys.argv[1] and cls.left:
-            raise cls.left.pop()
+def interrupting(exec_module):
+    def exec(self, module):
+        if module.__name__ == sys.argv[1] and left:
+            raise left.pop()
+        exec_module(self, module)
+    return exec
 
-sys.meta_path.insert(0, Interrupting)
+for loader in (machinery.ExtensionFileLoader, machinery.SourceFileLoader):
+    loader.exec_module = interrupting(loader.exec_module)
 try:
     import fastchat
 except KeyboardInterrupt:
@@ -210,6 +202,44 @@ def test_an_import_that_was_interrupted_leaves_one_of_each_module(at: str) -> No
         timeout=60,
     )
     assert (done.stderr, done.stdout) == ("", "good\n")
+
+
+# Imports fastchat as Python, throws away all of it but its core, and imports it compiled.
+MIXED = """
+import os, sys
+os.environ["FASTCHAT_IMPLEMENTATION"] = "python"
+import fastchat
+for name in [name for name in sys.modules if name.partition(".")[0] == "fastchat"]:
+    if not name.startswith("fastchat._core."):
+        del sys.modules[name]
+os.environ["FASTCHAT_IMPLEMENTATION"] = "cython"
+finders = list(sys.meta_path)
+try:
+    import fastchat
+except ImportError as failure:
+    print(failure)
+assert sys.meta_path == finders
+"""
+
+
+@pytest.mark.compiled
+def test_a_core_that_was_imported_as_python_before() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MIXED],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert re.search(r"fastchat\._core\.\w+ was imported as Python before", done.stdout)
+
+
+@pytest.mark.compiled
+def test_one_shared_object_holds_all_that_is_compiled() -> None:
+    found = {Path(sys.modules[name].__file__ or "") for name in _backend._COMPILED}
+    assert found == {Path(_backend.scanner.__file__ or "")}
+    assert {path.suffix for path in found} <= {".so", ".pyd"}
 
 
 # Finds the package's modules in a directory that is on no path, and its extensions where they are.
@@ -265,74 +295,6 @@ def test_extension_that_needs_what_is_missing(value: str | None, without: Path) 
     assert done.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: No module named 'fastchat._no_such_module'"
     )
-
-
-# ---------------------------------------------------------------------------------------------
-# In this process: the source of a module that is compiled, too.
-# ---------------------------------------------------------------------------------------------
-
-
-def as_if_compiled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``_backend`` find an extension module in *directory*, whatever it looks for."""
-    origin = str(directory / "thing.so")
-    loader = importlib.machinery.ExtensionFileLoader("fastchat._core.thing", origin)
-    found = SimpleNamespace(origin=origin, loader=loader)
-    monkeypatch.setattr(_backend, "find_spec", lambda name: found)
-    monkeypatch.setitem(sys.modules, "fastchat._core", ModuleType("fastchat._core"))
-    monkeypatch.delitem(sys.modules, "fastchat._core.thing", raising=False)
-
-
-@pytest.mark.parametrize("is_bytecode", [False, True])
-def test_the_source_beside_an_extension(
-    is_bytecode: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "thing.py").write_text("answer = 42")
-    if is_bytecode:
-        assert compileall.compile_dir(tmp_path, quiet=1, legacy=True)
-        (tmp_path / "thing.py").unlink()
-    as_if_compiled(tmp_path, monkeypatch)
-    _backend._import_as_it_is("fastchat._core.thing")
-    made: Any = sys.modules.pop("fastchat._core.thing")
-    assert made.answer == 42
-    assert vars(sys.modules["fastchat._core"])["thing"] is made
-
-
-def test_a_source_that_fails_leaves_no_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "thing.py").write_text("raise ZeroDivisionError")
-    as_if_compiled(tmp_path, monkeypatch)
-    with pytest.raises(ZeroDivisionError):
-        _backend._import_as_it_is("fastchat._core.thing")
-    assert "fastchat._core.thing" not in sys.modules
-
-
-def test_an_extension_without_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_if_compiled(tmp_path, monkeypatch)
-    with pytest.raises(ImportError, match=r"thing is there compiled only"):
-        _backend._import_as_it_is("fastchat._core.thing")
-
-
-def test_what_is_no_extension_is_left_to_the_import_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_backend, "find_spec", lambda name: None)
-    _backend._import_as_it_is("fastchat._core.pollers")
-    with pytest.raises(ModuleNotFoundError, match=r"fastchat\._core\.thing"):
-        _backend._import_as_it_is("fastchat._core.thing")
-
-
-@pytest.mark.parametrize(
-    ("was_there", "words"), [(True, "imported as Python before"), (False, "damaged")]
-)
-def test_a_core_that_is_not_compiled_beside_a_scanner_that_is(
-    was_there: bool, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loader = importlib.machinery.SourceFileLoader("thing", "thing.py")
-    made = SimpleNamespace(__loader__=loader)
-    monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=lambda name: made))
-    there = {"fastchat._core.facts": made} if was_there else {}
-    monkeypatch.setattr(_backend, "sys", SimpleNamespace(modules=there))
-    with pytest.raises(ImportError, match=words):
-        _backend._load_compiled(SimpleNamespace(COMPANIONS={}))  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.building import ADDED, ROOT, build, copy_project, project_files, run, the_only
 from tests.support.implementations import AUTOMATIC
-from tests.support.wheels import Wheel, compiled_modules, described, extension_files, package_files
+from tests.support.wheels import Wheel, described, library, package_files
 
 pytestmark = pytest.mark.build
 
@@ -28,7 +28,7 @@ CPYTHON = sys.implementation.name == "cpython"
 compiled_only = pytest.mark.skipif(not CPYTHON, reason="only CPython has compiled modules")
 
 # Python's own flags ask for debug information, which would go well over this.
-MOST_BYTES = 500_000
+MOST_BYTES = 2_500_000
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,9 @@ def test_compiled_wheel_is_for_this_interpreter(compiled: Built) -> None:
 
 
 @compiled_only
-def test_compiled_wheel_adds_shared_objects(compiled: Built) -> None:
+def test_compiled_wheel_adds_one_shared_object(compiled: Built) -> None:
     added = compiled.names - described(compiled.names) - package_files()
-    assert added == extension_files()
+    assert added == {library()}
     assert package_files() < compiled.names
 
 
@@ -200,11 +200,10 @@ def test_compiled_wheel_runs(compiled: Built, tmp_path: Path) -> None:
 
 
 @compiled_only
-def test_shared_objects_are_small_and_without_debug_information(compiled: Built) -> None:
-    for name in compiled_modules():
-        shared = compiled.read(rf"fastchat/{name}\..*\.(so|pyd)")
-        assert len(shared) < MOST_BYTES
-        assert b".debug_info" not in shared
+def test_shared_object_is_small_and_without_debug_information(compiled: Built) -> None:
+    shared = compiled.read(re.escape(library()))
+    assert len(shared) < MOST_BYTES
+    assert b".debug_info" not in shared
 
 
 @compiled_only

@@ -1,7 +1,7 @@
 """The proof of a wheel (tests/wheel) passes a good one, and each kind of bad one turns it red.
 
-One wheel is built, and the others are made of it: with files left out or changed, or with one
-extension that was built wrong in the place of a good one.  What is timed is no part of this.
+One wheel is built, and the others are made of it: with files left out or changed, or with an
+extension that was built wrong in the place of the good one.  What is timed is no part of this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.building import ROOT, build, clean_environment, copy_project, run, the_only
 from tests.support.implementations import AUTOMATIC
-from tests.support.wheels import SUFFIX, compiled_modules, install, pack, unpack
+from tests.support.wheels import install, library, pack, unpack
 
 pytestmark = [
     pytest.mark.build,
@@ -63,35 +63,25 @@ def strip(directory: Path) -> None:
     subprocess.run(["strip", "--strip-all", *directory.rglob("*.so")], check=True)
 
 
-def without(*names: str) -> Change:
-    def change(directory: Path) -> None:
-        for name in names:
-            (directory / "fastchat" / f"{name}{SUFFIX}").unlink()
-
-    return change
+def without_the_extension(directory: Path) -> None:
+    (directory / library()).unlink()
 
 
 def wrongly_built(place: Path, *directives: str, **environment: str) -> Change:
-    """Build the scanner with directives of Cython's added, and put it in the place of the good."""
+    """Build it with directives of Cython's added, and put that in the place of the good one."""
 
     def change(directory: Path) -> None:
         tree = copy_project(place / "tree")
         setup = tree / "setup.py"
         source, count = re.subn(
-            r"(?s)(SOURCES = \[).*?(\n\])",
-            r'\1Path("src/fastchat/_scanner.pyx")\2',
-            setup.read_text(),
+            r"(compiler_directives=\{.*?)\}", rf"\1, {', '.join(directives)}}}", setup.read_text()
         )
-        source, more = re.subn(
-            r"(compiler_directives=\{.*?)\}", rf"\1, {', '.join(directives)}}}", source
-        )
-        assert (count, more) == (1, 1)
+        assert count == 1
         setup.write_text(source)
-        environment["FASTCHAT_BUILD_EXTENSION"] = "yes"  # which does not load it, without the rest
+        environment["FASTCHAT_BUILD_EXTENSION"] = "yes"  # which does not load it
         done = run("setup.py", "build_ext", "--inplace", cwd=tree, environment=environment)
         assert done.returncode == 0, done.stdout
-        name = f"fastchat/_scanner{SUFFIX}"
-        shutil.copyfile(tree / "src" / name, directory / name)
+        shutil.copyfile(tree / "src" / library(), directory / library())
 
     return change
 
@@ -174,13 +164,13 @@ def test_for_an_older_linux_by_its_old_name(good: Path, tmp_path: Path) -> None:
     own = "-".join(good.name.split("-")[2:4])
     change = edited("WHEEL", "Tag: .*", f"Tag: {own}-manylinux1_x86_64\n")
     found = failures(changed(good, tmp_path, change), tmp_path)
-    assert "test_extension_is_for_the_linux_that_the_tag_says[_scanner]" in found
+    assert "test_extension_is_for_the_linux_that_the_tag_says" in found
 
 
 def test_without_the_extension(good: Path, tmp_path: Path) -> None:
-    found = failures(changed(good, tmp_path, without(*compiled_modules())), tmp_path)
+    found = failures(changed(good, tmp_path, without_the_extension), tmp_path)
     assert {
-        "test_package_and_extensions_and_nothing_else",
+        "test_package_and_extension_and_nothing_else",
         "test_compiled_is_there_when_it_is_asked_for",
         "test_nothing_is_traced",
     } < found
@@ -195,13 +185,13 @@ def test_traced(good: Path, tmp_path: Path) -> None:
 
 def test_unstripped(plain: Path, tmp_path: Path) -> None:
     found = failures(plain, tmp_path)
-    assert found == {f"test_extension_is_stripped[{name}]" for name in compiled_modules()}
+    assert found == {"test_extension_is_stripped"}
 
 
 def test_with_assertions(good: Path, tmp_path: Path) -> None:
     wrong = wrongly_built(tmp_path, CPPFLAGS="-UNDEBUG")
     found = failures(changed(good, tmp_path, wrong, strip), tmp_path)
-    assert found == {"test_extension_has_no_assertions[_scanner]"}
+    assert found == {"test_extension_has_no_assertions"}
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="has a GIL anyway")
@@ -216,7 +206,7 @@ def test_other_tags_than_the_name(good: Path, tmp_path: Path) -> None:
     (tmp_path / wrong).write_bytes(good.read_bytes())
     found = failures(tmp_path / wrong, tmp_path)
     assert "test_tags_agree" in found
-    assert "test_extension_is_for_the_linux_that_the_tag_says[_scanner]" in found
+    assert "test_extension_is_for_the_linux_that_the_tag_says" in found
 
 
 def test_two_versions_side_by_side(good: Path, tmp_path: Path) -> None:

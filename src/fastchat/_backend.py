@@ -24,14 +24,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from importlib.machinery import (
-    BYTECODE_SUFFIXES,
-    SOURCE_SUFFIXES,
-    ExtensionFileLoader,
-    SourceFileLoader,
-    SourcelessFileLoader,
-)
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -41,11 +34,11 @@ CHOICES = ("auto", "cython", "python")
 _SCANNER = "fastchat._scanner"
 _PYTHON = "fastchat._scanner_py"
 _METHODS = {"cython": "fastchat._methods_c", "python": "fastchat._methods_py"}
-# What is compiled, too, before the core and behind it.
-_FIRST = ("fastchat._method", "fastchat._sysio")
-_LAST = ("fastchat._methods_c",)
-# The modules of the core that are compiled as they stand, those that others need first.
-_CORE = (
+# What else is compiled, into the shared object of the scanner, those that others need first.  What
+# is in ``_core`` is compiled as it stands.
+_COMPILED = (
+    "fastchat._method",
+    "fastchat._sysio",
     "fastchat._core.facts",
     "fastchat._core.state",
     "fastchat._core.outgoing",
@@ -60,9 +53,7 @@ _CORE = (
 
 # What the compiled modules work with: a process has each of these once, as it has them.
 _COMPANIONS = (
-    *_FIRST,
-    *_CORE,
-    *_LAST,
+    *_COMPILED,
     "fastchat._core",
     "fastchat._core._cy",
     "fastchat._core.failures",
@@ -76,6 +67,7 @@ _COMPANIONS = (
     "fastchat._core.waker",
     "fastchat._endings",
     "fastchat._hangups",
+    "fastchat._methods_c",
     "fastchat._output",
     "fastchat._scanner_py",
     "fastchat._settings",
@@ -118,33 +110,6 @@ def _obstacle(choice: str) -> str:
     return "" if _is_main_interpreter() else "this is a subinterpreter"
 
 
-def _import_as_it_is(name: str) -> None:
-    """Import the module *name* of the core from its Python source, also where it is compiled, too.
-
-    ``importlib.reload()`` would take the compiled one then.
-
-    Raises ImportError where the source is not there.
-    """
-    spec = find_spec(name)
-    if spec is None or spec.origin is None or not isinstance(spec.loader, ExtensionFileLoader):
-        importlib.import_module(name)  # from wherever the program's own finders have it
-        return
-    package, _, stem = name.rpartition(".")
-    for suffix in SOURCE_SUFFIXES + BYTECODE_SUFFIXES:
-        path = os.path.join(os.path.dirname(spec.origin), stem + suffix)
-        found = spec_from_file_location(name, path) if os.path.exists(path) else None
-        if found is not None and found.loader is not None:
-            module = sys.modules[name] = module_from_spec(found)
-            try:
-                found.loader.exec_module(module)
-            except BaseException:
-                sys.modules.pop(name, None)
-                raise
-            setattr(sys.modules[package], stem, module)
-            return
-    raise ImportError(f"{name} is there compiled only; {VARIABLE}=python needs its source")
-
-
 def choose(choice: str) -> tuple[ModuleType, str, str]:
     """The scanner that *choice* (one of ``CHOICES``) means, and the name of the implementation.
 
@@ -173,9 +138,6 @@ def choose(choice: str) -> tuple[ModuleType, str, str]:
         else:
             _load_compiled(scanner)
             return scanner, "cython", ""
-    for name in _CORE:
-        if name not in sys.modules:
-            _import_as_it_is(name)
     return importlib.import_module(_PYTHON), "python", obstacle
 
 
@@ -188,27 +150,42 @@ def _remedy() -> str:
     return f"install a wheel that has them, or build with a C compiler and {how}"
 
 
+class _Library:
+    """Finds the compiled modules in the one shared object that holds them, that of the scanner."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The spec of the module *name*; None where it is not compiled."""
+        if name not in _COMPILED:
+            return None
+        spec = ModuleSpec(name, ExtensionFileLoader(name, self._path), origin=self._path)
+        spec.has_location = True  # the module gets a __file__
+        return spec
+
+
 def _load_compiled(scanner: ModuleType) -> None:
     """Import the modules that go with the compiled *scanner*.
 
-    Raises ImportError where a part of the core is not compiled, or was imported as Python before.
+    Raises ImportError where one of them was imported as Python before.
     """
     companions: dict[str, ModuleType] = scanner.COMPANIONS
     sys.modules.update(companions)  # of an import that a program has thrown away
-    for name in (_SCANNER, *_FIRST, *_CORE, *_LAST):
-        was_there = name in sys.modules
-        module = importlib.import_module(name)
-        # At once, for the next import may be interrupted.
-        companions.update({name: sys.modules[name] for name in _COMPANIONS if name in sys.modules})
-        # Of other loaders, as those of frozen programs, nothing is known.
-        is_source = isinstance(module.__loader__, (SourceFileLoader, SourcelessFileLoader))
-        if is_source and name in _CORE:
-            raise ImportError(
-                f"{name} was imported as Python before, in this process"
-                if was_there
-                else f"{name} is not compiled, but others are: the installation is damaged; "
-                "install fast-asynchat again"
-            )
+    for name in _COMPILED:
+        if name in sys.modules and sys.modules[name].__file__ != scanner.__file__:
+            raise ImportError(f"{name} was imported as Python before, in this process")
+    library = _Library(str(scanner.__file__))
+    # Before all others, which would find the Python source.
+    sys.meta_path.insert(0, library)
+    try:
+        for name in (*_COMPILED, _METHODS["cython"]):
+            importlib.import_module(name)
+            # At once, for the next import may be interrupted.
+            known = {name: sys.modules[name] for name in _COMPANIONS if name in sys.modules}
+            companions.update(known)
+    finally:
+        sys.meta_path.remove(library)
 
 
 implementation: str

@@ -51,9 +51,9 @@ def compiled_modules() -> list[str]:
     return sorted(path.relative_to(package).with_suffix("").as_posix() for path in sources)
 
 
-def extension_files() -> set[str]:
-    """The shared objects for the interpreter that runs this, as a wheel names them."""
-    return {f"fastchat/{name}{SUFFIX}" for name in compiled_modules()}
+def library() -> str:
+    """The one shared object for the interpreter that runs this, as a wheel names it."""
+    return f"fastchat/_scanner{SUFFIX}"
 
 
 def described(names: set[str]) -> set[str]:

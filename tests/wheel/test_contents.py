@@ -1,6 +1,6 @@
 """What lies in the wheel: all that belongs there, nothing else, nothing of the build machine.
 
-The extensions are looked at one by one, on Linux as ELF.
+The one extension is looked at, too, on Linux as ELF.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ import fastchat
 from tests.support.building import ROOT
 from tests.support.wheels import (
     Wheel,
-    compiled_modules,
     described,
-    extension_files,
+    library,
     package_files,
 )
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
-each_extension = pytest.mark.parametrize("module", compiled_modules())
 
-# Of one extension, of a wheel, and of one without extensions.  The largest extension has 0.34 MB,
-# and debug information makes it five times as large; the wheels have 0.75 and 0.11 MB.
-MOST_OF_ONE = 500_000
-MOST_OF_ALL = 1_200_000
-MOST_WITHOUT_EXTENSIONS = 250_000
+# The name of the extension, for any interpreter and system.
+EXTENSION = r"fastchat/_scanner\.[^/]+\.(so|pyd)"
+
+# Of the extension, of a wheel that has it, and of one that does not.  The extension has 1.5 MB, and
+# debug information makes it five times as large; the wheels have 0.7 and 0.11 MB.
+MOST_OF_EXTENSION = 2_200_000
+MOST_WITH_IT = 1_200_000
+MOST_WITHOUT = 250_000
 
 # What the names mean that had no version of glibc in them.
 LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
@@ -63,8 +64,8 @@ def settings(wheel: Wheel) -> Message:
 
 
 @pytest.fixture
-def elf(wheel: Wheel, module: str) -> ELFFile:
-    return ELFFile(io.BytesIO(wheel.read(rf"fastchat/{module}\.[^/]+\.so")))
+def elf(wheel: Wheel) -> ELFFile:
+    return ELFFile(io.BytesIO(wheel.read(EXTENSION)))
 
 
 def dynamic(elf: ELFFile) -> DynamicSection:
@@ -74,10 +75,10 @@ def dynamic(elf: ELFFile) -> DynamicSection:
     return section
 
 
-def test_package_and_extensions_and_nothing_else(wheel: Wheel) -> None:
-    # No source of an extension above all, which nothing reads where it is compiled, and no
+def test_package_and_extension_and_nothing_else(wheel: Wheel) -> None:
+    # No source of the extension above all, which nothing reads where it is compiled, and no
     # libraries that a tool has put beside it.
-    belongs = package_files() | (set() if wheel.is_pure else extension_files())
+    belongs = package_files() | (set() if wheel.is_pure else {library()})
     assert wheel.names - described(wheel.names) == belongs
 
 
@@ -126,22 +127,20 @@ def test_tags_agree(wheel: Wheel, tags: frozenset[Tag], settings: Message) -> No
 
 
 def test_size(wheel: Wheel) -> None:
-    most = MOST_WITHOUT_EXTENSIONS if wheel.is_pure else MOST_OF_ALL
+    most = MOST_WITHOUT if wheel.is_pure else MOST_WITH_IT
     assert wheel.path.stat().st_size <= most
 
 
-# The extensions, one by one.
+# The extension.
 
 
 @pytest.mark.compiled
-@each_extension
-def test_extension_is_small(wheel: Wheel, module: str) -> None:
-    assert len(wheel.read(rf"fastchat/{module}\.[^/]+\.(so|pyd)")) <= MOST_OF_ONE
+def test_extension_is_small(wheel: Wheel) -> None:
+    assert len(wheel.read(EXTENSION)) <= MOST_OF_EXTENSION
 
 
 @pytest.mark.compiled
 @linux_only
-@each_extension
 def test_extension_is_stripped(elf: ELFFile) -> None:
     names = {section.name for section in elf.iter_sections()}
     assert not {name for name in names if re.match(r"\.symtab|\.strtab|\.debug|\.gnu\.lto", name)}
@@ -149,7 +148,6 @@ def test_extension_is_stripped(elf: ELFFile) -> None:
 
 @pytest.mark.compiled
 @linux_only
-@each_extension
 def test_extension_needs_the_c_library_only(elf: ELFFile) -> None:
     libraries = {tag.needed for tag in dynamic(elf).iter_tags("DT_NEEDED")}
     own = r"libc\.so\.6|libpthread\.so\.0|libc\.musl-\w+\.so\.1|ld-linux-[\w-]+\.so\.\d"
@@ -158,7 +156,6 @@ def test_extension_needs_the_c_library_only(elf: ELFFile) -> None:
 
 @pytest.mark.compiled
 @linux_only
-@each_extension
 def test_extension_looks_for_libraries_in_no_place_of_its_own(elf: ELFFile) -> None:
     # Such as one of the machine that it was built on.
     assert not {tag.entry.d_tag for tag in dynamic(elf).iter_tags()} & {"DT_RPATH", "DT_RUNPATH"}
@@ -166,7 +163,6 @@ def test_extension_looks_for_libraries_in_no_place_of_its_own(elf: ELFFile) -> N
 
 @pytest.mark.compiled
 @linux_only
-@each_extension
 def test_extension_is_for_the_linux_that_the_tag_says(elf: ELFFile, tags: frozenset[Tag]) -> None:
     found = [re.match(r"manylinux_(\d+)_(\d+)_", tag.platform) for tag in tags]
     promised = [(int(one[1]), int(one[2])) for one in found if one]
@@ -184,7 +180,6 @@ def test_extension_is_for_the_linux_that_the_tag_says(elf: ELFFile, tags: frozen
 
 @pytest.mark.compiled
 @linux_only
-@each_extension
 def test_extension_has_no_assertions(elf: ELFFile) -> None:
     # NDEBUG, one of the interpreter's own flags, was not lost with the others.
     symbols = elf.get_section_by_name(".dynsym")
