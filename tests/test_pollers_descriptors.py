@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from fastchat._core import pollers as _pollers
+from fastchat._core.poller import Poller
 from fastchat._core.pollers import INVALID, READ, URGENT, WRITE
 from tests.support.channels import PATIENCE, failure, needs_epoll, needs_poll, posix_only
 from tests.support.pollers import (
@@ -38,7 +39,7 @@ from tests.support.pollers import (
     params=[kind for kind in _pollers.available() if kind.is_kernel_set],
     ids=lambda kind: kind.name,
 )
-def kernel_set(request: pytest.FixtureRequest) -> Iterator[_pollers.Poller]:
+def kernel_set(request: pytest.FixtureRequest) -> Iterator[Poller]:
     """One of each kind whose registrations are in the kernel."""
     yield from closed_at_the_end(request.param())
 
@@ -47,9 +48,7 @@ def kernel_set(request: pytest.FixtureRequest) -> Iterator[_pollers.Poller]:
 
 
 @posix_only
-def test_a_closed_descriptor_leaves_a_kernel_set(
-    kernel_set: _pollers.Poller, stack: ExitStack
-) -> None:
+def test_a_closed_descriptor_leaves_a_kernel_set(kernel_set: Poller, stack: ExitStack) -> None:
     fd, _ = number(stack)
     kernel_set.register(fd, WRITE)
     os.close(fd)
@@ -61,7 +60,7 @@ def test_a_closed_descriptor_leaves_a_kernel_set(
 
 
 @posix_only
-def test_a_closed_descriptor_is_invalid_elsewhere(plain: _pollers.Poller, stack: ExitStack) -> None:
+def test_a_closed_descriptor_is_invalid_elsewhere(plain: Poller, stack: ExitStack) -> None:
     (fd, _), (mine, _) = number(stack), pair(stack)
     plain.register(mine.fileno(), WRITE)
     plain.register(fd, READ)
@@ -142,9 +141,7 @@ def test_epoll_notices_a_number_that_is_used_again(epoll: _pollers.Epoll, stack:
 
 
 @posix_only
-def test_poll_and_select_follow_a_number_to_its_next_file(
-    plain: _pollers.Poller, stack: ExitStack
-) -> None:
+def test_poll_and_select_follow_a_number_to_its_next_file(plain: Poller, stack: ExitStack) -> None:
     (fd, _), (other, peer) = number(stack), pair(stack)
     plain.register(fd, READ)
     os.dup2(other.fileno(), fd)
@@ -186,9 +183,7 @@ def test_a_duplicate_does_not_matter_after_unregister(
 
 
 @posix_only
-def test_a_duplicate_does_not_matter_to_poll_and_select(
-    plain: _pollers.Poller, stack: ExitStack
-) -> None:
+def test_a_duplicate_does_not_matter_to_poll_and_select(plain: Poller, stack: ExitStack) -> None:
     fd, peer = number(stack)
     stack.callback(os.close, os.dup(fd))
     plain.register(fd, READ)
@@ -203,7 +198,7 @@ def test_a_duplicate_does_not_matter_to_poll_and_select(
 @posix_only
 @pytest.mark.parametrize("flags", [READ, WRITE, READ | WRITE, READ | URGENT | WRITE])
 def test_a_regular_file_is_always_ready(
-    poller: _pollers.Poller, stack: ExitStack, tmp_path: Path, flags: int
+    poller: Poller, stack: ExitStack, tmp_path: Path, flags: int
 ) -> None:
     fd = regular_file(stack, tmp_path)
     poller.register(fd, flags)
@@ -217,16 +212,14 @@ def test_a_regular_file_is_always_ready(
 
 @posix_only
 def test_nothing_is_urgent_about_a_regular_file(
-    poller: _pollers.Poller, stack: ExitStack, tmp_path: Path
+    poller: Poller, stack: ExitStack, tmp_path: Path
 ) -> None:
     poller.register(regular_file(stack, tmp_path), URGENT)
     assert poller.wait(0) == []
 
 
 @posix_only
-def test_a_regular_file_beside_others(
-    poller: _pollers.Poller, stack: ExitStack, tmp_path: Path
-) -> None:
+def test_a_regular_file_beside_others(poller: Poller, stack: ExitStack, tmp_path: Path) -> None:
     fd = regular_file(stack, tmp_path)
     (mine, peer), (idle, _) = pair(stack), pair(stack)
     poller.register(fd, READ)
@@ -238,7 +231,7 @@ def test_a_regular_file_beside_others(
 
 
 @posix_only
-def test_a_device_that_is_always_ready(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_a_device_that_is_always_ready(poller: Poller, stack: ExitStack) -> None:
     if isinstance(poller, _pollers.Kqueue):
         pytest.skip("it asks the kernel about devices")
     fd = os.open(os.devnull, os.O_RDWR)
@@ -266,7 +259,7 @@ def test_epoll_shows_the_files_it_cannot_wait_for(
     assert epoll.always == {}
 
 
-def test_the_others_have_none(plain: _pollers.Poller, stack: ExitStack, tmp_path: Path) -> None:
+def test_the_others_have_none(plain: Poller, stack: ExitStack, tmp_path: Path) -> None:
     plain.register(regular_file(stack, tmp_path), READ)
     assert plain.always == {}
 

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from fastchat._core import pollers as _pollers
+from fastchat._core.poller import Poller
 from fastchat._core.pollers import ERROR, HANG_UP, READ, URGENT, WRITE
 from tests.support.channels import PATIENCE, alarms, as_the_system, posix_only
 from tests.support.pollers import LONG, close_if_open, errno_of, pair
@@ -55,7 +56,7 @@ def fill(sock: socket.socket) -> None:
 # What is reported.
 
 
-def test_reads_are_reported(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_reads_are_reported(poller: Poller, stack: ExitStack) -> None:
     mine, peer = pair(stack)
     poller.register(mine.fileno(), READ)
     assert poller.wait(0) == []
@@ -63,7 +64,7 @@ def test_reads_are_reported(poller: _pollers.Poller, stack: ExitStack) -> None:
     assert poller.wait(LONG) == [(mine.fileno(), READ)]
 
 
-def test_writes_are_reported(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_writes_are_reported(poller: Poller, stack: ExitStack) -> None:
     mine, peer = pair(stack)
     peer.sendall(b"x")  # is not asked for
     poller.register(mine.fileno(), WRITE)
@@ -71,14 +72,14 @@ def test_writes_are_reported(poller: _pollers.Poller, stack: ExitStack) -> None:
 
 
 @posix_only  # elsewhere a pair is of TCP, and what was sent may move on and make room again
-def test_no_write_is_reported_without_room(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_no_write_is_reported_without_room(poller: Poller, stack: ExitStack) -> None:
     mine, _ = pair(stack)
     poller.register(mine.fileno(), WRITE)
     fill(mine)
     assert poller.wait(0) == []
 
 
-def test_both_are_reported_in_one(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_both_are_reported_in_one(poller: Poller, stack: ExitStack) -> None:
     mine, peer = pair(stack)
     peer.sendall(b"x")
     mine.recv(1, socket.MSG_PEEK)  # it has arrived
@@ -86,7 +87,7 @@ def test_both_are_reported_in_one(poller: _pollers.Poller, stack: ExitStack) -> 
     assert poller.wait(LONG) == [(mine.fileno(), READ | WRITE)]
 
 
-def test_urgent_bytes_are_reported(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_urgent_bytes_are_reported(poller: Poller, stack: ExitStack) -> None:
     if isinstance(poller, _pollers.Kqueue):
         pytest.skip("Python has no filter for them")
     mine, peer = tcp_pair(stack)
@@ -103,7 +104,7 @@ def test_urgent_bytes_are_reported(poller: _pollers.Poller, stack: ExitStack) ->
     assert poller.wait(0) == []
 
 
-def test_each_descriptor_has_its_own_interest(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_each_descriptor_has_its_own_interest(poller: Poller, stack: ExitStack) -> None:
     (reading, peer), (writing, _) = pair(stack), pair(stack)
     poller.register(reading.fileno(), READ)
     poller.register(writing.fileno(), WRITE)
@@ -114,16 +115,14 @@ def test_each_descriptor_has_its_own_interest(poller: _pollers.Poller, stack: Ex
     )
 
 
-def test_more_events_than_the_least_that_are_asked_for(
-    poller: _pollers.Poller, stack: ExitStack
-) -> None:
+def test_more_events_than_the_least_that_are_asked_for(poller: Poller, stack: ExitStack) -> None:
     fds = [pair(stack)[0].fileno() for _ in range(100)]
     for fd in fds:
         poller.register(fd, WRITE)
     assert sorted(poller.wait(LONG)) == [(fd, WRITE) for fd in sorted(fds)]
 
 
-def test_the_order_is_that_of_registration(plain: _pollers.Poller, stack: ExitStack) -> None:
+def test_the_order_is_that_of_registration(plain: Poller, stack: ExitStack) -> None:
     ends = [pair(stack)[0] for _ in range(3)]
     fds = [ends[i].fileno() for i in (1, 2, 0)]
     for fd in fds:
@@ -145,7 +144,7 @@ def test_select_reports_reads_before_writes(stack: ExitStack) -> None:
 # Registrations.
 
 
-def test_registrations_are_kept(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_registrations_are_kept(poller: Poller, stack: ExitStack) -> None:
     mine, peer = pair(stack)
     poller.register(mine.fileno(), READ)
     for _ in range(2):
@@ -156,7 +155,7 @@ def test_registrations_are_kept(poller: _pollers.Poller, stack: ExitStack) -> No
         assert poller.wait(0) == []
 
 
-def test_modify(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_modify(poller: Poller, stack: ExitStack) -> None:
     mine, peer = pair(stack)
     peer.sendall(b"x")
     mine.recv(1, socket.MSG_PEEK)
@@ -166,14 +165,14 @@ def test_modify(poller: _pollers.Poller, stack: ExitStack) -> None:
         assert poller.wait(LONG) == [(mine.fileno(), flags)]
 
 
-def test_modify_of_an_unknown_descriptor(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_modify_of_an_unknown_descriptor(poller: Poller, stack: ExitStack) -> None:
     (mine, _), (idle, _) = pair(stack), pair(stack)
     poller.register(idle.fileno(), READ)
     assert errno_of(poller.modify, mine.fileno(), WRITE) == errno.ENOENT
     assert poller.wait(0) == []
 
 
-def test_unregister(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_unregister(poller: Poller, stack: ExitStack) -> None:
     (mine, _), (other, _) = pair(stack), pair(stack)
     poller.register(mine.fileno(), WRITE)
     poller.register(other.fileno(), WRITE)
@@ -184,7 +183,7 @@ def test_unregister(poller: _pollers.Poller, stack: ExitStack) -> None:
     assert len(poller.wait(LONG)) == 2
 
 
-def test_unregister_of_an_unknown_descriptor(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_unregister_of_an_unknown_descriptor(poller: Poller, stack: ExitStack) -> None:
     mine, _ = pair(stack)
     assert not poller.unregister(mine.fileno())
     assert not poller.unregister(-1)
@@ -194,7 +193,7 @@ def test_unregister_of_an_unknown_descriptor(poller: _pollers.Poller, stack: Exi
 
 
 @posix_only  # Windows does not wait for nothing
-def test_close_forgets(plain: _pollers.Poller, stack: ExitStack) -> None:
+def test_close_forgets(plain: Poller, stack: ExitStack) -> None:
     mine, _ = pair(stack)
     plain.register(mine.fileno(), WRITE)
     assert len(plain.wait(LONG)) == 1
@@ -207,7 +206,7 @@ def test_close_forgets(plain: _pollers.Poller, stack: ExitStack) -> None:
 
 
 @posix_only
-def test_the_end_of_a_connection(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_the_end_of_a_connection(poller: Poller, stack: ExitStack) -> None:
     mine, peer = pair(stack)
     poller.register(mine.fileno(), READ)
     peer.close()
@@ -216,7 +215,7 @@ def test_the_end_of_a_connection(poller: _pollers.Poller, stack: ExitStack) -> N
 
 
 @posix_only
-def test_the_end_of_a_pipe(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_the_end_of_a_pipe(poller: Poller, stack: ExitStack) -> None:
     reader, writer = pipe(stack)
     poller.register(reader, READ)
     os.close(writer)
@@ -224,7 +223,7 @@ def test_the_end_of_a_pipe(poller: _pollers.Poller, stack: ExitStack) -> None:
 
 
 @posix_only
-def test_an_error_is_reported_unasked(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_an_error_is_reported_unasked(poller: Poller, stack: ExitStack) -> None:
     if isinstance(poller, _pollers.Kqueue):
         pytest.skip("a kqueue reports the end of a pipe to its writer as such")
     reader, writer = pipe(stack)
@@ -303,7 +302,7 @@ def test_select_waits_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @posix_only
-def test_a_signal_does_not_end_a_wait(poller: _pollers.Poller, stack: ExitStack) -> None:
+def test_a_signal_does_not_end_a_wait(poller: Poller, stack: ExitStack) -> None:
     if poller.name == "poll" and sys.implementation.name == "pypy":
         pytest.skip("PyPy's poll() without a time-out returns when a signal was handled")
     mine, peer = pair(stack)

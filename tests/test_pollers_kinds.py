@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastchat._core import poller as _poller
 from fastchat._core import pollers as _pollers
 from tests.support.channels import as_the_system, fresh
 
@@ -44,6 +45,14 @@ def test_no_kind_where_a_function_was_replaced(name: str, monkeypatch: pytest.Mo
 
 def test_which_kinds_keep_their_registrations_in_the_kernel() -> None:
     assert [kind.name for kind in _pollers.KINDS if kind.is_kernel_set] == ["epoll", "kqueue"]
+
+
+def test_each_kind_has_what_all_have_in_common() -> None:
+    members = {*vars(_poller.Poller)} | {*_poller.Poller.__annotations__}
+    common = {name for name in members if not name.startswith("_")}
+    assert {"register", "modify", "unregister", "wait", "close", "name", "muted"} < common
+    for kind in _pollers.KINDS:
+        assert not common - {*dir(kind)}
 
 
 # The flags.

@@ -71,7 +71,6 @@ _COMPANIONS = (
     "fastchat._output",
     "fastchat._scanner_py",
     "fastchat._settings",
-    "fastchat._sysio_py",
 )
 
 # Each can say which interpreter runs.  The public one, of 3.14, comes last: it is made of the first

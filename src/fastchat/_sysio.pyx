@@ -18,7 +18,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.string cimport memset
 
-from fastchat import _sysio_py
+from fastchat._core import pollers as _pollers
 from fastchat._core.facts cimport HAS_GIL
 from fastchat._core.pollers import READ as _READ
 from fastchat._core.pollers import PollerLost
@@ -154,7 +154,7 @@ cpdef bint is_readable(int fd) except -1:
     """Whether there is input on *fd* at this moment; false where it is closed."""
     cdef pollfd one
     if not FASTCHAT_EPOLL:
-        return _sysio_py.is_readable(fd)
+        return _pollers.is_readable(fd)
     one.fd = fd
     one.events = READ
     return poll(&one, 1, 0) == 1 and one.revents == READ

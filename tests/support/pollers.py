@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from fastchat._core import pollers as _pollers
+from fastchat._core.poller import Poller
 from tests.support.channels import PATIENCE, as_the_system, failure
 
 LONG = PATIENCE * 1000  # in milliseconds
 
 
 @pytest.fixture(params=_pollers.available(), ids=lambda kind: kind.name)
-def poller(request: pytest.FixtureRequest) -> Iterator[_pollers.Poller]:
+def poller(request: pytest.FixtureRequest) -> Iterator[Poller]:
     """One of each kind that the system has."""
     yield from closed_at_the_end(request.param())
 
@@ -33,7 +34,7 @@ def poller(request: pytest.FixtureRequest) -> Iterator[_pollers.Poller]:
     params=[kind for kind in _pollers.available() if not kind.is_kernel_set],
     ids=lambda kind: kind.name,
 )
-def plain(request: pytest.FixtureRequest) -> Iterator[_pollers.Poller]:
+def plain(request: pytest.FixtureRequest) -> Iterator[Poller]:
     """One of each kind that names all descriptors at each wait."""
     yield from closed_at_the_end(request.param())
 

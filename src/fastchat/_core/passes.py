@@ -45,9 +45,9 @@ if not cython.compiled:
     from fastchat._core._cy import get_item
     from fastchat._core.asking import ask_one, registration_of
     from fastchat._core.outgoing import flush_this_thread
+    from fastchat._core.pollers import is_readable
     from fastchat._core.state import has_queue
     from fastchat._core.watch import Entry, Watch
-    from fastchat._sysio_py import is_readable
 
     if TYPE_CHECKING:
         from fastchat._core.state import State, set_current

@@ -22,10 +22,9 @@ import sys
 from typing import Any
 
 from fastchat._core import pollers
-from fastchat._core.pollers import is_ours
+from fastchat._core.pollers import is_ours, is_readable
 from fastchat._core.touch import watches
 from fastchat._core.waker import Waker
-from fastchat._sysio_py import is_readable
 
 try:
     from fcntl import ioctl as _ioctl
