@@ -543,3 +543,12 @@ def test_install_takes_true_and_false_only(words: dict[str, Any]) -> None:
     ):
         fastchat.install(**words)
     assert fastchat.asynchat.async_chat.ac_out_coalesce is before
+
+
+def test_the_package_has_its_public_names_also_those_it_imports_when_asked() -> None:
+    for name in fastchat.__all__:
+        assert getattr(fastchat, name) is not None
+    assert {*fastchat.__all__} <= {*dir(fastchat)}
+    assert fastchat.install is aliases.install
+    with pytest.raises(AttributeError, match="module 'fastchat' has no attribute 'instal'"):
+        _ = fastchat.instal

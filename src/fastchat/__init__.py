@@ -12,10 +12,14 @@ the standard library in Python 3.12.  ``install()`` makes them importable under 
 Every name: https://github.com/fastchat/fastchat/blob/main/docs/reference.md
 """
 
+from typing import TYPE_CHECKING
+
 from fastchat import asynchat, asyncore
 from fastchat._backend import implementation
 from fastchat._core.lines import LineBuffer, LineTooLong, join_lines
-from fastchat.aliases import install, uninstall
+
+if TYPE_CHECKING:
+    from fastchat.aliases import install, uninstall
 
 __version__ = "0.1.0"
 
@@ -30,3 +34,16 @@ __all__ = [
     "join_lines",
     "uninstall",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Most programs import the modules by their own names, and need none of what replaces the old.
+    if name in ("install", "uninstall"):
+        from fastchat import aliases  # noqa: PLC0415
+
+        return getattr(aliases, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
