@@ -24,7 +24,7 @@ import pytest
 
 import fastchat
 from fastchat import _backend
-from tests.support.implementations import AUTOMATIC
+from tests.support.implementations import AUTOMATIC, load
 
 PACKAGE = Path(fastchat.__file__).parent
 
@@ -237,9 +237,11 @@ def test_a_core_that_was_imported_as_python_before() -> None:
 
 @pytest.mark.compiled
 def test_one_shared_object_holds_all_that_is_compiled() -> None:
-    found = {Path(sys.modules[name].__file__ or "") for name in _backend._COMPILED}
-    assert found == {Path(_backend.scanner.__file__ or "")}
-    assert {path.suffix for path in found} <= {".so", ".pyd"}
+    compiled = load("cython")
+    names = {name.removeprefix("fastchat._core.") for name in _backend._COMPILED}
+    found = {compiled.core[name].__file__ for name in names & compiled.core.keys()}
+    assert found == {compiled.scanner.__file__}
+    assert Path(compiled.scanner.__file__).suffix in {".so", ".pyd"}
 
 
 # Finds the package's modules in a directory that is on no path, and its extensions where they are.

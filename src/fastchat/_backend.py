@@ -164,6 +164,10 @@ class _Library:
         return spec
 
 
+def _remember(companions: dict[str, ModuleType]) -> None:
+    companions.update({name: sys.modules[name] for name in _COMPANIONS if name in sys.modules})
+
+
 def _load_compiled(scanner: ModuleType) -> None:
     """Import the modules that go with the compiled *scanner*.
 
@@ -180,9 +184,7 @@ def _load_compiled(scanner: ModuleType) -> None:
     try:
         for name in (*_COMPILED, _METHODS["cython"]):
             importlib.import_module(name)
-            # At once, for the next import may be interrupted.
-            known = {name: sys.modules[name] for name in _COMPANIONS if name in sys.modules}
-            companions.update(known)
+            _remember(companions)  # at once, for the next import may be interrupted
     finally:
         sys.meta_path.remove(library)
 
