@@ -47,8 +47,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 NO_PROGRAM = [
     ([], "what is to be done?"),
-    (["walk"], "there is no command 'walk', only run, --version and --help"),
-    (["--walk"], "there is no command '--walk', only run, --version and --help"),
+    (["walk"], "there is no command 'walk', only run, lines, --version and --help"),
+    (["--walk"], "there is no command '--walk', only run, lines, --version and --help"),
     (["-V", "run"], "-V takes nothing else"),
     (["--version", "run"], "--version takes nothing else"),
     (["--help", "run"], "--help takes nothing else"),
@@ -106,7 +106,7 @@ def test_a_program_that_may_not_be_read(
     assert "cannot read the program 'program.py': Permission denied" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["-h"], ["--help"], ["run", "-h"], ["run", "--help"]])
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["run", "-h"], ["lines", "--help"]])
 def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(words)
     printed = capsys.readouterr()
@@ -118,6 +118,7 @@ def test_usage_names_what_there_is() -> None:
     for words in (
         "run [--coalesce] PROGRAM.py [ARGS...]",
         "run [--coalesce] -m MODULE [ARGS...]",
+        "lines [--delimiter BYTES]... [--max-line N] [FILE]",
         "--version",
         "--help",
     ):

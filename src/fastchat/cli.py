@@ -1,6 +1,6 @@
-"""The command line: ``python -m fastchat run PROGRAM.py [ARGS...]``.
+"""The command line: ``python -m fastchat run PROGRAM.py [ARGS...]``, and the way to ``lines``.
 
-The rule: the program cannot tell.  It gets its own ``sys.argv``, ``sys.path[0]`` and
+The rule of ``run``: the program cannot tell.  It gets its own ``sys.argv``, ``sys.path[0]`` and
 ``__main__``; its exit status is the command's, and its tracebacks show its own frames only.
 """
 
@@ -23,9 +23,10 @@ from fastchat import _backend
 USAGE = """\
 usage: python -m fastchat run [--coalesce] PROGRAM.py [ARGS...]
        python -m fastchat run [--coalesce] -m MODULE [ARGS...]
+       python -m fastchat lines [--delimiter BYTES]... [--max-line N] [FILE]
        python -m fastchat --version | --help
 
-Runs an unmodified program that imports asyncore or asynchat on fastchat's modules of these
+run: runs an unmodified program that imports asyncore or asynchat on fastchat's modules of these
 names. PROGRAM.py may be anything that Python itself runs: a file, or a directory or zip file
 with a __main__.py. --coalesce sends the replies to pipelined requests together, which not
 every program bears: see
@@ -33,6 +34,10 @@ https://github.com/fastchat/fastchat/blob/main/docs/compat.md#held-output
 FASTCHAT_IMPLEMENTATION=auto|cython|python chooses the implementation, --version says which it
 is, and why it is not the compiled one; FASTCHAT_COALESCE=0 sends every reply by itself, whatever
 the program says, FASTCHAT_COALESCE=1 is --coalesce.
+
+lines: counts the lines of FILE, or of the standard input: how many, the longest, what ends them.
+BYTES ends a line, instead of LF, CRLF and CR, and may have \\r, \\n, \\t, \\0, \\\\ and \\xHH in
+it; lines of more than N bytes, by default 16 MiB, are counted as too long, besides.
 """
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
@@ -42,19 +47,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line *argv*, by default that of the process.
 
     Raises SystemExit: 0 after ``--help`` and ``--version``, 2 where the command line is wrong or
-    there is no such program.  Everything that the program raises leaves as it is.
+    there is no such program or file, and what ``lines`` ends with.  Everything that the program
+    raises leaves as it is.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words in (["-h"], ["--help"], ["run", "-h"], ["run", "--help"]):
+    if words and words[-1] in ("-h", "--help") and words[:-1] in ([], ["run"], ["lines"]):
         print(USAGE, end="")
     elif words in (["-V"], ["--version"]):
         print(f"fastchat {fastchat.__version__} ({_backend.described})")
     elif not words:
-        _refuse("what is to be done?")
+        refuse("what is to be done?")
     elif words[0] in ("-h", "--help", "-V", "--version"):
-        _refuse(f"{words[0]} takes nothing else")
+        refuse(f"{words[0]} takes nothing else")
+    elif words[0] == "lines":
+        # Not before: a program that run() runs gets as few modules with it as can be.
+        from fastchat import _lines_command  # noqa: PLC0415
+
+        _lines_command.main(words[1:])
     elif words[0] != "run":
-        _refuse(f"there is no command {words[0]!r}, only run, --version and --help")
+        refuse(f"there is no command {words[0]!r}, only run, lines, --version and --help")
     else:
         run(words[1:])
 
@@ -70,11 +81,11 @@ def run(words: Sequence[str]) -> None:
         words = words[1:]
     by_module = words[:1] == ["-m"]
     if by_module and len(words) == 1:
-        _refuse("run -m needs the name of a module")
+        refuse("run -m needs the name of a module")
     if not words:
-        _refuse("run needs a program")
+        refuse("run needs a program")
     if not by_module and words[0].startswith("-"):
-        _refuse(f"run has no option {words[0]!r}, only --coalesce and -m")
+        refuse(f"run has no option {words[0]!r}, only --coalesce and -m")
     program = ModuleType("__main__")
     program.__dict__["__builtins__"] = builtins
     if sys.version_info < (3, 14):  # pragma: no branch (one interpreter takes one branch)
@@ -114,14 +125,14 @@ def _prepare_path(program: ModuleType, path: str) -> CodeType:
         _put_first_on_path(code_path, even_if_safe=True)
         spec = importer.find_spec("__main__")
         if spec is None:
-            _refuse(f"there is no __main__.py in {path!r}")
+            refuse(f"there is no __main__.py in {path!r}")
         return _prepare_spec(program, spec)
     _put_first_on_path(os.path.dirname(os.path.realpath(path)))
     try:
         with io.open_code(path) as file:
             source = file.read()
     except OSError as failure:
-        _refuse(f"cannot read the program {path!r}: {failure.strerror}")
+        refuse(f"cannot read the program {path!r}: {failure.strerror}")
     program.__file__ = full_path
     _set_cached(program, None)
     compiled: CodeType | None = pkgutil.read_code(io.BytesIO(source))  # None where it is none
@@ -141,7 +152,7 @@ def _prepare_module(program: ModuleType, name: str) -> CodeType:
     """Make *program* the ``__main__`` that module *name* is, and return its code."""
     _put_first_on_path(os.getcwd())
     if name.startswith("."):
-        _refuse(f"cannot find the module {name!r}: there is no package that it is relative to")
+        refuse(f"cannot find the module {name!r}: there is no package that it is relative to")
     try:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
@@ -149,18 +160,18 @@ def _prepare_module(program: ModuleType, name: str) -> CodeType:
     except ModuleNotFoundError as failure:
         if not f"{name}.".startswith(f"{failure.name}."):
             raise  # something that a package around it wanted
-        _refuse(f"cannot find the module {name!r}: {failure}")
+        refuse(f"cannot find the module {name!r}: {failure}")
     except ValueError as failure:  # "__main__", which is there and was not imported
-        _refuse(f"cannot find the module {name!r}: {failure}")
+        refuse(f"cannot find the module {name!r}: {failure}")
     if spec is None:
-        _refuse(f"there is no module {name!r}, or it is a package without a __main__")
+        refuse(f"there is no module {name!r}, or it is a package without a __main__")
     return _prepare_spec(program, spec)
 
 
 def _prepare_spec(program: ModuleType, spec: ModuleSpec) -> CodeType:
     code: CodeType | None = getattr(spec.loader, "get_code", lambda _: None)(spec.name)
     if code is None:
-        _refuse(f"{spec.name!r} has no Python code to run")
+        refuse(f"{spec.name!r} has no Python code to run")
     program.__file__ = code.co_filename
     _set_cached(program, spec.cached)
     program.__loader__ = spec.loader
@@ -194,7 +205,7 @@ def _say_what_is_not_used() -> None:
         )
 
 
-def _refuse(why: str) -> NoReturn:
+def refuse(why: str) -> NoReturn:
     """Say what is wrong with the command line, and exit with status 2."""
     print(f"fastchat: {why} (python -m fastchat --help says how)", file=sys.stderr)
     raise SystemExit(2)
