@@ -77,10 +77,12 @@ class Client:
 
 
 class Server:
-    """An example program in a child process, listening."""
+    """An example program in a child process, listening; *plain*: one that needs no ``run``."""
 
-    def __init__(self, engine: str, program: str, errors: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "fastchat", "run"]
+    def __init__(
+        self, engine: str, program: str, errors: Path, *arguments: str, plain: bool = False
+    ) -> None:
+        command = [sys.executable, *([] if plain else ["-m", "fastchat", "run"])]
         if engine == "stdlib":
             command = [sys.executable, "-W", "ignore::DeprecationWarning"]
         # A channel or a file that the program forgets to close is then told on stderr.
@@ -121,10 +123,16 @@ class Server:
 
 @contextmanager
 def running(
-    engine: str, program: str, directory: Path, *arguments: str, log: str = ""
+    engine: str,
+    program: str,
+    directory: Path,
+    *arguments: str,
+    log: str = "",
+    plain: bool = False,
 ) -> Iterator[Server]:
     """A server that must end well, having logged one line with ``log`` in it, or nothing."""
-    server = Server(engine, program, directory / f"{program}.{engine}.errors", *arguments)
+    errors = directory / f"{program}.{engine}.errors"
+    server = Server(engine, program, errors, *arguments, plain=plain)
     try:
         yield server
         printed = server.stop()

@@ -61,5 +61,5 @@ def serve(engine: str, service: str) -> None:
 
     server = StreamServer(("127.0.0.1", 0), handle, backlog=BACKLOG)
     server.start()
-    announce(server.server_host, server.server_port)
+    announce(*server.socket.getsockname())
     server.serve_forever()
