@@ -1,6 +1,7 @@
 """The command line of the benchmarks: ``python -m bench --help``, from the root of the tree.
 
-Two benchmarks, alone or together; what is measured by them, and why so, is in docs/performance.md.
+Three benchmarks, two of them alone or together; what is measured by them, and why so, is in
+docs/performance.md.
 Exit status: 0; 1 where a target is missed, where a server waited for its CPU however often it was
 tried, so that there is less than was asked for, or where a contender did its work wrong, which ends
 the run; 2 for a wrong command line; 130 after Ctrl-C, which prints what there is.
@@ -23,7 +24,7 @@ except ImportError:
         "bench: rich is not installed; `make bench` installs it, or `python -m pip install rich`"
     )
 
-from bench import compare, report, tables, targets, terminal
+from bench import compare, lines, report, tables, targets, terminal
 from bench.compiled import NoCompiler
 from bench.results import Results, Scan, newest
 from bench.scan import run as scanning
@@ -97,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("scan", parents=[run], help="finding terminators and cutting, in memory")
     commands.add_parser("serve", parents=[run, serve], help="servers over real sockets")
-    commands.add_parser("all", parents=[run, serve], help="both")
+    commands.add_parser("all", parents=[run, serve], help="these two")
+    lines.add_options(commands.add_parser("lines", help="cutting lines, in memory"))
     beside = commands.add_parser("compare", help="this installation beside another one")
     beside.add_argument("python", help="the interpreter of an environment with the other one")
     beside.add_argument("--engine", action="append", choices=compare.NAMES)
@@ -239,6 +241,8 @@ def main(words: list[str]) -> int:
     options.typed = shlex.join(["python", "-m", "bench", *words])
     if options.command == "report":
         return write_report(options)
+    if options.command == "lines":
+        return lines.run(options)
     if options.command == "compare":
         return beside_another(options)
     if options.command == "show":

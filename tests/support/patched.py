@@ -74,6 +74,7 @@ UNFIT = (
             "tests/test_aliases.py",
             "tests/test_backend.py",
             "tests/test_bench.py",
+            "tests/test_bench_lines.py",
             "tests/test_bench_rivals.py",
             "tests/test_bench_results.py",
             "tests/test_bench_scan.py",
