@@ -19,7 +19,7 @@ IDLE = 60  # seconds
 async def serve(stream: trio.SocketStream) -> None:
     lines = LineBuffer(max_line=MAX_LINE)
     while True:
-        with trio.move_on_after(IDLE):
+        with trio.fail_after(IDLE):
             data = await stream.receive_some()
             if not data:
                 return
@@ -29,16 +29,14 @@ async def serve(stream: trio.SocketStream) -> None:
                 await stream.send_all(join_lines([b"a line is too long"]))
                 raise ConnectionError(str(failure)) from None
             await stream.send_all(join_lines(line.upper() for line in found))
-            continue
-        return
 
 
 async def handle(stream: trio.SocketStream) -> None:
     async with stream:
         try:
             await serve(stream)
-        except (ConnectionError, trio.BrokenResourceError) as failure:
-            print(f"a connection has ended: {failure}", flush=True)
+        except (ConnectionError, trio.BrokenResourceError, trio.TooSlowError) as failure:
+            print(f"a connection has ended: {failure!r}", flush=True)
 
 
 async def main() -> None:
