@@ -23,7 +23,7 @@ import pytest
 from fastchat import LineBuffer, _lines_command, cli
 from fastchat._lines_command import Counted, Counter
 from tests.support.naive_lines import UNLIMITED, NaiveBuffer
-from tests.support.programs import SEARCH_PATH
+from tests.support.programs import SEARCH_PATH, open_terminal
 
 needs_unix = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
 
@@ -276,7 +276,7 @@ def test_nobody_reads_the_output() -> None:
 @needs_unix
 def test_an_interrupt_on_a_terminal() -> None:
     """It shows how far it is, and after Ctrl-C what it has."""
-    terminal, own = os.openpty()
+    terminal, own = open_terminal()
     with open(terminal, "rb", buffering=0) as screen:
         with open(own, "wb") as errors:
             process = subprocess.Popen(

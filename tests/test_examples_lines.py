@@ -23,6 +23,7 @@ import pytest
 from tests.support.channels import posix_only
 from tests.support.examples import EXAMPLES, TIMEOUT, Client, Server, running
 from tests.support.implementations import FASTCHAT
+from tests.support.programs import open_terminal
 
 pytestmark = posix_only
 
@@ -135,7 +136,7 @@ def test_lines_of_a_subprocess(name: str) -> None:
 
 
 def test_a_serial_line(name: str) -> None:
-    near, far = os.openpty()
+    near, far = open_terminal()
     with (
         open(near, "wb", buffering=0) as device,
         open(far, "rb") as own,

@@ -15,6 +15,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 # Relative entries would mean another directory for the programs, which run elsewhere.
 SEARCH_PATH = os.pathsep.join(
     os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path
@@ -99,3 +101,13 @@ def a_zip_file(directory: Path) -> str:
     with zipfile.ZipFile(directory / "application.zip", "w") as file:
         file.writestr("__main__.py", SEEN)
     return "application.zip"
+
+
+def open_terminal() -> tuple[int, int]:
+    """The two ends of a pseudo-terminal, ours first; skips, or fails, as for a missing client."""
+    try:
+        return os.openpty()
+    except OSError as failure:
+        if os.environ.get("FASTCHAT_REQUIRE_CLIENTS") == "1":
+            raise
+        pytest.skip(f"there are no pseudo-terminals here: {failure}")
