@@ -151,8 +151,9 @@ class Progress:
             print(end="\r", file=sys.stderr, flush=True)
 
     def _write(self, text: str) -> None:
-        print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
+        # Known before it is written: an interrupt between the two leaves something to be cleared.
         self._width = max(self._width, len(text))
+        print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
 
 
 def main(words: Sequence[str]) -> None:
