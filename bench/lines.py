@@ -33,6 +33,7 @@ from typing import Any
 
 from bench import terminal
 from bench.results import Figure
+from bench.serve.server import LARGE_BLOCK
 from bench.tables import Table, median, number, spread
 from tests.support.implementations import FASTCHAT, Implementation, load
 
@@ -348,6 +349,7 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as failure:
         terminal.complain(str(failure))
         return 2
+    bytes(LARGE_BLOCK)  # freed at once, as in servers that are measured
     among, absent = contenders()
     steps = [
         (f"lines of {case.size:,} in reads of {case.read:,}", partial(measure, case, among))
