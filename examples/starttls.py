@@ -7,20 +7,19 @@ import asyncio
 import signal
 import ssl
 import sys
+from contextlib import suppress
 
 from fastchat import LineBuffer, LineTooLong, join_lines
 
 
 class Lines(asyncio.Protocol):
-    upgrade: "asyncio.Task[None] | None" = None
-    most: int | None = None  # lines that are cut from what comes
-
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context, self.lines = context, LineBuffer(b"\r\n", max_line=1000)
+        self.upgrade: asyncio.Task[None] | None = None
+        self.most: int | None = None  # lines that are cut from what comes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         self.transport.abort()
@@ -39,20 +38,21 @@ class Lines(asyncio.Protocol):
         self.transport.write(join_lines(answers, b"\r\n"))
 
     async def start_tls(self) -> None:
-        self.most = 0  # lines may come under TLS before this knows how to answer them
-        start = asyncio.get_running_loop().start_tls
-        tls = await start(self.transport, self, self.context, server_side=True)
-        self.transport, self.most = tls or self.transport, None  # None where the client is gone
-        self.data_received(b"")
+        loop, self.most = asyncio.get_running_loop(), 0  # no line before it can be answered by TLS
+        with suppress(OSError):  # plain text again, or a minute of nothing; it is closed then
+            tls = await loop.start_tls(self.transport, self, self.context, server_side=True)
+            self.transport, self.most = tls or self.transport, None  # None: the client is gone
+            self.data_received(b"")
 
 
 async def main(context: ssl.SSLContext) -> None:
     context.load_cert_chain(*sys.argv[1:3])
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    async with await loop.create_server(lambda: Lines(context), "127.0.0.1") as server:
-        print("listening on {}:{}".format(*server.sockets[0].getsockname()), flush=True)
-        await ended.wait()
+    server = await loop.create_server(lambda: Lines(context), "127.0.0.1")
+    print("listening on {}:{}".format(*server.sockets[0].getsockname()), flush=True)
+    await ended.wait()
+    server.close()  # and no `async with`, which waits for all clients from Python 3.12 on
 
 
 if __name__ == "__main__":

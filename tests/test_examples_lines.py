@@ -265,6 +265,21 @@ class TestStartTls:
             server.check()
             client.close()
 
+    def test_it_ends_while_a_client_stays(
+        self, name: str, context: ssl.SSLContext, tmp_path: Path
+    ) -> None:
+        files = (str(tmp_path / "certificate"), str(tmp_path / "key"))
+        server = Server(name, "starttls.py", tmp_path / "errors", *files, plain=True)
+        client = Client(server.port)
+        try:
+            client.send(b"one\r\n")
+            assert client.line() == b"ONE"
+            server.process.terminate()
+            assert server.process.wait(TIMEOUT) == 0
+        finally:
+            server.kill()
+            client.close()
+
     def test_over_to_tls(self, client: Client, context: ssl.SSLContext) -> None:
         client.send(b"plain\r\nSTARTTLS\r\n")
         assert (client.line(), client.line()) == (b"PLAIN", b"go ahead")
@@ -281,6 +296,12 @@ class TestStartTls:
         assert client.line() == b"PLAIN"
         client.send(b"STARTTLS\r\n" + behind)
         assert client.rest() == b""
+
+    def test_no_handshake_follows(self, client: Client) -> None:
+        client.send(b"STARTTLS\r\n")
+        assert client.line() == b"go ahead"
+        client.send(b"plain text\r\n")
+        client.rest()  # what TLS has to say of it
 
     def test_it_comes_once(self, client: Client, context: ssl.SSLContext) -> None:
         client.send(b"STARTTLS\r\n")
