@@ -2,19 +2,22 @@
 
 `python examples/serial_device.py /dev/ttyUSB0`, for lines such as `21.5` that end in CR LF.
 
-What noise makes of a line is dropped when it is too long, and counted; the thread stops reading
-while nobody takes what it has read.
+What noise makes of a line is dropped when it is too long, and counted, and else shown as no number;
+the thread stops reading while nobody takes what it has read.
 """
 
 import io
 import os
 import queue
+import re
 import sys
 import termios
 import threading
 import tty
 
 from fastchat import LineBuffer
+
+MEASUREMENT = re.compile(rb"-?[0-9]+(\.[0-9]+)?")
 
 
 def open_raw(path: str) -> io.FileIO:
@@ -34,7 +37,7 @@ def read(file: io.FileIO, lines: LineBuffer, found: "queue.Queue[bytes | None]")
             for line in lines.buffer_updated(count):
                 found.put(line)
     except OSError as failure:  # what Linux says when the device was unplugged
-        print(f"the device is gone: {failure.strerror}")
+        print(f"the device is gone: {failure.strerror}", flush=True)
     finally:
         found.put(None)
 
@@ -46,7 +49,10 @@ def main(path: str) -> None:
         print(f"reading {path}", flush=True)
         threading.Thread(target=read, args=[file, lines, found], daemon=True).start()
         while (line := found.get()) is not None:
-            print(f"{float(line):.1f} degrees, {lines.dropped} bytes dropped", flush=True)
+            if MEASUREMENT.fullmatch(line):
+                print(f"{float(line):.1f} degrees, {lines.dropped} bytes dropped", flush=True)
+            else:
+                print(f"no measurement: {line!r}", flush=True)
 
 
 if __name__ == "__main__":
