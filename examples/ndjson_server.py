@@ -24,21 +24,24 @@ def answer(line: bytes) -> bytes:
     identity = None
     try:
         request = json.loads(line)
-        identity = request["id"]
+        if isinstance(request["id"], int | str):  # not NaN, which is no JSON, nor what is nested
+            identity = request["id"]
         result = TOOLS[request["tool"]](**request["arguments"])
-        return json.dumps({"id": identity, "result": result}).encode()
-    except (KeyError, TypeError, ValueError, RecursionError) as failure:
+        return json.dumps({"id": identity, "result": result}, allow_nan=False).encode()
+    except Exception as failure:  # whatever a tool raises, the next request is served
         return json.dumps({"id": identity, "error": repr(failure)}).encode()
 
 
 def answers(take: Callable[[], list[bytes]], lines: LineBuffer) -> Iterator[bytes]:
-    """What is said to the requests that `take()` gives, and to one that is too long."""
-    try:
-        yield from map(answer, take())
-    except LineTooLong as failure:
-        yield from map(answer, failure.lines)
-        yield json.dumps({"id": None, "error": str(failure)}).encode()
-        yield from answers(partial(lines.feed, b""), lines)  # what came behind it
+    """What is said to the requests that `take()` gives, and to those that are too long."""
+    while True:
+        try:
+            yield from map(answer, take())
+            return
+        except LineTooLong as failure:
+            yield from map(answer, failure.lines)
+            yield json.dumps({"id": None, "error": str(failure)}).encode()
+            take = partial(lines.feed, b"")  # what came behind it
 
 
 def main() -> None:
@@ -47,6 +50,8 @@ def main() -> None:
         while count := source.readinto(lines.get_buffer()):
             sink.write(join_lines(answers(partial(lines.buffer_updated, count), lines)))
             sink.flush()
+        if rest := lines.feed_eof():  # a last request may have no line end
+            sink.write(join_lines([answer(rest)]))
 
 
 if __name__ == "__main__":

@@ -107,20 +107,58 @@ def test_ndjson_server(name: str) -> None:
         b"[" * 10**5,
         b"\xff",
         b"x" * (5 * 2**20),
-        b'{"id": 5, "tool": "add", "arguments": {"a": 2, "b": 3}}',
+        b'{"id": 5, "tool": "add", "arguments": {"a": 1e999, "b": 0}}',
+        b'{"id": NaN, "tool": "add", "arguments": {"a": 2, "b": 3}}',
+        b'{"id": 6, "tool": "add", "arguments": {"a": 2, "b": 3}}',
+        b'{"id": 7, "tool": "shout", "arguments": {"text": "no line end"}}',
     ]
-    given = b"".join(line + b"\n" for line in requests) + b'{"id": 6'
+    given = b"\n".join(requests)
     with started(name, "ndjson_server.py") as server:
         answers = [json.loads(line) for line in output(server, given).splitlines()]
     shown = [(answer["id"], answer.get("result")) for answer in answers]
-    lost = [(None, None)] * 3
-    assert shown == [(1, 3), (2, "A\nB"), (3, None), (4, None), *lost, (5, 5)]
+    assert shown[:7] == [(1, 3), (2, "A\nB"), (3, None), (4, None), *[(None, None)] * 3]
+    assert shown[7:] == [(5, None), (None, 5), (6, 5), (7, "NO LINE END")]
     assert "raise max_line" in answers[6]["error"]
 
 
 def test_ndjson_client(name: str) -> None:
     with started(name, "ndjson_client.py", "300") as client:
         assert output(client) == b"598 400000\n"
+
+
+CANCELS = """
+import asyncio
+from asyncio.subprocess import PIPE
+from ndjson_client import COMMAND, Tools
+
+async def main():
+    process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE)
+    tools = Tools(process.stdout, process.stdin)
+    serving = asyncio.create_task(tools.serve())
+    cancelled = asyncio.create_task(tools.call("shout", text="x" * 10**6))
+    while not tools.waiting:
+        await asyncio.sleep(0)
+    cancelled.cancel()
+    print(await tools.call("add", a=1, b=1))
+    try:
+        await tools.call("nothing")
+    except RuntimeError as failure:
+        print(failure)
+    process.kill()
+    await serving
+    try:
+        await tools.call("add", a=1, b=1)
+    except EOFError as failure:
+        print(failure)
+
+asyncio.run(main())
+"""
+
+
+def test_what_can_go_wrong_with_a_call(name: str) -> None:
+    """One is cancelled, one fails, one comes when the server is gone: none hurts another."""
+    with started(name, "-c", CANCELS) as client:
+        assert output(client) == b"2\nnothing failed: KeyError('nothing')\nno more answers come\n"
 
 
 SPEAKS = "import sys; print('one', flush=True); print(input() + 70_000 * 'x', end=''); sys.exit(3)"
@@ -151,6 +189,10 @@ def test_a_serial_line(name: str) -> None:
         assert next_line(reader).startswith(b"40.2 degrees")
         device.write(b"\n1\r\n")
         assert next_line(reader) == b"1.0 degrees, 100 bytes dropped\n"
+        device.write(b"2\xff.5\r\n\r\nnan\r\n2.5\r\n")
+        for noise in (b"'2\\xff.5'", b"''", b"'nan'"):
+            assert next_line(reader) == b"no measurement: b%b\n" % noise
+        assert next_line(reader) == b"2.5 degrees, 100 bytes dropped\n"
         own.close()
         device.close()
         assert output(reader) in (b"", b"the device is gone: Input/output error\n")
