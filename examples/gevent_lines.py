@@ -27,7 +27,8 @@ def serve(connection: socket) -> None:
         try:
             found = lines.buffer_updated(count)
         except LineTooLong as failure:
-            connection.sendall(join_lines([b"a line is too long"]))
+            answers = [*map(bytes.upper, failure.lines), b"a line is too long"]
+            connection.sendall(join_lines(answers))
             raise ConnectionError(str(failure)) from None
         connection.sendall(join_lines(line.upper() for line in found))
 

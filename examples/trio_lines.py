@@ -3,7 +3,7 @@
 `python examples/trio_lines.py`, then `nc 127.0.0.1 PORT`.
 
 The answers to one read leave in one send. A line of more than 64 KiB, and a minute of silence, end
-the connection.
+the connection; how many there are is not bounded.
 """
 
 import signal
@@ -26,7 +26,8 @@ async def serve(stream: trio.SocketStream) -> None:
             try:
                 found = lines.feed(data)
             except LineTooLong as failure:
-                await stream.send_all(join_lines([b"a line is too long"]))
+                answers = [*map(bytes.upper, failure.lines), b"a line is too long"]
+                await stream.send_all(join_lines(answers))
                 raise ConnectionError(str(failure)) from None
             await stream.send_all(join_lines(line.upper() for line in found))
 
