@@ -7,6 +7,8 @@ a line of more than 1 MiB each piece is looked at for itself.
 """
 
 import io
+import os
+import signal
 import sys
 
 from fastchat import LineBuffer, join_lines
@@ -30,4 +32,6 @@ def main(word: bytes) -> int:
 
 
 if __name__ == "__main__":
-    print(f"{main(sys.argv[1].encode()):,} lines", file=sys.stderr)
+    if hasattr(signal, "SIGPIPE"):  # which Windows has not
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word, as with `| head`
+    print(f"{main(os.fsencode(sys.argv[1])):,} lines", file=sys.stderr)

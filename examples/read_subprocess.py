@@ -6,6 +6,7 @@ A line of any length is shown: beyond 64 KiB in several pieces, so a command tha
 line end costs no memory.
 """
 
+import signal
 import subprocess
 import sys
 
@@ -34,4 +35,6 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # which Windows has not
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word, as with `| head`
     sys.exit(main(sys.argv[1:]))

@@ -10,12 +10,13 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,29 @@ def test_lines_of_a_subprocess(name: str) -> None:
         assert output(reader, b"two\n", status=3) == expected
 
 
+@pytest.mark.parametrize(
+    "words", [["big_log.py", "one"], ["read_subprocess.py", "cat"]], ids=lambda words: words[0]
+)
+def test_nobody_reads_what_is_printed(name: str, words: list[str]) -> None:
+    with started(name, *words) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        with suppress(BrokenPipeError):
+            program.stdin.write(b"one\n")
+            program.stdin.close()
+        assert program.stderr.read() == b""
+        assert program.wait() == -signal.SIGPIPE
+
+
+def test_a_word_that_is_not_text(name: str) -> None:
+    word = b"\xff\xfe"
+    with started(name, "big_log.py", os.fsdecode(word)) as reader:
+        printed, errors = reader.communicate(b"one %b\ntwo\n" % word)
+    assert (printed, errors) == (b"one %b\n" % word, b"2 lines\n")
+
+
 def test_a_serial_line(name: str) -> None:
     near, far = open_terminal()
     with (
@@ -282,6 +306,27 @@ def test_a_long_line_ends_its_connection(clients: list[Client]) -> None:
     assert first.rest() == b"a line is too long\n"
     second.send(b"one\n")
     assert second.file.readline() == b"ONE\n"
+
+
+SHORTENED = """
+import sys, {module}
+{module}.MAX_LINE = 10
+{run}
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "run"),
+    [
+        pytest.param("trio_lines", "trio_lines.trio.run(trio_lines.main)", marks=needs("trio")),
+        pytest.param("gevent_lines", "gevent_lines.main()", marks=needs("gevent")),
+    ],
+)
+def test_lines_before_a_long_one_are_answered(name: str, module: str, run: str) -> None:
+    with started(name, "-c", SHORTENED.format(module=module, run=run)) as server:
+        with closing(Client(int(next_line(server).rpartition(b":")[2]))) as client:
+            client.send(b"one\ntwo\n" + b"x" * 11)
+            assert client.rest() == b"ONE\nTWO\na line is too long\n"
 
 
 @needs("trustme")
