@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -323,10 +323,12 @@ import sys, {module}
     ],
 )
 def test_lines_before_a_long_one_are_answered(name: str, module: str, run: str) -> None:
-    with started(name, "-c", SHORTENED.format(module=module, run=run)) as server:
-        with closing(Client(int(next_line(server).rpartition(b":")[2]))) as client:
-            client.send(b"one\ntwo\n" + b"x" * 11)
-            assert client.rest() == b"ONE\nTWO\na line is too long\n"
+    with ExitStack() as stack:
+        server = stack.enter_context(started(name, "-c", SHORTENED.format(module=module, run=run)))
+        port = int(next_line(server).rpartition(b":")[2])
+        client = stack.enter_context(closing(Client(port)))
+        client.send(b"one\ntwo\n" + b"x" * 11)
+        assert client.rest() == b"ONE\nTWO\na line is too long\n"
 
 
 @needs("trustme")
