@@ -6,6 +6,7 @@ What it should count is told by ``bytes.splitlines()``, and by the oracle of Lin
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import re
@@ -109,14 +110,16 @@ def test_nothing_has_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("word", "delimiter", "name"),
     [
-        (r"\r\n", b"\r\n", r"\r\n"),
-        (r"\0", b"\0", r"\x00"),
-        (r"\t", b"\t", r"\t"),
-        (r"\\n", b"\\n", r"\\n"),
-        (r"\xFF\x0a", b"\xff\n", r"\xff\n"),
-        ("é", "é".encode(), r"\xc3\xa9"),
-        ("'", b"'", "'"),
-        ("--", b"--", "--"),
+        (r"\r\n", b"\r\n", r"'\r\n'"),
+        (r"\0", b"\0", r"'\x00'"),
+        (r"\t", b"\t", r"'\t'"),
+        (r"\\n", b"\\n", r"'\\n'"),
+        (r"\xFF\x0a", b"\xff\n", r"'\xff\n'"),
+        ("é", "é".encode(), r"'\xc3\xa9'"),
+        ("'", b"'", '"\'"'),
+        ("--", b"--", "'--'"),
+        ("bytes", b"bytes", "'bytes'"),  # which is a row, too
+        (" ", b" ", "' '"),
     ],
 )
 def test_a_delimiter(
@@ -134,14 +137,14 @@ def test_several_delimiters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     path.write_bytes(b"one;two\r\nthree\n;")
     words = ["--delimiter", ";", "--delimiter", r"\r\n", "--delimiter", r"\n", str(path)]
     rows = lines(*words, capsys=capsys)
-    assert [rows[name] for name in ("lines", ";", r"\r\n", r"\n", "no end")] == list("42110")
+    assert [rows[name] for name in ("lines", "';'", r"'\r\n'", r"'\n'", "no end")] == list("42110")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--delimiter"], "option --delimiter requires argument"),
-        (["--delimiter="], "empty"),
+        (["--delimiter="], "--delimiter is empty; it must have at least one byte"),
         (["--delimiter=a", "--delimiter=a"], "b'a'"),
         ([r"--delimiter=\q"], r"'\\q' has an escape other than \r, \n,"),
         (["--delimiter=\\"], "has an escape other than"),
@@ -274,13 +277,72 @@ def test_nobody_reads_the_output() -> None:
 
 
 @needs_unix
+def test_there_is_no_standard_output() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND],
+        stdin=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        stderr=-1,
+    )
+    assert (done.returncode, done.stderr) == (1, b"fastchat: lines: there is no standard output\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="it is of Linux")
+def test_the_output_is_full() -> None:
+    with open("/dev/full", "wb") as output:
+        done = subprocess.run(
+            COMMAND, stdin=subprocess.DEVNULL, env=ENVIRONMENT, stdout=output, stderr=-1
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"fastchat: lines: cannot write the counts: No space left on device\n"
+
+
+@needs_unix
+def test_there_is_no_standard_error() -> None:
+    """What is wrong does not go to standard output instead."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, "--most"], env=ENVIRONMENT, stdout=-1
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_an_interrupt_before_the_file_is_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A FIFO that nobody writes to is not opened before somebody does."""
+
+    def interrupted(path: str) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_lines_command, "FileIO", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["lines", "fifo"])
+    assert caught.value.code == 130
+    printed = capsys.readouterr()
+    assert printed.err == "fastchat: interrupted; this is what was counted before\n"
+    assert printed.out.startswith("lines     0\n")
+
+
+def test_a_dumb_terminal_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    assert not _lines_command.Progress().is_shown
+    monkeypatch.setenv("TERM", "xterm")
+    assert _lines_command.Progress().is_shown
+
+
+@needs_unix
 def test_an_interrupt_on_a_terminal() -> None:
     """It shows how far it is, and after Ctrl-C what it has."""
     terminal, own = open_terminal()
     with open(terminal, "rb", buffering=0) as screen:
         with open(own, "wb") as errors:
             process = subprocess.Popen(
-                COMMAND, env=ENVIRONMENT, stdin=-1, stdout=subprocess.PIPE, stderr=errors
+                COMMAND,
+                env=ENVIRONMENT | {"TERM": "xterm"},
+                stdin=-1,
+                stdout=subprocess.PIPE,
+                stderr=errors,
             )
         assert process.stdin
         process.stdin.write(b"one\ntwo\nthr")
@@ -301,6 +363,7 @@ def test_progress_is_shown_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     progress = _lines_command.Progress()
     for seconds in (0.0, 0.1, 0.3):
         progress.show(Counted(10**6, 7), seconds)
@@ -309,6 +372,22 @@ def test_progress_is_shown_now_and_then(
     assert first == "7 lines, 1 MB, 1,000,000,000 MB/s"
     assert second == "7 lines, 1 MB, 3 MB/s".ljust(len(first))
     assert cleared == [" " * len(first), ""]
+
+
+def test_a_terminal_that_is_gone_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, _: str) -> NoReturn:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    monkeypatch.setenv("TERM", "xterm")
+    progress = _lines_command.Progress()
+    progress.show(Counted(10**6, 7), 0.0)
+    progress.clear()
+    assert not progress.is_shown
 
 
 def test_it_holds_no_more_than_a_line(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from io import FileIO
 from typing import NamedTuple
 
 from fastchat import LineBuffer
-from fastchat.cli import refuse
+from fastchat.cli import complain, refuse
 
 UNIVERSAL = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
 ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
@@ -130,10 +130,11 @@ class Counter:
 
 
 class Progress:
-    """How far it is, on standard error, where that is a terminal."""
+    """How far it is, on standard error, where that is a terminal that can go back in a line."""
 
     def __init__(self) -> None:
-        self.is_shown = sys.stderr is not None and sys.stderr.isatty()
+        is_dumb = os.environ.get("TERM") == "dumb"
+        self.is_shown = sys.stderr is not None and sys.stderr.isatty() and not is_dumb
         self._next = 0.0
         self._width = 0
 
@@ -147,43 +148,57 @@ class Progress:
     def clear(self) -> None:
         """Leave nothing of it behind."""
         if self._width:
-            self._write("")
-            print(end="\r", file=sys.stderr, flush=True)
+            self._write("", end="\r")
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, end: str = "") -> None:
         # Known before it is written: an interrupt between the two leaves something to be cleared.
         self._width = max(self._width, len(text))
-        print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
+        try:
+            print(f"\r{text:{self._width}}", end=end, file=sys.stderr, flush=True)
+        except OSError:  # the terminal is gone, which is no failure to read the input
+            self.is_shown = False
 
 
 def main(words: Sequence[str]) -> None:
     """Count the lines of the file, or the standard input, that *words* name, and print them.
 
-    Raises SystemExit: 1 where the input cannot be read to its end or nobody reads the output, 2
+    Raises SystemExit: 1 where the input cannot be read to its end or the output not be written, 2
     where *words* are wrong or there is no such file, 130 after an interrupt.
     """
     counter, path = _understood(words)
     status, progress, begin = 0, Progress(), time.perf_counter()
-    with _opened(path) as file:
-        try:
+    try:
+        with _opened(path) as file:
+            begin = time.perf_counter()  # anew, for a FIFO that nobody wrote to yet
             while counter.read(file):
                 progress.show(counter.counted, time.perf_counter() - begin)
-        except KeyboardInterrupt:
-            status, why = 130, "interrupted"
-        except OSError as failure:
-            status, why = 1, f"cannot read {_named(path)}: {failure.strerror}"
+    except KeyboardInterrupt:
+        status, why = 130, "interrupted"
+    except OSError as failure:
+        status, why = 1, f"cannot read {_named(path)}: {failure.strerror}"
     seconds = time.perf_counter() - begin
     progress.clear()
     if status:
-        print(f"fastchat: {why}; this is what was counted before", file=sys.stderr)
-    try:
-        print(counter.report(seconds or 1e-9), end="", flush=True)
-    except BrokenPipeError:
-        # Or the interpreter would complain of it when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+        complain(f"{why}; this is what was counted before")
+    status = _print(counter.report(seconds or 1e-9)) or status
     if status:
         raise SystemExit(status)
+
+
+def _print(report: str) -> int:
+    """Print *report*; the exit status is 1 where that fails."""
+    if sys.stdout is None:
+        complain("lines: there is no standard output")
+        return 1
+    try:
+        print(report, end="", flush=True)
+    except OSError as failure:
+        # Or the interpreter would complain of it when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(failure, BrokenPipeError):  # of that, `| head` wants no word
+            complain(f"lines: cannot write the counts: {failure.strerror}")
+        return 1
+    return 0
 
 
 def _understood(words: Sequence[str]) -> tuple[Counter, str]:
@@ -222,8 +237,11 @@ def _named(path: str) -> str:
 def _unescaped(text: str) -> bytes:
     r"""The bytes that *text* means, with ``\r``, ``\n``, ``\t``, ``\0``, ``\\`` and ``\x00``.
 
-    Raises ValueError where a backslash begins none of these.
+    Raises ValueError where a backslash begins none of these, or there is nothing.
     """
+
+    if not text:
+        raise ValueError("--delimiter is empty; it must have at least one byte")
 
     def meant(found: re.Match[bytes]) -> bytes:
         if found[1].startswith(b"x") and len(found[1]) == 3:
@@ -238,8 +256,8 @@ def _unescaped(text: str) -> bytes:
 
 
 def _shown(delimiter: bytes) -> str:
-    """*delimiter* as the report names it."""
-    return repr(delimiter)[2:-1]
+    """*delimiter* as the report names it: quoted, so that it is not taken for a row of its own."""
+    return repr(delimiter)[1:]
 
 
 def _rate(counted: Counted, seconds: float) -> str:

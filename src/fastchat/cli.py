@@ -199,16 +199,19 @@ def _say_what_is_not_used() -> None:
     specs = [PathFinder.find_spec(name, sys.path[:1]) for name in ("asyncore", "asynchat")]
     unused = [spec.origin for spec in specs if spec is not None and spec.origin is not None]
     if unused:
-        print(
-            f"fastchat: the program runs on fastchat's modules and not on {' and '.join(unused)}",
-            file=sys.stderr,
-        )
+        complain(f"the program runs on fastchat's modules and not on {' and '.join(unused)}")
 
 
 def refuse(why: str) -> NoReturn:
     """Say what is wrong with the command line, and exit with status 2."""
-    print(f"fastchat: {why} (python -m fastchat --help says how)", file=sys.stderr)
+    complain(f"{why} (python -m fastchat --help says how)")
     raise SystemExit(2)
+
+
+def complain(what: str) -> None:
+    """Say *what* on standard error, if there is one: print() takes None for standard output."""
+    if sys.stderr is not None:
+        print(f"fastchat: {what}", file=sys.stderr)
 
 
 def _showing_only(program: ModuleType, hook: ExceptHook) -> ExceptHook:
