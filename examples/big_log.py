@@ -34,4 +34,4 @@ def main(word: bytes) -> int:
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):  # which Windows has not
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word, as with `| head`
-    print(f"{main(os.fsencode(sys.argv[1])):,} lines", file=sys.stderr)
+    print(f"{main(os.fsencode(sys.argv[1])):,} lines looked at", file=sys.stderr)

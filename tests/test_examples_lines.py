@@ -194,7 +194,7 @@ def test_a_word_that_is_not_text(name: str) -> None:
     word = b"\xff\xfe"
     with started(name, "big_log.py", os.fsdecode(word)) as reader:
         printed, errors = reader.communicate(b"one %b\ntwo\n" % word)
-    assert (printed, errors) == (b"one %b\n" % word, b"2 lines\n")
+    assert (printed, errors) == (b"one %b\n" % word, b"2 lines looked at\n")
 
 
 def test_a_serial_line(name: str) -> None:
@@ -254,7 +254,7 @@ def most_memory(name: str, megabytes: int) -> int:
     assert printed == lines[-4096:] * (megabytes * 3 // 4)
     said, most = errors.splitlines()
     # What has no end is longer than a line may be, and so it is two.
-    assert said.decode() == f"{megabytes * 3 // 4 * 256 + megabytes // 4:,} lines"
+    assert said.decode() == f"{megabytes * 3 // 4 * 256 + megabytes // 4:,} lines looked at"
     return int(most.split()[1])
 
 
