@@ -337,7 +337,7 @@ def wanted(options: argparse.Namespace) -> list[Case]:
     if options.targets:
         reads, sizes = [65536], sorted({target.size for target in TARGETS})
     if options.rounds < 1 or min(reads) < 1 or min(sizes) < len(DELIMITER):
-        raise ValueError("at least one round, a read of one byte, and lines of two")
+        raise ValueError("--rounds and --read have to be at least 1, and --size 2")
     return [Case(size, read) for read in reads for size in sizes]
 
 

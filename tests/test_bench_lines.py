@@ -203,11 +203,11 @@ def test_what_makes_no_sense_is_refused(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lines", *words]) == 2
-    assert "at least one round" in capsys.readouterr().err
+    assert "have to be at least 1" in capsys.readouterr().err
 
 
 def test_the_module_is_a_command_as_well() -> None:
     command = [sys.executable, "-m", "bench.lines", "--size", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "at least one round" in done.stderr
+    assert "have to be at least 1" in done.stderr
