@@ -31,7 +31,8 @@ def main(command: list[str]) -> int:
             show(lines.feed(data))
         if (rest := lines.feed_eof()) is not None:
             show([rest])
-    return process.returncode
+    status = process.returncode
+    return status if status >= 0 else 128 - status  # of a signal, as a shell says it
 
 
 if __name__ == "__main__":

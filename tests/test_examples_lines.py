@@ -174,6 +174,11 @@ def test_lines_of_a_subprocess(name: str) -> None:
         assert output(reader, b"two\n", status=3) == expected
 
 
+def test_a_subprocess_that_a_signal_ends(name: str) -> None:
+    with started(name, "read_subprocess.py", "sh", "-c", "kill -TERM $$") as reader:
+        assert output(reader, status=128 + signal.SIGTERM) == b""
+
+
 @pytest.mark.parametrize(
     "words", [["big_log.py", "one"], ["read_subprocess.py", "cat"]], ids=lambda words: words[0]
 )
