@@ -18,7 +18,11 @@ from tests.support.documents import read
 
 # Where the signatures stand, by heading of the page.
 SOURCES = {
-    "fastchat": ["src/fastchat/aliases.py", "src/fastchat/_core/lines.py"],
+    "fastchat": [
+        "src/fastchat/aliases.py",
+        "src/fastchat/_core/lines.py",
+        "src/fastchat/_core/line_rules.py",
+    ],
     "fastchat.asyncore": ["src/fastchat/asyncore.pyi"],
     "fastchat.asynchat": ["src/fastchat/asynchat.pyi"],
 }

@@ -330,10 +330,14 @@ def test_nothing_waits_behind_clear(lines: Any) -> None:
         ({"delimiter": "\n"}, TypeError, r"bytes or a tuple of bytes, not str: use .encode\(\)"),
         ({"delimiter": 10}, TypeError, "bytes or a tuple of bytes, not int"),
         ({"delimiter": None}, TypeError, "bytes or a tuple of bytes, not NoneType"),
-        ({"delimiter": ()}, ValueError, "the tuple of terminators is empty"),
-        ({"delimiter": (b"\n", b"")}, ValueError, "is empty; each needs at least one byte"),
+        ({"delimiter": ()}, ValueError, "the tuple of delimiters is empty"),
+        (
+            {"delimiter": (b"\n", b"")},
+            ValueError,
+            "one of the delimiters .* is empty; each needs at least one byte",
+        ),
         ({"delimiter": (b"\n", b"\n")}, ValueError, "is there twice"),
-        ({"delimiter": (b"\n", "\r")}, TypeError, "may only have bytes"),
+        ({"delimiter": (b"\n", "\r")}, TypeError, "a tuple of delimiters may only have bytes"),
         ({"max_line": 0}, ValueError, "max_line must be at least 1, but is 0"),
         ({"max_line": -1}, ValueError, "max_line must be at least 1, but is -1"),
         ({"max_line": 1.5}, TypeError, "max_line must be an int, not float"),
@@ -360,8 +364,8 @@ def test_the_functions_below_take_any_number(ours: Implementation) -> None:
     for delimiter in (b"\n", b"\r\n"):
         assert scanner.cut_lines(b"a\r\n", sys.maxsize, delimiter, 9, 9, False, []) == sys.maxsize
         assert scanner.lines_of(b"a\r\n", sys.maxsize, delimiter, 5) == []
-    assert scanner.join_begun(bytearray(b"abc"), b"def", 5, 7) == b"abc"
-    assert scanner.join_begun(bytearray(b"abc"), b"def", sys.maxsize, -sys.maxsize) == b""
+    assert scanner.join_begun(b"abc", b"def", 5, 7) == b"abc"
+    assert scanner.join_begun(b"abc", b"def", sys.maxsize, -sys.maxsize) == b"abc"
 
 
 def test_settings_can_be_read(lines: Any) -> None:

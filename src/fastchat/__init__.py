@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from fastchat import asynchat, asyncore
 from fastchat._backend import implementation
-from fastchat._core.lines import LineBuffer, LineTooLong, join_lines
+from fastchat._core.line_rules import LineTooLong
+from fastchat._core.lines import LineBuffer, join_lines
 
 if TYPE_CHECKING:
     from fastchat.aliases import install, uninstall

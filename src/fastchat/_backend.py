@@ -59,6 +59,7 @@ _COMPANIONS = (
     "fastchat._core.failures",
     "fastchat._core.full_passes",
     "fastchat._core.generic",
+    "fastchat._core.line_rules",
     "fastchat._core.pollers",
     "fastchat._core.shown",
     "fastchat._core.sockets",

@@ -13,5 +13,6 @@ cpdef Py_ssize_t cut_lines_of_several(
     bytes data, Py_ssize_t start, tuple delimiters, Py_ssize_t longest, Py_ssize_t most,
     bint keepends, list lines
 ) except? -1
-cpdef bytes join_begun(bytearray begun, bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef tuple find_line_end(bytes data, Py_ssize_t start, Py_ssize_t end, tuple delimiters)
+cpdef bytes join_begun(bytes begun, bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef bytes join_checked(list lines, bytes delimiter)

@@ -6,6 +6,7 @@ from fastchat._scanner_py import check_terminators as check_terminators
 from fastchat._scanner_py import cut_lines as cut_lines
 from fastchat._scanner_py import cut_lines_of_several as cut_lines_of_several
 from fastchat._scanner_py import find_first_terminator as find_first_terminator
+from fastchat._scanner_py import find_line_end as find_line_end
 from fastchat._scanner_py import find_prefix_at_end as find_prefix_at_end
 from fastchat._scanner_py import find_terminator as find_terminator
 from fastchat._scanner_py import find_terminators as find_terminators

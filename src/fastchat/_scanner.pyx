@@ -20,7 +20,6 @@ Rules this file keeps:
 from array import array as _array
 
 from cpython.array cimport array, clone, extend_buffer
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -141,14 +140,14 @@ cpdef Py_ssize_t held_back(bytes data, Py_ssize_t start, tuple terminators) exce
     return longest
 
 
-cdef Py_ssize_t _find_first(bytes data, tuple terminators, Py_ssize_t start, Py_ssize_t *which) \
-        except -2:
-    """The index of the match that ends first, its number in *which*; -1 where there is none.
+cdef Py_ssize_t _find_first(
+    bytes data, tuple terminators, Py_ssize_t start, Py_ssize_t size, Py_ssize_t *which
+) except -2:
+    """The index of the match in ``data[start:size]`` that ends first, its number in *which*, or -1.
 
     Searching everything for each terminator would make a rare one cost its whole distance on
     every line.  Windows that grow keep the work in proportion to the distance of the match.
     """
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef Py_ssize_t low = start, high = start + WINDOW
     cdef Py_ssize_t begin, end, index, found, length, best_length = 0, number
     cdef bytes terminator
@@ -239,8 +238,9 @@ cpdef find_first_terminator(data, terminators, start=0):
         raise TypeError(f"find_first_terminator() takes bytes, not {type(data).__name__}")
     cdef tuple several = check_terminators(terminators)
     cdef Py_ssize_t which = 0
-    cdef Py_ssize_t begin = _start(start, PyBytes_GET_SIZE(data))
-    cdef Py_ssize_t index = _find_first(<bytes> data, several, begin, &which)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t begin = _start(start, size)
+    cdef Py_ssize_t index = _find_first(<bytes> data, several, begin, size, &which)
     return None if index < 0 else (index, several[which])
 
 
@@ -307,22 +307,33 @@ cdef bytes _slice(bytes data, Py_ssize_t start, Py_ssize_t end):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 
 
+cdef inline Py_ssize_t _limited(
+    Py_ssize_t size, Py_ssize_t start, Py_ssize_t longest, Py_ssize_t length
+) noexcept nogil:
+    """Where the search for the end of a line from *start* may end: a later one is too late."""
+    if start >= size or longest >= size - start or length >= size - start - longest:
+        return size
+    return start + longest + length
+
+
 cpdef Py_ssize_t cut_lines(
     bytes data, Py_ssize_t start, bytes delimiter, Py_ssize_t longest, Py_ssize_t most,
     bint keepends, list lines
 ) except? -1:
     """Append to *lines* what *delimiter* ends in ``data[start:]``, at most *most* lines.
 
-    Returns where the next line begins, or the ones' complement of that where the next line is
-    complete and has more than *longest* bytes.
+    Returns where the next line begins, or the ones' complement of that where the next line has
+    more than *longest* bytes, whether its end is there or not.  Searches no farther for it.
     """
     _refuse_none(data, delimiter, &start)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data), length = PyBytes_GET_SIZE(delimiter)
-    cdef Py_ssize_t index
+    cdef Py_ssize_t index, end
+    longest = max(longest, 0)
     while most > 0:
-        index = _find(data, delimiter, start, size)
+        end = _limited(size, start, longest, length)
+        index = _find(data, delimiter, start, end)
         if index < 0:
-            break
+            return start if end == size else ~start
         if index - start > longest:
             return ~start
         lines.append(_slice(data, start, index + length if keepends else index))
@@ -337,11 +348,17 @@ cpdef Py_ssize_t cut_lines_of_several(
 ) except? -1:
     """As ``cut_lines``, where a line ends at the match of one of *delimiters* that ends first."""
     _refuse_none(data, delimiters, &start)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), length = 0
     cdef Py_ssize_t index, end, which = 0
+    cdef bytes delimiter
+    for delimiter in delimiters:
+        length = max(length, PyBytes_GET_SIZE(delimiter))
+    longest = max(longest, 0)
     while most > 0:
-        index = _find_first(data, delimiters, start, &which)
+        end = _limited(size, start, longest, length)
+        index = _find_first(data, delimiters, start, end, &which)
         if index < 0:
-            break
+            return start if end == size else ~start
         if index - start > longest:
             return ~start
         end = index + PyBytes_GET_SIZE(<bytes> delimiters[which])
@@ -351,20 +368,30 @@ cpdef Py_ssize_t cut_lines_of_several(
     return start
 
 
-cpdef bytes join_begun(bytearray begun, bytes data, Py_ssize_t start, Py_ssize_t end):
-    """*begun* and ``data[start:end]``; if *end* is less than *start*, *begun* without its end."""
+cpdef tuple find_line_end(bytes data, Py_ssize_t start, Py_ssize_t end, tuple delimiters):
+    """Where a line ends in ``data[start:end]``, and where the next begins; -1 and -1 for nowhere.
+
+    It ends at the match of one of *delimiters* that ends first, the longest of several.
+    """
+    _refuse_none(data, delimiters, &start)
+    cdef Py_ssize_t index, which = 0
+    end = min(end, PyBytes_GET_SIZE(data))
+    index = _find_first(data, delimiters, start, end, &which)
+    if index < 0:
+        return -1, -1
+    return index, index + PyBytes_GET_SIZE(<bytes> delimiters[which])
+
+
+cpdef bytes join_begun(bytes begun, bytes data, Py_ssize_t start, Py_ssize_t end):
+    """*begun* and ``data[start:end]`` in one piece."""
     _refuse_none(begun, data, &start)
-    cdef Py_ssize_t size = PyByteArray_GET_SIZE(begun)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(begun)
     start = min(start, PyBytes_GET_SIZE(data))
-    end = max(start - size, min(end, PyBytes_GET_SIZE(data)))
-    cdef Py_ssize_t behind = end - start
-    cdef bytes joined = PyBytes_FromStringAndSize(NULL, size + behind)
+    end = max(start, min(end, PyBytes_GET_SIZE(data)))
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, size + end - start)
     cdef char *out = PyBytes_AS_STRING(joined)
-    if behind < 0:
-        memcpy(out, PyByteArray_AS_STRING(begun), size + behind)
-    else:
-        memcpy(out, PyByteArray_AS_STRING(begun), size)
-        memcpy(out + size, PyBytes_AS_STRING(data) + start, behind)
+    memcpy(out, PyBytes_AS_STRING(begun), size)
+    memcpy(out + size, PyBytes_AS_STRING(data) + start, end - start)
     return joined
 
 

@@ -23,8 +23,8 @@ _LONG_LINE = 256
 _SOME = 16
 
 
-def _search(data: bytes, terminator: bytes, start: int) -> int:
-    """``data.find(terminator, start)`` for a *terminator* that is not empty, and faster.
+def _search(data: bytes, terminator: bytes, start: int, end: int) -> int:
+    """``data.find(terminator, start, end)`` for a *terminator* that is not empty, and faster.
 
     Looks for its last byte, which bytes.find() does with memchr, at many times the speed of its
     search for two bytes and more.  Where that byte is common without the rest, one ordinary search
@@ -32,17 +32,17 @@ def _search(data: bytes, terminator: bytes, start: int) -> int:
     """
     before = len(terminator) - 1
     if not before:
-        return data.find(terminator, start)
+        return data.find(terminator, start, end)
     last, first = terminator[before:], terminator[0]
-    hit = data.find(last, start + before)
+    hit = data.find(last, start + before, end)
     for _ in range(_SOME):
         if hit < 0:
             return -1
         index = hit - before
         if data[index] == first and (before == 1 or data.startswith(terminator, index)):
             return index
-        hit = data.find(last, hit + 1)
-    return data.find(terminator, hit - before) if hit >= 0 else -1
+        hit = data.find(last, hit + 1, end)
+    return data.find(terminator, hit - before, end) if hit >= 0 else -1
 
 
 def lines_of(data: bytes, start: int, terminator: bytes, window: int) -> list[bytes]:
@@ -58,7 +58,7 @@ def lines_of(data: bytes, start: int, terminator: bytes, window: int) -> list[by
         line, found, _ = data[start : start + _SHORT_LINE].partition(terminator)
         if found:
             return [line]
-    index = _search(data, terminator, start)
+    index = _search(data, terminator, start, len(data))
     return [data[start:index]] if index >= 0 else []
 
 
@@ -84,7 +84,7 @@ def find_terminator(data: object, terminator: object, start: int = 0) -> int:
         raise ValueError("the terminator is empty; it must have at least one byte")
     if start < 0:
         raise ValueError(f"start must not be negative, but is {start}")
-    return _search(data, terminator, start)
+    return _search(data, terminator, start, len(data))
 
 
 def find_terminators(data: object, terminator: object, start: int = 0) -> array[int]:
@@ -101,7 +101,7 @@ def find_terminators(data: object, terminator: object, start: int = 0) -> array[
     at = find_terminator(data, terminator, start)
     while at >= 0:
         found.append(at)
-        at = _search(data, terminator, at + len(terminator))
+        at = _search(data, terminator, at + len(terminator), len(data))
     return found
 
 
@@ -122,9 +122,15 @@ def find_first_terminator(
     terminators = check_terminators(terminators)
     if start < 0:
         raise ValueError(f"start must not be negative, but is {start}")
+    return _find_first(data, terminators, start, len(data))
+
+
+def _find_first(
+    data: bytes, terminators: tuple[bytes, ...], start: int, size: int
+) -> tuple[int, bytes] | None:
+    """The match of one of *terminators* in ``data[start:size]`` that ends first."""
     # Searching everything for each terminator would make a rare one cost its whole distance on
     # every line.  Windows that grow keep the work in proportion to the distance of the match.
-    size = len(data)
     low, high = start, start + _WINDOW
     while low < size:
         found, best = -1, b""
@@ -143,29 +149,27 @@ def find_first_terminator(
     return None
 
 
-def check_terminators(terminators: object) -> tuple[bytes, ...]:
-    """*terminators* as a plain tuple of plain bytes.
+def check_terminators(terminators: object, word: str = "terminator") -> tuple[bytes, ...]:
+    """*terminators* as a plain tuple of plain bytes; *word* is what a message calls one.
 
     Raises TypeError or ValueError where it is no tuple of one or more bytes objects, none empty.
     """
     if not isinstance(terminators, tuple):
         raise TypeError(
-            f"several terminators must be a tuple of bytes, not {type(terminators).__name__}"
+            f"several {word}s must be a tuple of bytes, not {type(terminators).__name__}"
         )
     several = tuple(terminators)
     if not several:
-        raise ValueError("the tuple of terminators is empty; it must have at least one member")
+        raise ValueError(f"the tuple of {word}s is empty; it must have at least one member")
     for terminator in several:
         if not issubclass(type(terminator), bytes):
             raise TypeError(
-                "a tuple of terminators may only have bytes, "
+                f"a tuple of {word}s may only have bytes, "
                 f"but {terminator!r} is {type(terminator).__name__}"
             )
     several = tuple(bytes(memoryview(terminator)) for terminator in several)
     if b"" in several:
-        raise ValueError(
-            f"one of the terminators {several!r} is empty; each needs at least one byte"
-        )
+        raise ValueError(f"one of the {word}s {several!r} is empty; each needs at least one byte")
     return several
 
 
@@ -195,6 +199,9 @@ find_prefix_at_end.__annotations__.clear()
 
 def held_back(data: bytes, start: int, terminators: tuple[bytes, ...]) -> int:
     """How many bytes at the end of *data*, none before *start*, may begin a terminator."""
+    if len(terminators) == 1:
+        tail = data[max(start, len(data) - len(terminators[0]) + 1) :]
+        return find_prefix_at_end(tail, terminators[0])
     tail = data[max(start, len(data) - max(map(len, terminators)) + 1) :]
     return max(find_prefix_at_end(tail, terminator) for terminator in terminators)
 
@@ -213,14 +220,15 @@ def cut_lines(
 ) -> int:
     """Append to *lines* what *delimiter* ends in ``data[start:]``, at most *most* lines.
 
-    Returns where the next line begins, or the ones' complement of that where the next line is
-    complete and has more than *longest* bytes.
+    Returns where the next line begins, or the ones' complement of that where the next line has
+    more than *longest* bytes, whether its end is there or not.  Searches no farther for it.
     """
     length = len(delimiter)
+    reach = max(longest, 0) + length
     while most > 0:
-        index = _search(data, delimiter, start)
+        index = _search(data, delimiter, start, start + reach)
         if index < 0:
-            return start
+            return start if start + reach >= len(data) else ~start
         if index - start > longest:
             return ~start
         lines.append(data[start : index + length if keepends else index])
@@ -248,22 +256,38 @@ def cut_lines_of_several(
     lines: list[bytes],
 ) -> int:
     """As ``cut_lines``, where a line ends at the match of one of *delimiters* that ends first."""
-    for _ in range(most):
-        found = find_first_terminator(data, delimiters, start)
+    reach = max(longest, 0) + max(map(len, delimiters))
+    while most > 0:
+        found = _find_first(data, delimiters, start, min(start + reach, len(data)))
         if found is None:
-            break
+            return start if start + reach >= len(data) else ~start
         index, delimiter = found
         if index - start > longest:
             return ~start
         end = index + len(delimiter)
         lines.append(data[start : end if keepends else index])
         start = end
+        most -= 1
     return start
 
 
-def join_begun(begun: bytearray, data: bytes, start: int, end: int) -> bytes:
-    """*begun* and ``data[start:end]``; if *end* is less than *start*, *begun* without its end."""
-    return bytes(begun) + data[start:end] if end >= start else bytes(begun[: end - start])
+def find_line_end(
+    data: bytes, start: int, end: int, delimiters: tuple[bytes, ...]
+) -> tuple[int, int]:
+    """Where a line ends in ``data[start:end]``, and where the next begins; -1 and -1 for nowhere.
+
+    It ends at the match of one of *delimiters* that ends first, the longest of several.
+    """
+    if len(delimiters) == 1:
+        index = _search(data, delimiters[0], start, end)
+        return (index, index + len(delimiters[0])) if index >= 0 else (-1, -1)
+    found = _find_first(data, delimiters, start, min(end, len(data)))
+    return (found[0], found[0] + len(found[1])) if found else (-1, -1)
+
+
+def join_begun(begun: bytes, data: bytes, start: int, end: int) -> bytes:
+    """*begun* and ``data[start:end]`` in one piece."""
+    return begun + data[start:end]
 
 
 def join_checked(lines: list[Any], delimiter: bytes) -> bytes:

@@ -3,8 +3,7 @@ cimport cython
 from fastchat._scanner cimport (
     cut_lines,
     cut_lines_of_several,
-    find_first_terminator,
-    find_terminator,
+    find_line_end,
     held_back,
     join_begun,
     join_checked,
@@ -17,56 +16,79 @@ cdef dict _MODES
 
 cdef class LineBuffer:
     cdef object __weakref__
-    cdef bytearray _begun
+    cdef object _begun
     cdef bytes _held
-    cdef object _ahead
-    cdef Py_ssize_t _ahead_at
-    cdef Py_ssize_t _ahead_size
+    cdef Py_ssize_t _reserved
+    cdef Py_ssize_t _size
     cdef bint _is_skipping
     cdef bint _is_over
     cdef bint _keepends
-    cdef int _mode
+    cdef list _ahead
+    cdef Py_ssize_t _ahead_first
+    cdef Py_ssize_t _ahead_at
+    cdef Py_ssize_t _ahead_size
+    cdef Py_ssize_t _ahead_alive
     cdef object _room
+    cdef bytes _prefix
+    cdef Py_ssize_t _over
+    cdef object _dropped
+    cdef int _mode
     cdef bytes _single
     cdef tuple _several
     cdef Py_ssize_t _longest
     cdef Py_ssize_t _longest_delimiter
-    cdef public Py_ssize_t dropped
 
-    cdef _begin(self)
-    cdef Py_ssize_t _size(self) except -1
-    cdef bytes _take_raw(self, Py_ssize_t size)
-    cdef _put_back(self, bytes data, Py_ssize_t at)
+    cdef Py_ssize_t _waiting(self) except -1
+
+    @cython.locals(
+        reserved=Py_ssize_t, size=Py_ssize_t, held=bytes, is_skipping=bint,
+        ahead=list, first=Py_ssize_t, at=Py_ssize_t, waiting=Py_ssize_t, alive=Py_ssize_t,
+        end=Py_ssize_t
+    )
+    cdef list _feed(self, bytes data, Py_ssize_t count)
+
+    @cython.locals(size=Py_ssize_t, last=bytes)
     cdef _put_behind(self, bytes data)
-    cdef tuple _next_ahead(self)
-    cdef _take_ahead(self, list lines, Py_ssize_t count)
 
-    @cython.locals(most=Py_ssize_t, end=Py_ssize_t)
-    cdef _take(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count)
+    @cython.locals(
+        first=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, data=bytes
+    )
+    cdef _cut_ahead(self, list lines, Py_ssize_t count)
 
-    @cython.locals(index=Py_ssize_t)
-    cdef tuple _find(self, bytes data, Py_ssize_t start)
+    @cython.locals(alive=Py_ssize_t)
+    cdef _leave(self, list ahead, Py_ssize_t first, Py_ssize_t at, Py_ssize_t size)
 
-    @cython.locals(held=Py_ssize_t, index=Py_ssize_t, behind=Py_ssize_t, size=Py_ssize_t)
-    cdef Py_ssize_t _go_on(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count) \
-        except -2
-    cdef _take_joined(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count)
+    @cython.locals(first=Py_ssize_t, at=Py_ssize_t, left=Py_ssize_t, data=bytes)
+    cdef bytes _take_raw(self, Py_ssize_t size)
 
-    @cython.locals(end=Py_ssize_t, behind=Py_ssize_t)
-    cdef Py_ssize_t _refuse(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count) \
+    @cython.locals(size=Py_ssize_t)
+    cdef _take_back(self)
+    cdef _begin(self)
+    cdef bytes _with(self, bytes data, Py_ssize_t start, Py_ssize_t end)
+
+    @cython.locals(size=Py_ssize_t)
+    cdef _extend(self, bytes data, Py_ssize_t start, Py_ssize_t end)
+
+    @cython.locals(size=Py_ssize_t, most=Py_ssize_t)
+    cdef _write(self, bytes data, Py_ssize_t start, Py_ssize_t end)
+
+    @cython.locals(size=Py_ssize_t, end=Py_ssize_t, most=Py_ssize_t)
+    cdef Py_ssize_t _cut(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count) \
         except -1
 
-    @cython.locals(size=Py_ssize_t, certain=Py_ssize_t)
-    cdef _keep(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count)
+    @cython.locals(
+        held=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, behind=Py_ssize_t, room=Py_ssize_t,
+        is_too_long=bint, seam=bytes, kept=bytes
+    )
+    cdef Py_ssize_t _go_on(
+        self, bytes data, Py_ssize_t start, Py_ssize_t searched, list lines
+    ) except -1
 
-    @cython.locals(size=Py_ssize_t, room=Py_ssize_t, certain=Py_ssize_t)
-    cdef _add(self, bytes data, Py_ssize_t start, list lines, Py_ssize_t count)
+    @cython.locals(room=Py_ssize_t, tail=bytes)
+    cdef bytes _may_begin(self, bytes data, Py_ssize_t start)
 
-    @cython.locals(dropped=Py_ssize_t, at=Py_ssize_t)
-    cdef _give_up(self, bytes prefix, list lines, Py_ssize_t size)
+    @cython.locals(held=bytes, room=Py_ssize_t, size=Py_ssize_t, behind=Py_ssize_t)
+    cdef Py_ssize_t _split(self, bytes data, Py_ssize_t start, list lines) except -1
 
-    @cython.locals(behind=Py_ssize_t)
-    cdef _skip(self, bytes data, Py_ssize_t start)
-
-    @cython.locals(room=Py_ssize_t, held=Py_ssize_t)
-    cdef _hold(self)
+    @cython.locals(size=Py_ssize_t, prefix=bytes, begun=bytes)
+    cdef _drop(self, bytes data, Py_ssize_t start, Py_ssize_t end)

@@ -10,20 +10,32 @@ Rules this file keeps:
 * ``max_line`` bounds each line, without its delimiter, and never a read that holds many.  Bytes at
   the end of the input that may begin a delimiter are not counted before it is known.
 * What was cut off from an over-long line is never joined to what follows its delimiter.
-* Work is linear in the bytes.  The begun line is a bytearray, and each byte of it is searched once.
-  Only where an over-long line is split for a *most* is what waits of it searched once a call.
+* Work is linear in the bytes.  Each is searched once, and copied once while its line waits: what is
+  begun is a BytesIO as soon as it is long, which gives its bytes away without a copy.
+* What is begun has never more than ``max_line`` bytes: they are counted before they are added.
 * A call that raises what it is said to raise leaves a buffer that goes on, and has lost nothing but
-  what it says.
+  what it says.  One that is interrupted, by a signal handler that raises or for want of memory, has
+  taken its input and cut nothing, or done nothing, or all: what changes the state is put back, or
+  stands in lines that call nothing.
 * ``cut_lines`` and its kind, in the scanner, have no state; all the rest is here.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import deque
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from fastchat._scanner_py import check_terminators
+from fastchat._core.line_rules import (
+    PREFIX,
+    UNLIMITED,
+    LineTooLong,
+    Signature,
+    bytes_of,
+    check_delimiter,
+    count_of,
+    limit_of,
+    number_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,45 +52,21 @@ if not cython.compiled:
     from fastchat._scanner_py import (
         cut_lines,
         cut_lines_of_several,
-        find_first_terminator,
-        find_terminator,
+        find_line_end,
         held_back,
         join_begun,
         join_checked,
     )
 
-# How many bytes of an over-long line its exception shows.
-PREFIX = 1024
 # What ``get_buffer`` gives where it is asked for nothing else, in bytes, and at most.
 ROOM = 65536
 MOST_ROOM = 1 << 20
-# Of how many bytes on a piece of input waits as its own object, which has some 40 bytes besides.
+# Of how many bytes on a piece of input that waits is its own object, which has some 40 bytes
+# besides, and a line that is begun a BytesIO.
 SMALL = 512
-UNLIMITED = sys.maxsize
 
 RAISE, DISCARD, SPLIT = 0, 1, 2
 _MODES = {"raise": RAISE, "discard": DISCARD, "split": SPLIT}
-
-
-class LineTooLong(ValueError):
-    """A line is longer than ``max_line`` allows.
-
-    ``lines`` are the lines that stand before it in what was fed, ``prefix`` its first bytes (1,024
-    at most), ``size`` the bytes of it that were seen so far, ``limit`` what ``max_line`` was.
-    """
-
-    def __init__(self, lines: list[bytes], prefix: bytes, size: int, limit: int) -> None:
-        super().__init__(lines, prefix, size, limit)
-        self.lines = lines
-        self.prefix = prefix
-        self.size = size
-        self.limit = limit
-
-    def __str__(self) -> str:
-        return (
-            f"a line has {self.size} bytes or more, and max_line is {self.limit}: raise max_line, "
-            f"or let overflow be 'discard' or 'split'; the line begins {self.prefix[:40]!r}"
-        )
 
 
 class LineBuffer:
@@ -89,6 +77,8 @@ class LineBuffer:
     has its delimiter.  *overflow* says what becomes of a longer line: ``"raise"`` raises
     LineTooLong, once, and drops it; ``"discard"`` drops it; ``"split"`` makes it lines of
     *max_line* bytes and a last one of what is left.
+
+    ``dropped`` is how many bytes of over-long lines were dropped so far.
 
     Raises TypeError where *delimiter* is no bytes and no tuple of bytes, or *max_line* no int;
     ValueError where a delimiter is empty or there twice, *max_line* is less than 1, or *overflow*
@@ -102,9 +92,12 @@ class LineBuffer:
         __slots__ = (
             "__weakref__",
             "_ahead",
+            "_ahead_alive",
             "_ahead_at",
+            "_ahead_first",
             "_ahead_size",
             "_begun",
+            "_dropped",
             "_held",
             "_is_over",
             "_is_skipping",
@@ -112,11 +105,16 @@ class LineBuffer:
             "_longest",
             "_longest_delimiter",
             "_mode",
+            "_over",
+            "_prefix",
+            "_reserved",
             "_room",
             "_several",
             "_single",
-            "dropped",
+            "_size",
         )
+
+    __signature__ = Signature()  # type: Signature  # Cython takes no annotation here
 
     def __init__(
         self,
@@ -126,20 +124,28 @@ class LineBuffer:
         keepends: bool = False,
         overflow: Literal["raise", "discard", "split"] = "raise",
     ) -> None:
-        if overflow not in _MODES:
+        if overflow not in tuple(_MODES):  # which may be of a type that has no hash
             raise ValueError(f"overflow is {overflow!r}; it can be 'raise', 'discard' or 'split'")
-        # What is not known yet, for the setters below.
-        self._begun = bytearray()
+        # What is begun: the first _size bytes of _begun, bytes or a BytesIO; behind it what may
+        # begin a delimiter; and whether it is dropped.
+        self._begun: Any = b""
         self._held = b""
-        self._ahead: Any = None
-        self._ahead_at = self._ahead_size = 0
+        self._reserved = self._size = 0
         self._is_skipping = self._is_over = False
+        # What waits uncut: pieces, of which some may be cut already, where it begins, its bytes,
+        # and those of all pieces.  While a line is dropped there is none.
+        self._ahead: list[bytes] = []
+        self._ahead_first = self._ahead_at = self._ahead_size = self._ahead_alive = 0
         self._room: Any = None
-        self.dropped: int = 0
+        # How an over-long line begins that is to be raised, and its bytes so far.
+        self._prefix: bytes | None = None
+        self._over = 0
+        self._dropped: int = 0
         self._mode = _MODES[overflow]
         self._keepends = bool(keepends)
-        self.delimiter = delimiter
-        self.max_line = max_line
+        self._single, self._several = check_delimiter(delimiter)
+        self._longest_delimiter = max(map(len, self._several))
+        self._longest = limit_of(max_line)
 
     # Settings.
 
@@ -151,16 +157,26 @@ class LineBuffer:
 
     @delimiter.setter
     def delimiter(self, delimiter: bytes | tuple[bytes, ...]) -> None:
-        single, several = _checked(delimiter)
+        single, several = check_delimiter(delimiter)
+        longest = max(map(len, several))
         with cython.critical_section(self):
-            begun = bytes(self._begun)
-            self._begin()
-            self._single, self._several = single, several
-            self._longest_delimiter = max([len(each) for each in several])
+            if not self._is_skipping:
+                self._take_back()
+            held = self._held  # of a line that is dropped
+            end, behind = find_line_end(held, 0, len(held), several)
+            is_over = behind >= 0
+            if not is_over:
+                end = behind = len(held) - held_back(held, 0, several)
+            rest, dropped = held[behind:], self._dropped + end
+            size = len(rest)
+            self._single, self._several, self._longest_delimiter = single, several, longest
             if self._is_skipping:
-                self._skip(begun, 0)
-            else:
-                self._put_back(begun, 0)
+                self._dropped = dropped
+                self._held = rest
+                if is_over:
+                    self._is_skipping, self._held, self._ahead = False, b"", [rest]
+                    self._ahead_first = self._ahead_at = 0
+                    self._ahead_size = self._ahead_alive = size
 
     @property
     def max_line(self) -> int:
@@ -169,11 +185,16 @@ class LineBuffer:
 
     @max_line.setter
     def max_line(self, max_line: int) -> None:
-        if not _is_number(max_line):
-            raise TypeError(f"max_line must be an int, not {type(max_line).__name__}")
-        if max_line < 1:
-            raise ValueError(f"max_line must be at least 1, but is {max_line}")
-        self._longest = min(max_line, UNLIMITED)
+        longest = limit_of(max_line)
+        with cython.critical_section(self):
+            if self._size > longest:
+                self._take_back()
+            self._longest = longest
+
+    @property
+    def dropped(self) -> int:
+        """How many bytes of over-long lines were dropped so far."""
+        return self._dropped
 
     # Input.
 
@@ -189,21 +210,12 @@ class LineBuffer:
         ValueError where *most* is negative, or after ``feed_eof()``; nothing is taken then.
         """
         if type(data) is not bytes:
-            data = _bytes_of(data)
-        if self._is_over:
-            raise ValueError("feed() after feed_eof(): clear() makes the buffer a new one")
-        count = UNLIMITED if most is None else _count_of(most)
-        lines: list[bytes] = []
-        with cython.critical_section(self):
-            if self._is_skipping:
-                self._skip(data, 0)
-            elif count and not self._ahead_size:
-                self._take(data, 0, lines, count)
-                return lines
-            elif data:
-                self._put_behind(data)
-            self._take_ahead(lines, count)
-        return lines
+            data = bytes_of(data)
+        count = UNLIMITED if most is None else count_of(most)
+        if not cython.compiled:  # there the section below locks nothing, and takes its time
+            return self._feed(data, count)
+        with cython.critical_section(self):  # compiled only
+            return self._feed(data, count)
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where the next input can be written to, as ``asyncio.BufferedProtocol`` wants it.
@@ -211,48 +223,49 @@ class LineBuffer:
         It has 65,536 bytes, or *sizehint* where that is more, up to 1 MiB, which the buffer keeps
         until ``clear()``.
         """
-        wanted = min(max(sizehint, ROOM), MOST_ROOM)
+        wanted = min(max(number_of(sizehint, "sizehint must be an int, not"), ROOM), MOST_ROOM)
         with cython.critical_section(self):
             if self._room is None or len(self._room) < wanted:
                 self._room = bytearray(wanted)
             return memoryview(self._room)  # a new one each time: who has it may release it
 
-    def buffer_updated(self, nbytes: int) -> list[bytes]:
+    def buffer_updated(self, nbytes: int, most: int | None = None) -> list[bytes]:
         """Take the first *nbytes* of what ``get_buffer()`` gave, as ``feed()`` does.
 
         Raises what that raises, and ValueError where there are not so many.
         """
+        size = number_of(nbytes, "nbytes must be an int, not")
         with cython.critical_section(self):
             room = self._room
         have = 0 if room is None else len(room)
-        if room is None or not 0 <= nbytes <= have:
-            raise ValueError(f"get_buffer() gave {have} bytes, of which {nbytes} cannot be filled")
-        return self.feed(bytes(memoryview(room)[:nbytes]))
+        if room is None or not 0 <= size <= have:
+            raise ValueError(f"get_buffer() gave {have} bytes, of which {size} cannot be filled")
+        return self.feed(bytes(memoryview(room)[:size]), most)
 
     def feed_eof(self) -> bytes | None:
         """The input has ended: return the line that has no delimiter, None where there is none.
 
         Raises ValueError where input waits that was not cut yet, because ``feed()`` has raised or
-        got a *most*, or because ``take()`` or a new delimiter came behind it: ``feed(b"")`` cuts
-        it.  Raises LineTooLong where the last bytes, which might have begun a delimiter, make the
-        line too long; it is dropped then, as with ``"discard"``, and with ``"split"`` returned
-        whole.
+        got a *most*, or because ``take()``, a new delimiter or a lower ``max_line`` came behind it:
+        ``feed(b"")`` cuts it.  Raises LineTooLong where the last bytes, which might have begun a
+        delimiter, make the line too long; it is dropped then, as with ``"discard"``, and with
+        ``"split"`` returned whole.
         """
         with cython.critical_section(self):
             if self._ahead_size:
                 size = self._ahead_size
                 raise ValueError(f"{size} bytes were not cut yet: call feed(b'') before")
-            self._is_over = True
-            line = bytes(self._begun)
-            self._begin()
-            is_too_long = len(line) > self._longest and self._mode != SPLIT
-            if not (self._is_skipping or is_too_long):
-                return line or None
-            self.dropped += len(line)
-            if is_too_long and not self._is_skipping and self._mode == RAISE:
-                raise LineTooLong([], line[:PREFIX], len(line), self._longest)
-            self._is_skipping = False
-            return None
+            line = self._with(self._held, 0, len(self._held))
+            size, was_skipping = len(line), self._is_skipping
+            is_too_long = size > self._longest and self._mode != SPLIT
+            if is_dropped := was_skipping or is_too_long:
+                self._dropped += size
+            self._begun = self._held = b""
+            self._reserved = self._size = 0
+            self._is_skipping, self._is_over = False, True
+            if is_too_long and not was_skipping and self._mode == RAISE:
+                raise LineTooLong([], line[:PREFIX], size, self._longest)
+            return line if size and not is_dropped else None
 
     # Input that is no line.
 
@@ -263,14 +276,13 @@ class LineBuffer:
         ``feed(data, 0)`` adds to it.  While an over-long line is dropped, up to its delimiter, it
         is None.  Raises TypeError unless *n* is an int, ValueError where it is negative.
         """
-        if not _is_number(n):
-            raise TypeError(f"take() wants an int, not {type(n).__name__}")
-        if n < 0:
-            raise ValueError(f"take() wants a number of bytes, which cannot be {n}")
+        size = number_of(n, "take() wants an int, not")
+        if size < 0:
+            raise ValueError(f"take() wants a number of bytes, which cannot be {size}")
         with cython.critical_section(self):
-            if n > self._size() or self._is_skipping:
+            if self._is_skipping or size > self._waiting():
                 return None
-            return self._take_raw(n)
+            return self._take_raw(size)
 
     def rest(self) -> bytes:
         """All that waits, as it came, which then waits no more: for a change of protocol.
@@ -278,11 +290,11 @@ class LineBuffer:
         The next input begins a line, also where an over-long one was being dropped.
         """
         with cython.critical_section(self):
-            if self._is_skipping:
-                self.dropped += len(self._begun)
-                self._is_skipping = False
-                self._begin()
-            return self._take_raw(self._size())
+            if not self._is_skipping:
+                return self._take_raw(self._waiting())
+            dropped = self._dropped + len(self._held)
+            self._dropped, self._is_skipping, self._held = dropped, False, b""
+            return b""
 
     def clear(self) -> None:
         """Forget all that waits, the end of the input, and the place that ``get_buffer`` gave.
@@ -290,15 +302,17 @@ class LineBuffer:
         ``dropped`` stays as it is.
         """
         with cython.critical_section(self):
-            self._begin()
-            self._ahead = self._room = None
-            self._ahead_at = self._ahead_size = 0
+            self._begun = self._held = b""
+            self._room = None
+            self._ahead = []
+            self._reserved = self._size = 0
+            self._ahead_first = self._ahead_at = self._ahead_size = self._ahead_alive = 0
             self._is_skipping = self._is_over = False
 
     def __len__(self) -> int:
         """How many bytes wait."""
         with cython.critical_section(self):
-            return self._size()
+            return self._waiting()
 
     def __bool__(self) -> bool:
         """True: an empty buffer is one, too."""
@@ -309,266 +323,258 @@ class LineBuffer:
 
     # How it works.
 
-    def _begin(self) -> None:
-        """No line is begun."""
-        self._begun = bytearray()
-        self._held = b""
-
-    def _size(self) -> int:
+    def _waiting(self) -> int:
         """How many bytes wait, also where a subclass has a length of its own."""
-        return len(self._begun) + self._ahead_size
+        return self._size + len(self._held) + self._ahead_size
 
-    def _take_raw(self, size: int) -> bytes:
-        """The next *size* bytes, of those that wait."""
-        begun = bytes(self._begun)
-        if begun:
-            self._begin()
-            self._put_back(begun, 0)
-        pieces = []
-        while size:
-            data, at = self._next_ahead()
-            if len(data) - at > size:
-                self._put_back(data, at + size)
-            pieces.append(data[at : at + size])
-            size -= len(pieces[-1])
-        return b"".join(pieces)
+    def _feed(self, data: bytes, count: int) -> list[bytes]:
+        if self._is_over:
+            raise ValueError("feed() after feed_eof(): clear() makes the buffer a new one")
+        lines: list[bytes] = []
+        if self._ahead_size and data:
+            self._put_behind(data)
+        begun, reserved = self._begun, self._reserved
+        size, held, is_skipping = self._size, self._held, self._is_skipping
+        ahead, first, at = self._ahead, self._ahead_first, self._ahead_at
+        waiting, alive, dropped = self._ahead_size, self._ahead_alive, self._dropped
+        try:
+            if waiting:
+                self._cut_ahead(lines, count)
+            else:
+                end = self._cut(data, 0, lines, count)
+                if end < len(data):
+                    self._ahead_alive = len(data)
+                    self._leave([data], 0, end, len(data) - end)
+            prefix, self._prefix = self._prefix, None
+        except BaseException:
+            self._begun, self._reserved = begun, reserved
+            self._size, self._held, self._is_skipping = size, held, is_skipping
+            self._ahead, self._ahead_first, self._ahead_at = ahead, first, at
+            self._ahead_size, self._ahead_alive, self._dropped = waiting, alive, dropped
+            self._prefix = None
+            raise
+        if prefix is None:
+            return lines
+        raise LineTooLong(lines, prefix, self._over, self._longest)
 
-    def _put_back(self, data: bytes, at: int) -> None:
-        """``data[at:]`` is the next input."""
-        if at >= len(data):
-            return
-        if at > len(data) - at:  # so that what waits keeps at most as much again alive
-            data, at = data[at:], 0
-        if self._ahead is None:
-            self._ahead = deque()
-        self._ahead.appendleft(data)  # before what is whole: nobody puts back two beginnings
-        self._ahead_at = at
-        self._ahead_size += len(data) - at
+    # Input that waits uncut.
 
     def _put_behind(self, data: bytes) -> None:
         """*data* is the last input."""
-        if self._ahead is None:
-            self._ahead = deque()
-        self._ahead_size += len(data)
-        if self._ahead and len(data) < SMALL and len(self._ahead[-1]) < SMALL:
-            data = self._ahead.pop() + data
-        self._ahead.append(data)
-
-    def _next_ahead(self) -> tuple[bytes, int]:
-        """The next piece of input, which waits no more, and where in it that begins."""
-        data, at = self._ahead.popleft(), self._ahead_at
-        self._ahead_at = 0
-        self._ahead_size -= len(data) - at
-        return data, at
-
-    def _take_ahead(self, lines: list[bytes], count: int) -> None:
-        while self._ahead_size and len(lines) < count:
-            data, at = self._next_ahead()
-            self._take(data, at, lines, count)
-
-    def _take(self, data: bytes, start: int, lines: list[bytes], count: int) -> None:
-        """Append the lines that end in ``data[start:]`` to *lines*, until it has *count*."""
-        if self._begun:
-            start = self._go_on(data, start, lines, count)
-            if start < 0:
-                return
-        while True:
-            most = count - len(lines)
-            if self._single is not None:
-                end = cut_lines(
-                    data, start, self._single, self._longest, most, self._keepends, lines
-                )
-            else:
-                end = cut_lines_of_several(
-                    data, start, self._several, self._longest, most, self._keepends, lines
-                )
-            if end >= 0:
-                break
-            start = self._refuse(data, ~end, lines, count)
-        if len(lines) < count:
-            self._keep(data, end, lines, count)
+        size, last = len(data), self._ahead[-1]
+        if size < SMALL and len(last) < SMALL:
+            self._ahead[-1] = last + data
         else:
-            self._put_back(data, end)
+            self._ahead += [data]
+        self._ahead_size += size
+        self._ahead_alive += size
 
-    def _find(self, data: bytes, start: int) -> tuple[int, int]:
-        """Where a line ends in ``data[start:]``, and where the next begins; -1 where none ends."""
-        if self._single is not None:
-            index = find_terminator(data, self._single, start)
-            return index, index + len(self._single) if index >= 0 else -1
-        found = find_first_terminator(data, self._several, start)
-        if found is None:
-            return -1, -1
-        return found[0], found[0] + len(found[1])
+    def _cut_ahead(self, lines: list[bytes], count: int) -> None:
+        """Cut what waits, also beyond *count* where it belongs to a line that is dropped."""
+        first, at, size = self._ahead_first, self._ahead_at, self._ahead_size
+        while size and (self._is_skipping or (len(lines) < count and self._prefix is None)):
+            data = self._ahead[first]
+            end = self._cut(data, at, lines, count)
+            size -= end - at
+            if end == len(data):
+                first += 1
+                end = 0
+            at = end
+        self._leave(self._ahead, first, at, size)
 
-    def _go_on(self, data: bytes, start: int, lines: list[bytes], count: int) -> int:
-        """End the begun line with ``data[start:]``; returns where the next begins, or -1."""
-        held = len(self._held)
-        index = behind = -1
+    def _leave(self, ahead: list[bytes], first: int, at: int, size: int) -> None:
+        """What waits is *size* bytes of *ahead*, from *at* of the piece *first* on."""
+        alive = self._ahead_alive
+        if 2 * size < alive:  # so that what waits keeps at most as much again alive
+            ahead = ahead[first:] if size else []
+            if at:
+                ahead[0] = ahead[0][at:]
+            first = at = 0
+            alive = size
+        self._ahead, self._ahead_first, self._ahead_at = ahead, first, at
+        self._ahead_size, self._ahead_alive = size, alive
+
+    def _take_raw(self, size: int) -> bytes:
+        """The next *size* bytes, of those that wait."""
+        self._take_back()
+        first, at, left = self._ahead_first, self._ahead_at, size
+        pieces = []
+        while left:
+            data = self._ahead[first]
+            pieces.append(data[at : at + left])
+            left -= len(pieces[-1])
+            at += len(pieces[-1])
+            if at == len(data):
+                first += 1
+                at = 0
+        taken = b"".join(pieces)
+        self._leave(self._ahead, first, at, self._ahead_size - size)
+        return taken
+
+    def _take_back(self) -> None:
+        """Let what is begun be input that waits."""
+        whole = self._with(self._held, 0, len(self._held))
+        size = len(whole)
+        if not size:
+            return
+        # Of what waits behind it nothing was cut yet, not even a part of its first piece.
+        self._ahead = [whole, *self._ahead[self._ahead_first :]]
+        self._ahead_size += size
+        self._ahead_alive = self._ahead_size
+        self._ahead_first = 0
+        self._begun = self._held = b""
+        self._reserved = self._size = 0
+
+    # The begun line.
+
+    def _begin(self) -> None:
+        """No line is begun."""
+        self._begun = b""
+        self._reserved = self._size = 0
+
+    def _with(self, data: bytes, start: int, end: int) -> bytes:
+        """What is begun, and ``data[start:end]``: a line, if it is one."""
+        if isinstance(self._begun, bytes):
+            return join_begun(self._begun, data, start, end) if self._size else data[start:end]
+        self._write(data, start, end)
+        self._begun.truncate()
+        line: bytes = self._begun.getvalue()
+        return line
+
+    def _extend(self, data: bytes, start: int, end: int) -> None:
+        """``data[start:end]`` goes on with what is begun."""
+        size = self._size + end - start
+        if not self._size:
+            self._begun = data[start:end]
+        elif size <= SMALL:  # never again, once it is a BytesIO
+            self._begun = join_begun(self._begun, data, start, end)
+        else:
+            if isinstance(self._begun, bytes):
+                self._begun = BytesIO(self._begun)
+            self._write(data, start, end)
+        self._size = size
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        """Write ``data[start:end]`` behind what is begun, of which it is no part yet."""
+        size, most = self._size + end - start, self._longest + self._longest_delimiter
+        if self._reserved < size and size > most - most // 4:
+            # By itself it would make room for an eighth more than the longest line has.
+            self._begun.seek(most - 1)
+            self._begun.write(b"\0")
+            self._reserved = most
+        self._begun.seek(self._size)
+        self._begun.write(data if end - start == len(data) else memoryview(data)[start:end])
+
+    # Cutting.
+
+    def _cut(self, data: bytes, start: int, lines: list[bytes], count: int) -> int:
+        """Append the lines that end in ``data[start:]`` to *lines*, until it has *count*.
+
+        Returns where it stopped: at the end of *data*, or behind the last of these lines, or behind
+        one that is to be raised.
+        """
+        size = len(data)
+        while start < size:
+            if self._is_skipping:
+                start = self._go_on(data, start, start, lines)
+            elif len(lines) >= count or self._prefix is not None:
+                break
+            elif self._size or self._held:
+                start = self._go_on(data, start, start, lines)
+            else:
+                most = count - len(lines)
+                if self._single is not None:
+                    end = cut_lines(
+                        data, start, self._single, self._longest, most, self._keepends, lines
+                    )
+                else:
+                    end = cut_lines_of_several(
+                        data, start, self._several, self._longest, most, self._keepends, lines
+                    )
+                if end < 0:  # no end in so many bytes
+                    start = self._go_on(data, ~end, ~end + self._longest, lines)
+                elif len(lines) < count and end < size:
+                    start = self._go_on(data, end, size, lines)
+                else:
+                    start = end
+        return start
+
+    def _go_on(self, data: bytes, start: int, searched: int, lines: list[bytes]) -> int:
+        """Take what ``data[start:]`` has of one line, which may be begun; returns what is behind.
+
+        Up to *searched* no delimiter is that could end it.
+        """
+        held, size = len(self._held), len(data)
+        end = behind = -1
         if held:  # a delimiter that begins there ends in the bytes of one
             seam = self._held + data[start : start + self._longest_delimiter - 1]
-            index, behind = self._find(seam, 0)
+            end, behind = find_line_end(seam, 0, len(seam), self._several)
             if behind >= 0:
-                index += start - held  # before *start*, if it begins in what was there
+                end += start - held  # before *start*, if it begins in what was there
                 behind += start - held
         if behind < 0:
-            index, behind = self._find(data, start)
+            if self._mode == SPLIT:  # what ends farther away makes the line too long
+                room = self._longest - self._size + self._longest_delimiter
+                if room < size - start:
+                    size = start + room
+            end, behind = find_line_end(data, searched, size, self._several)
+        kept = self._may_begin(data, start) if behind < 0 and self._longest_delimiter > 1 else b""
         if behind < 0:
-            self._add(data, start, lines, count)
-            return -1
-        size = len(self._begun) + index - start
-        if self._is_skipping:
-            self.dropped += size
-            self._is_skipping = False
-        elif size <= self._longest:
-            lines.append(join_begun(self._begun, data, start, behind if self._keepends else index))
-        elif self._mode == SPLIT:
-            self._take_joined(data, start, lines, count)
-            return -1
+            end = len(data) - len(kept)
+        is_too_long = self._size + held + end - start > self._longest
+        if is_too_long and self._mode == SPLIT:
+            return self._split(data, start, lines)
+        if self._is_skipping or is_too_long:
+            self._drop(data, start, end)
+            self._is_skipping = behind < 0
         else:
-            self.dropped += size
-            if self._mode == RAISE:
-                prefix = bytes(self._begun[:PREFIX]) + data[start : start + PREFIX]
+            if behind >= 0 and self._keepends:
+                end = behind
+            if held:
+                self._extend(self._held, 0, min(held, held + end - start))
+                end = max(start, end)
+            if behind < 0:
+                self._extend(data, start, end)
+            else:
+                lines.append(self._with(data, start, end))
                 self._begin()
-                self._put_back(data, behind)
-                raise LineTooLong(lines, prefix[: min(size, PREFIX)], size, self._longest)
-        self._begin()
-        return behind
+        self._held = kept
+        return len(data) if behind < 0 else behind
 
-    def _take_joined(self, data: bytes, start: int, lines: list[bytes], count: int) -> None:
-        """Take the begun line and ``data[start:]`` as one piece, to be split."""
-        joined = join_begun(self._begun, data, start, len(data))
-        self._begin()
-        self._take(joined, 0, lines, count)
-
-    def _refuse(self, data: bytes, start: int, lines: list[bytes], count: int) -> int:
-        """A line that is too long begins at *start*: where to go on, behind it, or in it."""
-        end, behind = self._find(data, start + self._longest)
-        if self._mode == SPLIT:
-            while end - start > self._longest and len(lines) < count:
-                lines.append(data[start : start + self._longest])
-                start += self._longest
-            return start
-        self.dropped += end - start
-        if self._mode == RAISE:
-            self._put_back(data, behind)
-            prefix = data[start : min(end, start + PREFIX)]
-            raise LineTooLong(lines, prefix, end - start, self._longest)
-        return behind
-
-    def _keep(self, data: bytes, start: int, lines: list[bytes], count: int) -> None:
-        """``data[start:]``, in which no line ends, begins one."""
-        size = len(data) - start
-        if size > self._longest:
-            certain = size - held_back(data, start, self._several)
-            if self._mode == SPLIT:
-                while certain > self._longest:
-                    if len(lines) >= count:
-                        self._put_back(data, start)
-                        return
-                    lines.append(data[start : start + self._longest])
-                    start += self._longest
-                    certain -= self._longest
-            elif certain > self._longest:
-                self._begun = bytearray(data[start + certain :])
-                self._held = data[start + certain :]
-                self._give_up(data[start : start + PREFIX], lines, certain)
-                return
-        if start < len(data):
-            self._begun += data[start:]
-            self._hold()
-
-    def _add(self, data: bytes, start: int, lines: list[bytes], count: int) -> None:
-        """``data[start:]``, in which no line ends, goes on with the begun one."""
-        if self._is_skipping:
-            size = len(self._begun) + len(data) - start
-            room = self._longest_delimiter - 1
-            self._begun += data[max(start, len(data) - room) :]
-            self._hold()
-            self._begun = bytearray(self._held)
-            self.dropped += size - len(self._held)
-            return
-        self._begun += data[start:] if start else data
-        self._hold()
-        certain = len(self._begun) - len(self._held)
-        if certain <= self._longest:
-            return
-        if self._mode == SPLIT:
-            self._take_joined(b"", 0, lines, count)
-            return
-        prefix = bytes(self._begun[:PREFIX])
-        self._begun = bytearray(self._held)
-        self._give_up(prefix, lines, certain)
-
-    def _give_up(self, prefix: bytes, lines: list[bytes], size: int) -> None:
-        """Drop the begun line, of which *size* bytes were seen, up to its delimiter.
-
-        *prefix* may go on behind these.
-        """
-        dropped = self.dropped
-        self.dropped += size
-        self._is_skipping = True
-        while self._is_skipping and self._ahead_size:  # so that no input that waits belongs to it
-            data, at = self._next_ahead()
-            prefix += data[at : at + PREFIX - len(prefix)]
-            self._skip(data, at)
-        if self._mode == RAISE:
-            size = self.dropped - dropped
-            raise LineTooLong(lines, prefix[:size], size, self._longest)
-
-    def _skip(self, data: bytes, start: int) -> None:
-        """``data[start:]`` goes on with a line that is dropped; what is behind it waits."""
-        behind = self._go_on(data, start, [], 0)
-        if behind >= 0:
-            self._put_back(data, behind)
-
-    def _hold(self) -> None:
-        """Find the bytes at the end of the begun line that may begin a delimiter."""
+    def _may_begin(self, data: bytes, start: int) -> bytes:
+        """The bytes at the end of what is begun and ``data[start:]`` that may begin a delimiter."""
         room = self._longest_delimiter - 1
-        if not room:
-            return
-        tail = bytes(self._begun[-room:])
-        held = held_back(tail, 0, self._several)
-        self._held = tail[len(tail) - held :]
+        tail = data[max(start, len(data) - room) :]
+        if len(tail) < room:
+            tail = (self._held + tail)[-room:]
+        return tail[len(tail) - held_back(tail, 0, self._several) :]
 
+    def _split(self, data: bytes, start: int, lines: list[bytes]) -> int:
+        """Make a line of the first ``max_line`` bytes of a longer one; returns what is behind."""
+        held, room = self._held, self._longest - self._size
+        size = min(room, len(held))
+        self._extend(held, 0, size)
+        behind = start + room - size
+        lines.append(self._with(data, start, behind))
+        self._begin()
+        self._held = held[size:]
+        return behind
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _bytes_of(data: Any) -> bytes:
-    if isinstance(data, str):
-        raise TypeError("feed() takes bytes, not str: use .encode()")
-    try:
-        return bytes(memoryview(data))
-    except TypeError:
-        raise TypeError(f"feed() takes bytes or the like, not {type(data).__name__}") from None
-
-
-def _count_of(most: Any) -> int:
-    if not _is_number(most):
-        raise TypeError(f"most must be an int, not {type(most).__name__}")
-    if most < 0:
-        raise ValueError(f"most must not be negative, but is {most}")
-    count: int = min(most, UNLIMITED)
-    return count
-
-
-def _checked(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
-    """*delimiter* if it is one, else None, and as a tuple."""
-    if isinstance(delimiter, bytes):
-        if not delimiter:
-            raise ValueError("the delimiter is empty; it must have at least one byte")
-        single = bytes(memoryview(delimiter))
-        return single, (single,)
-    if not isinstance(delimiter, tuple):
-        hint = ": use .encode()" if isinstance(delimiter, str) else ""
-        raise TypeError(
-            f"a delimiter must be bytes or a tuple of bytes, not {type(delimiter).__name__}{hint}"
-        )
-    several = check_terminators(delimiter)
-    if len(set(several)) < len(several):
-        raise ValueError(f"one of the delimiters {several!r} is there twice")
-    return (several[0], several) if len(several) == 1 else (None, several)
+    def _drop(self, data: bytes, start: int, end: int) -> None:
+        """Drop what is begun, and ``data[start:end]``, of an over-long line."""
+        size = len(self._held) + end - start
+        prefix = self._prefix
+        if not self._is_skipping and self._mode == RAISE:
+            begun = self._begun if isinstance(self._begun, bytes) else self._begun.getvalue()
+            prefix = begun[: min(self._size, PREFIX)]
+            self._over = 0
+        size += self._size
+        self._dropped += size
+        if prefix is not None:
+            self._over += size
+            prefix += self._held + data[start : start + PREFIX]
+            self._prefix = prefix[: min(self._over, PREFIX)]
+        self._begin()
 
 
 def join_lines(lines: Iterable[_Data], delimiter: bytes = b"\n") -> bytes:

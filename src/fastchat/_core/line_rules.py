@@ -1,0 +1,119 @@
+"""What a LineBuffer can be called with, and what it raises of a line.
+
+Rules this file keeps:
+
+* Each check returns the value as a plain one, or raises what says which it was and what is wanted.
+* None changes anything: the caller has not begun.
+"""
+
+from __future__ import annotations
+
+import sys
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+from fastchat._scanner_py import check_terminators
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+# How many bytes of an over-long line its exception shows.
+PREFIX = 1024
+# More than any line has, and so little that a sum of two is an index.
+UNLIMITED = sys.maxsize // 2
+
+
+class LineTooLong(ValueError):
+    """A line is longer than ``max_line`` allows.
+
+    ``lines`` are the lines that stand before it in what was fed, ``prefix`` its first bytes (1,024
+    at most), ``size`` the bytes of it that were seen so far, ``limit`` what ``max_line`` was.
+    """
+
+    def __init__(self, lines: list[bytes], prefix: bytes, size: int, limit: int) -> None:
+        super().__init__(lines, prefix, size, limit)
+        self.lines = lines
+        self.prefix = prefix
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"a line has {self.size} bytes or more, and max_line is {self.limit}: raise max_line, "
+            f"or let overflow be 'discard' or 'split'; the line begins {self.prefix[:40]!r}"
+        )
+
+
+class Signature:
+    """What ``inspect.signature()`` finds: a compiled class has none of its own."""
+
+    def __get__(self, buffer: object, kind: type) -> Any:
+        import inspect  # noqa: PLC0415 (few programs need it, and it takes its time)
+
+        for each in kind.__mro__:
+            if "__signature__" in vars(each):
+                break
+            if "__init__" in vars(each) or "__new__" in vars(each):
+                raise AttributeError("__signature__")  # a subclass is called in its own way
+        return inspect.signature(_signature)
+
+
+def _signature(
+    delimiter: bytes | tuple[bytes, ...] = b"\n",
+    *,
+    max_line: int = 16 * 2**20,
+    keepends: bool = False,
+    overflow: Literal["raise", "discard", "split"] = "raise",
+) -> None:
+    """How a LineBuffer is called."""
+
+
+def number_of(value: Any, words: str) -> int:
+    """*value* as an int; raises TypeError, with *words* before its type, where it is none."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{words} {type(value).__name__}")
+    return index(value)
+
+
+def limit_of(max_line: Any) -> int:
+    """*max_line* as an int that is at most ``UNLIMITED``."""
+    limit = number_of(max_line, "max_line must be an int, not")
+    if limit < 1:
+        raise ValueError(f"max_line must be at least 1, but is {limit}")
+    return min(limit, UNLIMITED)
+
+
+def bytes_of(data: Any) -> bytes:
+    """What *data* has, which is not bytes itself."""
+    if isinstance(data, str):
+        raise TypeError("feed() takes bytes, not str: use .encode()")
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"feed() takes bytes or the like, not {type(data).__name__}") from None
+
+
+def count_of(most: Any) -> int:
+    """*most* as an int that is at most ``UNLIMITED``."""
+    count = number_of(most, "most must be an int, not")
+    if count < 0:
+        raise ValueError(f"most must not be negative, but is {count}")
+    return min(count, UNLIMITED)
+
+
+def check_delimiter(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """*delimiter* if it is one, else None, and as a tuple."""
+    if isinstance(delimiter, bytes):
+        if not delimiter:
+            raise ValueError("the delimiter is empty; it must have at least one byte")
+        single = bytes(memoryview(delimiter))
+        return single, (single,)
+    if not isinstance(delimiter, tuple):
+        hint = ": use .encode()" if isinstance(delimiter, str) else ""
+        raise TypeError(
+            f"a delimiter must be bytes or a tuple of bytes, not {type(delimiter).__name__}{hint}"
+        )
+    several = check_terminators(delimiter, "delimiter")
+    if len(set(several)) < len(several):
+        raise ValueError(f"one of the delimiters {several!r} is there twice")
+    return (several[0], several) if len(several) == 1 else (None, several)
