@@ -16,61 +16,10 @@ from typing import Any
 import pytest
 
 from fastchat import _output
-from tests.random.points import Points
 from tests.support.channels import Stage, has_nothing, watch_a_dict, watch_of
-from tests.support.interruption import Interruption, where_there_are_points
+from tests.support.interruption import Interruption, at_each_point, where_there_are_points
 
 pytestmark = where_there_are_points
-
-# Where getattr() with a default takes what is raised in a property for "there is none".
-HAS_A_DEFAULT = {"hang_up", "_get_socket"}
-
-
-def at_each_point(
-    stage: Stage,
-    scene: Callable[[], tuple[Callable[[], Any], Callable[[], None]]],
-    then: Callable[[], None] | None = None,
-) -> None:
-    """Interrupt the first of what *scene* makes at each of its points, and call the second then.
-
-    The handler calls *then*, or raises.
-    """
-    directory = os.path.dirname(stage.asyncore.__file__)
-    # The first fills caches, the second finds out which points there are.
-    for _ in range(2):
-        act, check = scene()
-        points = Points(directory)
-        with points:
-            act()
-        check()
-    assert points.passed
-    came: list[int] = []
-
-    def handler(*args: Any) -> None:
-        came.append(1)
-        if then is None:
-            raise Interruption
-        then()
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        for at in points.passed:
-            came.clear()
-            act, check = scene()
-            try:
-                with Points(directory, at):
-                    act()
-            except Interruption:
-                assert then is None
-            else:
-                is_lost = bool(came) and at[0].co_name not in HAS_A_DEFAULT
-                assert then is not None or not is_lost, f"nothing left {at}"
-            try:
-                check()
-            except AssertionError as failure:
-                raise AssertionError(f"interrupted at {at}") from failure
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def lines_of(stage: Stage, **members: Any) -> Any:
@@ -141,7 +90,7 @@ def test_no_peer_gets_what_was_sent_to_another(own: Stage) -> None:
 
         return own.loop, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 def test_a_class_that_raises_where_it_is_compared_leaves_nothing_behind(own: Stage) -> None:
@@ -199,7 +148,7 @@ def test_who_joins_is_served_if_it_is_in_the_map(own: Stage, is_dict: bool) -> N
 
         return last.add_channel, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 def test_who_is_asked_on_every_pass_is_served_though_its_entry_was_interrupted(own: Stage) -> None:
@@ -212,7 +161,7 @@ def test_who_is_asked_on_every_pass_is_served_though_its_entry_was_interrupted(o
 
         return own.loop, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 @pytest.mark.parametrize("is_dict", [False, True], ids=["kept", "dict"])
@@ -239,7 +188,7 @@ def test_who_leaves_is_waited_for_no_more(own: Stage, is_dict: bool) -> None:
 
         return act, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 def test_a_new_set_has_all_channels(own: Stage) -> None:
@@ -259,7 +208,7 @@ def test_a_new_set_has_all_channels(own: Stage) -> None:
 
         return own.loop, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 def test_a_handler_may_close_what_is_being_closed(own: Stage) -> None:
@@ -276,7 +225,7 @@ def test_a_handler_may_close_what_is_being_closed(own: Stage) -> None:
 
         return chats[0].close, check
 
-    at_each_point(own, scene, lambda: own.asyncore.close_all(own.map))
+    at_each_point(own.implementation, scene, lambda: own.asyncore.close_all(own.map))
 
 
 def test_who_is_over_leaves_the_map_though_its_close_was_interrupted(own: Stage) -> None:
@@ -293,7 +242,7 @@ def test_who_is_over_leaves_the_map_though_its_close_was_interrupted(own: Stage)
 
         return own.loop, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 def test_a_handler_may_close_all_while_changes_are_looked_for(own: Stage) -> None:
@@ -306,7 +255,7 @@ def test_a_handler_may_close_all_while_changes_are_looked_for(own: Stage) -> Non
         own.map.pop(next(iter(own.map)))
         return own.loop, own.map.clear
 
-    at_each_point(own, scene, lambda: own.asyncore.close_all(own.map))
+    at_each_point(own.implementation, scene, lambda: own.asyncore.close_all(own.map))
 
 
 def uncovered_jumps(code: CodeType) -> Iterator[str]:
@@ -369,7 +318,7 @@ def test_output_stays_in_order(own: Stage, size: int) -> None:
 
         return act, check
 
-    at_each_point(own, scene)
+    at_each_point(own.implementation, scene)
 
 
 def output_of(stage: Stage) -> Any:

@@ -14,9 +14,9 @@ Rules this file keeps:
   begun is a BytesIO as soon as it is long, which gives its bytes away without a copy.
 * What is begun has never more than ``max_line`` bytes: they are counted before they are added.
 * A call that raises what it is said to raise leaves a buffer that goes on, and has lost nothing but
-  what it says.  One that is interrupted, by a signal handler that raises or for want of memory, has
-  taken its input and cut nothing, or done nothing, or all: what changes the state is put back, or
-  stands in lines that call nothing.
+  what it says.  One that a signal handler interrupts by an exception has taken its input and cut
+  nothing, or done nothing, or all: what changes the state is put back, or stands in lines that call
+  nothing.  So it is where memory is short, but for a long line that cannot grow, which is lost.
 * ``cut_lines`` and its kind, in the scanner, have no state; all the rest is here.
 """
 
