@@ -6,8 +6,6 @@ Each has a scene so small that all its points are taken.
 from __future__ import annotations
 
 import dis
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.random import all_lines
 from tests.random import lines as random_lines
 from tests.support import naive
 from tests.support.implementations import Implementation
-from tests.support.naive_lines import NaiveBuffer, TooLong
 
 
 @pytest.fixture
@@ -24,45 +24,15 @@ def lines(ours: Implementation) -> Any:
     return ours.core["lines"]
 
 
-def outcome(buffer: Any, pieces: list[bytes], error: type[Exception]) -> tuple[Any, ...]:
-    """What *buffer* makes of *pieces* and their end: lines and errors, and what it dropped."""
-    got: list[Any] = []
-
-    def note(failure: Any) -> None:
-        got.extend(failure.lines)
-        got.append("too long")
-
-    for piece in [*pieces, b""]:
-        while True:
-            try:
-                got.extend(buffer.feed(piece))
-                break
-            except error as failure:
-                note(failure)
-                piece = b""
-    try:
-        rest = buffer.feed_eof()
-    except error as failure:
-        note(failure)
-        rest = None
-    return got, rest, buffer.dropped
-
-
-@pytest.mark.parametrize("overflow", ["raise", "discard", "split"])
+@pytest.mark.parametrize("overflow", random_lines.OVERFLOW)
 @pytest.mark.parametrize("delimiters", random_lines.DELIMITERS, ids=repr)
 def test_every_split_of_every_short_stream(
     lines: Any, delimiters: tuple[bytes, ...], overflow: str
 ) -> None:
-    alphabet = b"".join(sorted({bytes([byte]) for byte in b"".join(delimiters)} | {b"x"}))[:3]
-    delimiter = delimiters[0] if len(delimiters) == 1 else delimiters
-    for max_line in (1, 2, 4):
-        for stream in naive.words(alphabet, 5):
-            wanted = outcome(NaiveBuffer(delimiters, max_line, overflow), [stream], TooLong)
-            for pieces in naive.chunkings(stream):
-                buffer = lines.LineBuffer(delimiter, max_line=max_line, overflow=overflow)
-                found = outcome(buffer, pieces, lines.LineTooLong)
-                assert found == wanted, (max_line, pieces)
-                assert len(buffer) == 0
+    part = random_lines.DELIMITERS.index(delimiters) + 9 * random_lines.OVERFLOW.index(overflow)
+    count, fault = all_lines.play(lines, delimiters, overflow, part=part, of=101)
+    assert fault is None
+    assert count > 200
 
 
 def test_random_feeds(lines: Any) -> None:

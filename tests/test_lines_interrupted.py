@@ -157,8 +157,8 @@ def test_a_handler_raises_at_each_point(name: str) -> None:
     at_each_point(implementation, scene)
 
 
-# The interpreter itself does not always survive it, so only what runs none of its code.  Where a long
-# line cannot grow, BytesIO gives up all that it has.
+# The interpreter does not always survive it: so only what runs none of its code.  Where a long line
+# cannot grow, BytesIO gives up all that it has.
 @pytest.mark.compiled
 @pytest.mark.parametrize(
     "name",
