@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import random
 import sys
@@ -312,7 +313,9 @@ def test_nothing_waits_behind_clear(lines: Any) -> None:
         ({"max_line": -1}, ValueError, "max_line must be at least 1, but is -1"),
         ({"max_line": 1.5}, TypeError, "max_line must be an int, not float"),
         ({"max_line": True}, TypeError, "max_line must be an int, not bool"),
-        ({"overflow": "drop"}, ValueError, "it can be 'raise', 'discard' or 'split'"),
+        ({"overflow": "drop"}, ValueError, "overflow is 'drop'; it can be 'raise', 'discard' or"),
+        ({"overflow": []}, ValueError, r"overflow is \[\]; it can be 'raise', 'discard' or"),
+        ({"overflow": None}, ValueError, "overflow is None; it can be 'raise', 'discard' or"),
     ],
 )
 def test_settings_that_are_refused(
@@ -362,6 +365,91 @@ def test_a_line_in_many_pieces_that_waited(lines: Any, overflow: str) -> None:
     assert (buffer.dropped, len(buffer)) == (3 * len(piece), 0)
 
 
+class Index:
+    """An integer that is no int, as those of other libraries are."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_every_kind_of_integer_will_do(lines: Any) -> None:
+    buffer = lines.LineBuffer(max_line=Index(5))
+    assert buffer.max_line == 5
+    assert type(buffer.max_line) is int
+    buffer.max_line = Index(6)
+    assert buffer.feed(b"one\ntwo\nthree\n", Index(1)) == [b"one"]
+    assert buffer.take(Index(4)) == b"two\n"
+    assert len(buffer.get_buffer(Index(100_000))) == 100_000
+    assert buffer.buffer_updated(Index(0), Index(1)) == [b"three"]
+
+
+def test_some_lines_of_the_buffer_of_asyncio(lines: Any) -> None:
+    buffer = lines.LineBuffer()
+    buffer.get_buffer()[:8] = b"one\ntwo\n"
+    assert buffer.buffer_updated(8, 1) == [b"one"]
+    assert buffer.take(4) == b"two\n"
+
+
+def test_what_was_dropped_is_counted_exactly_and_cannot_be_set(lines: Any) -> None:
+    buffer = lines.LineBuffer(max_line=1, overflow="discard")
+    with pytest.raises(AttributeError):
+        buffer.dropped = 7
+    for _ in range(3):
+        buffer.feed(b"xxx\n")
+    assert buffer.dropped == 9
+    buffer.clear()
+    assert buffer.dropped == 9
+
+
+def test_a_line_that_is_raised_is_told_of_alone(lines: Any) -> None:
+    # Another was being dropped before it, in the same input.
+    buffer = lines.LineBuffer(max_line=3)
+    with suppress(lines.LineTooLong):
+        buffer.feed(b"first")
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"first\none\nsecond\n")
+    failure = caught.value
+    assert (failure.lines, failure.prefix, failure.size) == ([b"one"], b"second", 6)
+    assert buffer.dropped == 16
+
+
+def test_a_lower_limit_counts_for_what_is_begun(lines: Any) -> None:
+    buffer = lines.LineBuffer(max_line=1000)
+    buffer.feed(b"x" * 900)
+    buffer.feed(b"x")
+    buffer.max_line = 901
+    assert buffer.feed(b"\n" + b"y" * 600) == [b"x" * 901]
+    buffer.max_line = 600
+    assert buffer.feed(b"") == []
+    buffer.max_line = 4
+    with pytest.raises(ValueError, match=r"600 bytes were not cut yet"):
+        buffer.feed_eof()
+    with pytest.raises(lines.LineTooLong, match="a line has 600 bytes or more"):
+        buffer.feed(b"")
+
+
+def test_the_class_says_how_it_is_called(lines: Any) -> None:
+    class Same(lines.LineBuffer):  # type: ignore[misc]  # what is loaded twice has no type
+        pass
+
+    class Other(lines.LineBuffer):  # type: ignore[misc]
+        def __init__(self, port: int) -> None:
+            super().__init__(b"\r\n")
+
+    for kind in (lines.LineBuffer, Same):
+        parameters = inspect.signature(kind).parameters
+        assert list(parameters) == ["delimiter", "max_line", "keepends", "overflow"]
+        defaults = [each.default for each in parameters.values()]
+        assert defaults == [b"\n", 16 * 2**20, False, "raise"]
+        assert parameters["max_line"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert list(inspect.signature(Other).parameters) == ["port"]
+    assert Other(7).delimiter == b"\r\n"
+    assert list(inspect.signature(lines.LineBuffer.feed).parameters) == ["self", "data", "most"]
+
+
 def test_no_limit_is_too_large(lines: Any) -> None:
     assert lines.LineBuffer(max_line=2**80).feed(b"one\n") == [b"one"]
 
@@ -376,7 +464,11 @@ def test_no_limit_is_too_large(lines: Any) -> None:
         ("feed", [b"", 1.5], TypeError, "most must be an int, not float"),
         ("take", [-1], ValueError, r"take\(\) wants a number of bytes, which cannot be -1"),
         ("take", ["1"], TypeError, r"take\(\) wants an int, not str"),
+        ("take", [True], TypeError, r"take\(\) wants an int, not bool"),
         ("buffer_updated", [-1], ValueError, "-1 cannot be filled"),
+        ("buffer_updated", [1.5], TypeError, "nbytes must be an int, not float"),
+        ("buffer_updated", [0, -1], ValueError, "most must not be negative, but is -1"),
+        ("get_buffer", ["8"], TypeError, "sizehint must be an int, not str"),
     ],
 )
 def test_calls_that_are_refused_change_nothing(
@@ -384,6 +476,8 @@ def test_calls_that_are_refused_change_nothing(
 ) -> None:
     buffer = lines.LineBuffer()
     buffer.feed(b"on")
+    if method == "buffer_updated":
+        buffer.get_buffer()
     with pytest.raises(error, match=words):
         getattr(buffer, method)(*arguments)
     assert buffer.feed(b"e\n") == [b"one"]

@@ -1,6 +1,7 @@
 """LineBuffer under random input, settings and calls, beside its oracle.
 
-``python -m tests.random.lines --count 1000000`` is the long run; the suite does a short one.
+``python -m tests.random.lines --count 250000`` is the long run, of more than a million feeds to
+each implementation; the suite does a short one.
 """
 
 from __future__ import annotations
@@ -24,12 +25,35 @@ DELIMITERS: tuple[tuple[bytes, ...], ...] = (
     (b"ab", b"b", b"\n"),
     (b"a\nb", b"\nb", b"aa"),
 )
+# Those that are searched otherwise, or end and begin in one another, besides.
+MORE: tuple[tuple[bytes, ...], ...] = (
+    (b"ab" * 33 + b"\n",),
+    (b"a" * 65,),
+    (b"a" * 66 + b"\n", b"\n"),
+    (b"aab", b"ab", b"b"),
+    (b"abab", b"ba"),
+    (b"aaabbb", b"ab", b"bb"),
+)
+LIMITS = (1, 2, 3, 4, 8, 64, 65, 70, 300, 600, 1000)
 ALPHABET = b"ab\r\n"
+SHORT, LONG = (1, 2, 5), (100, 256, 520, 1025)
 OVERFLOW = ("raise", "discard", "split")
+ACTIONS = ("feed", "feed", "feed", "feed", "some", "some", "take", "set", "rest", "room", "end")
 
 
-def _some(draw: random.Random, longest: int) -> bytes:
-    return bytes(draw.choices(ALPHABET, k=draw.randint(0, longest)))
+def _some(draw: random.Random, max_line: int, delimiters: tuple[bytes, ...]) -> bytes:
+    """Bytes of the alphabet, or delimiters, their parts and what is between them."""
+    longest = draw.choice((2, 5, 20))
+    if draw.random() < 0.6:
+        return bytes(draw.choices(ALPHABET, k=draw.randint(0, longest)))
+    data = b""
+    while len(data) < longest:
+        part = draw.choice(delimiters)
+        cut = draw.randint(0, len(part))
+        # Of much the oracle, which looks at all of it for each line, can take a few lines only.
+        length = draw.choice(LONG if max_line > 60 and draw.random() < 0.05 else SHORT)
+        data += draw.choice((part, part[:cut], part[cut:], b"x" * length))
+    return data
 
 
 def _call(function: Any, *args: Any) -> Any:
@@ -51,8 +75,8 @@ def _set(buffer: Any, oracle: NaiveBuffer, delimiters: tuple[bytes, ...], max_li
 
 def fault_of(module: Any, draw: random.Random) -> str | None:
     """Play a random script on the LineBuffer of *module*; what does not hold, or None."""
-    delimiters, overflow = draw.choice(DELIMITERS), draw.choice(OVERFLOW)
-    max_line, keepends = draw.choice((1, 2, 3, 4, 8, 1000)), draw.random() < 0.3
+    delimiters, overflow = draw.choice(DELIMITERS + MORE), draw.choice(OVERFLOW)
+    max_line, keepends = draw.choice(LIMITS), draw.random() < 0.3
     buffer = module.LineBuffer(
         delimiters[0] if len(delimiters) == 1 else delimiters,
         max_line=max_line,
@@ -62,10 +86,8 @@ def fault_of(module: Any, draw: random.Random) -> str | None:
     oracle = NaiveBuffer(delimiters, max_line, overflow, keepends)
     played: list[Any] = [(delimiters, max_line, overflow, keepends)]
     for _ in range(draw.randint(1, 12)):
-        action = draw.choice(
-            ("feed", "feed", "feed", "feed", "some", "take", "set", "rest", "room")
-        )
-        data = _some(draw, draw.choice((2, 5, 20)))
+        action = draw.choice(ACTIONS)
+        data = _some(draw, max_line, delimiters)
         if action == "feed":
             step: tuple[Any, ...] = (action, data)
             found, wanted = _call(buffer.feed, data), _call(oracle.feed, data)
@@ -75,7 +97,7 @@ def fault_of(module: Any, draw: random.Random) -> str | None:
             found, wanted = _call(buffer.feed, data, most), _call(oracle.feed, data, most)
         elif action == "room":
             step = (action, data)
-            buffer.get_buffer(-1)[: len(data)] = data
+            buffer.get_buffer()[: len(data)] = data
             found, wanted = _call(buffer.buffer_updated, len(data)), _call(oracle.feed, data)
         elif action == "take":
             size = draw.randint(0, 6)
@@ -84,8 +106,14 @@ def fault_of(module: Any, draw: random.Random) -> str | None:
         elif action == "rest":
             step = (action,)
             found, wanted = _call(buffer.rest), _call(oracle.rest)
+        elif action == "end":
+            step = (action,)
+            found = _call(buffer.feed_eof)
+            wanted = found if "not cut yet" in str(found) else _call(oracle.feed_eof)
+            buffer.clear()
+            oracle.clear()
         else:
-            delimiters, max_line = draw.choice(DELIMITERS), draw.choice((1, 2, 3, 4, 8, 1000))
+            delimiters, max_line = draw.choice(DELIMITERS + MORE), draw.choice(LIMITS)
             step = (action, delimiters, max_line)
             found = wanted = None
             _set(buffer, oracle, delimiters, max_line)

@@ -89,3 +89,6 @@ class NaiveBuffer:
         self.delimiters, self.max_line = delimiters, max_line
         if self.is_skipping:
             self.skip(*self.find())
+
+    def clear(self) -> None:
+        self.data, self.is_skipping = b"", False
