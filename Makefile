@@ -12,6 +12,8 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 # The releases of pyftpdlib for test-pyftpdlib; all that it knows, if this is empty.
 PYFTPDLIB ?=
+# How long fuzz looks.
+FUZZ_SECONDS ?= 600
 # How many connections each implementation has to serve in leaks.
 CONNECTIONS ?= 100000
 # The dependency group to test with; PyPy and Pythons without a GIL can do with "suite" only.
@@ -49,7 +51,7 @@ sources := $(wildcard src/fastchat/*.py src/fastchat/_core/*.p* src/fastchat/*.p
 # Beside it are the interpreters of tools/all-pythons, and what release-check checks.
 built := build/lib* build/temp.* build/bdist.*
 
-hardest := overrides shape shown signals_raised signals_changes signals_waker \
+hardest := lines lines_costs overrides shape shown signals_raised signals_changes signals_waker \
     regressions_data regressions_loop regressions_maps chat_input chat_hooks chat_shapes \
     coalescing_held coalescing_queue traces threads
 # By file, because some files build the package once for all their tests.
@@ -60,7 +62,7 @@ suite := --numprocesses auto --dist loadfile \
 untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
-    test-eventlet test-pyftpdlib lint coverage asan leaks traces instructions linear bench bench-quick \
+    test-eventlet test-pyftpdlib lint coverage asan leaks traces fuzz instructions linear bench bench-quick \
     sdist-wheel wheels release-check types clean
 .DELETE_ON_ERROR:
 
@@ -132,7 +134,13 @@ traces: $(installed) $(VENV)/.group-test ## compare implementations and loops ov
 	$(VENV_PYTHON) -m tests.random.calls --count 20000
 	$(VENV_PYTHON) -m tests.random.loops --count 20000
 	$(VENV_PYTHON) -m tests.random.interrupted --count 1000
-	$(VENV_PYTHON) -m tests.random.lines --count 100000
+	$(VENV_PYTHON) -m tests.random.lines --count 250000
+	$(VENV_PYTHON) -m tests.random.all_lines --length 6
+
+# What reaches something new is added to the corpus, which is under version control.
+fuzz: $(installed) $(VENV)/.group-fuzz ## let a fuzzer look for what a line buffer does wrong
+	$(VENV_PYTHON) -m tests.fuzz.lines tests/fuzz/corpus -max_len=120 \
+	    -max_total_time=$(FUZZ_SECONDS)
 
 instructions: $(installed) $(VENV)/.group-test ## count instructions per line; WRITE=yes keeps them
 	$(VENV_PYTHON) -m bench.instructions $(if $(filter yes,$(WRITE)),--write)

@@ -144,6 +144,48 @@ def large_piece(implementation: Implementation, size: int) -> None:
         channel.initiate_send()
 
 
+def feed(
+    implementation: Implementation, data: bytes, read: int, most: int | None = None, **settings: Any
+) -> None:
+    """Feed all of *data* to a LineBuffer, *read* bytes at a time, and take *most* lines a call."""
+    buffer = implementation.core["lines"].LineBuffer(b"\r\n", **settings)
+    count = 0
+    for at in range(0, len(data), read):
+        lines = buffer.feed(data[at : at + read], most)
+        while lines:
+            count += len(lines)
+            lines = buffer.feed(b"", most) if most else []
+    assert count or len(buffer) or buffer.dropped
+
+
+def buffered_lines(implementation: Implementation, size: int) -> None:
+    feed(implementation, (b"x" * 30 + b"\r\n") * (size // 32), 2**16)
+
+
+def buffered_long_line(implementation: Implementation, size: int) -> None:
+    feed(implementation, b"x" * size + b"\r\n", 4096, max_line=size)
+
+
+def buffered_byte_by_byte(implementation: Implementation, size: int) -> None:
+    feed(implementation, b"x" * size + b"\r\n", 1)
+
+
+def buffered_false_ends(implementation: Implementation, size: int) -> None:
+    feed(implementation, b"\r" * size + b"\r\n", 1024)
+
+
+def buffered_dropped(implementation: Implementation, size: int) -> None:
+    feed(implementation, b"x" * size, 4096, max_line=1000, overflow="discard")
+
+
+def buffered_one_by_one(implementation: Implementation, size: int) -> None:
+    feed(implementation, (b"x" * 30 + b"\r\n") * (size // 32), size, 1)
+
+
+def buffered_split_one_by_one(implementation: Implementation, size: int) -> None:
+    feed(implementation, b"x" * size, size, 1, max_line=100, overflow="split")
+
+
 # What is played, with what size (the smaller one), and with what size on the standard library:
 # as much as it can take in a moment, 0 where it cannot take it at all.
 CASES: list[tuple[Case, int, int]] = [
@@ -159,6 +201,13 @@ CASES: list[tuple[Case, int, int]] = [
     (small_sends, 2**21, 2**18),
     (produced_pieces, 2**21, 2**16),
     (large_piece, 2**23, 2**21),
+    (buffered_lines, 2**21, 0),
+    (buffered_long_line, 2**22, 0),
+    (buffered_byte_by_byte, 2**16, 0),
+    (buffered_false_ends, 2**22, 0),
+    (buffered_dropped, 2**23, 0),
+    (buffered_one_by_one, 2**20, 0),
+    (buffered_split_one_by_one, 2**20, 0),
 ]
 
 

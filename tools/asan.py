@@ -213,7 +213,11 @@ def search(scanner: Any) -> int:
                     scanner.find_first_terminator(data, (needle, b"zz"), start)
                     scanner.lines_of(data, start, needle, start)
                     scanner.held_back(data, start, (needle, b"zz"))
-                    count += 5
+                    scanner.cut_lines(data, start, needle, start, 9, True, [])
+                    scanner.cut_lines_of_several(data, start, (needle, b"zz"), 2, 9, False, [])
+                    scanner.find_line_end(data, start, start + 3, (needle, b"zz"))
+                    scanner.join_begun(data, data, start, start + 3)
+                    count += 9
                 scanner.only_line(data, needle)
                 scanner.find_prefix_at_end(data, needle)
                 count += 1

@@ -56,7 +56,7 @@ def _some(draw: random.Random, max_line: int, delimiters: tuple[bytes, ...]) -> 
     return data
 
 
-def _call(function: Any, *args: Any) -> Any:
+def call(function: Any, *args: Any) -> Any:
     """What a call returns, or the error it raises, in a form that can be compared."""
     try:
         return function(*args)
@@ -90,26 +90,26 @@ def fault_of(module: Any, draw: random.Random) -> str | None:
         data = _some(draw, max_line, delimiters)
         if action == "feed":
             step: tuple[Any, ...] = (action, data)
-            found, wanted = _call(buffer.feed, data), _call(oracle.feed, data)
+            found, wanted = call(buffer.feed, data), call(oracle.feed, data)
         elif action == "some":
             most = draw.randint(0, 3)
             step = (action, data, most)
-            found, wanted = _call(buffer.feed, data, most), _call(oracle.feed, data, most)
+            found, wanted = call(buffer.feed, data, most), call(oracle.feed, data, most)
         elif action == "room":
             step = (action, data)
             buffer.get_buffer()[: len(data)] = data
-            found, wanted = _call(buffer.buffer_updated, len(data)), _call(oracle.feed, data)
+            found, wanted = call(buffer.buffer_updated, len(data)), call(oracle.feed, data)
         elif action == "take":
             size = draw.randint(0, 6)
             step = (action, size)
-            found, wanted = _call(buffer.take, size), _call(oracle.take, size)
+            found, wanted = call(buffer.take, size), call(oracle.take, size)
         elif action == "rest":
             step = (action,)
-            found, wanted = _call(buffer.rest), _call(oracle.rest)
+            found, wanted = call(buffer.rest), call(oracle.rest)
         elif action == "end":
             step = (action,)
-            found = _call(buffer.feed_eof)
-            wanted = found if "not cut yet" in str(found) else _call(oracle.feed_eof)
+            found = call(buffer.feed_eof)
+            wanted = found if "not cut yet" in str(found) else call(oracle.feed_eof)
             buffer.clear()
             oracle.clear()
         else:
