@@ -334,8 +334,6 @@ cpdef Py_ssize_t cut_lines(
         index = _find(data, delimiter, start, end)
         if index < 0:
             return start if end == size else ~start
-        if index - start > longest:
-            return ~start
         lines.append(_slice(data, start, index + length if keepends else index))
         start = index + length
         most -= 1

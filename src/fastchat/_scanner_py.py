@@ -229,8 +229,6 @@ def cut_lines(
         index = _search(data, delimiter, start, start + reach)
         if index < 0:
             return start if start + reach >= len(data) else ~start
-        if index - start > longest:
-            return ~start
         lines.append(data[start : index + length if keepends else index])
         is_short = index - start < _LONG_LINE
         start = index + length

@@ -50,10 +50,9 @@ class Signature:
     def __get__(self, buffer: object, kind: type) -> Any:
         import inspect  # noqa: PLC0415 (few programs need it, and it takes its time)
 
-        for each in kind.__mro__:
-            if "__signature__" in vars(each):
-                break
-            if "__init__" in vars(each) or "__new__" in vars(each):
+        bases = iter(kind.__mro__)
+        while "__signature__" not in (members := vars(next(bases))):
+            if "__init__" in members or "__new__" in members:
                 raise AttributeError("__signature__")  # a subclass is called in its own way
         return inspect.signature(_signature)
 
