@@ -7,7 +7,6 @@ import inspect
 import pickle
 import random
 import sys
-import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +16,7 @@ from tests.random import all_lines
 from tests.random import lines as random_lines
 from tests.support import naive
 from tests.support.implementations import Implementation
+from tests.support.memory import memory_of
 
 
 @pytest.fixture
@@ -180,14 +180,12 @@ def test_some_lines_cost_no_copy_of_what_waits(lines: Any, most: int) -> None:
     buffer = lines.LineBuffer(b"\r\n")
     data = b"x" * 30 + b"\r\n"
     buffer.feed(data * 50_000, 0)
-    tracemalloc.start()
-    try:
+
+    def feed() -> None:
         for _ in range(10):
             assert buffer.feed(b"", most) == [b"x" * 30] * most
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 100_000
+
+    assert memory_of(feed)[1] < 100_000
 
 
 def test_the_buffer_of_asyncio(lines: Any) -> None:
@@ -258,27 +256,23 @@ def test_no_copies(lines: Any) -> None:
 
 def test_small_pieces_that_wait_cost_little_more_than_their_bytes(lines: Any) -> None:
     buffer = lines.LineBuffer()
-    tracemalloc.start()
-    try:
+
+    def feed() -> None:
         for number in range(50_000):
             buffer.feed(b"%02d" % (number % 100), 0)
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after < 200_000
+
+    assert memory_of(feed)[0] < 200_000
     assert buffer.take(100_000) == b"".join(b"%02d" % number for number in range(100)) * 500
 
 
 def test_what_waits_keeps_no_larger_piece_alive(lines: Any) -> None:
-    tracemalloc.start()
-    try:
-        buffer = lines.LineBuffer(max_line=100)
+    buffer = lines.LineBuffer(max_line=100)
+
+    def feed() -> None:
         assert len(buffer.feed(b"one\n" * 100_000 + b"two", 100_000)) == 100_000
-        assert len(buffer) == 3
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after < 100_000
+
+    assert memory_of(feed)[0] < 100_000
+    assert len(buffer) == 3
     assert buffer.feed(b"\n") == [b"two"]
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import tracemalloc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from tests.support.memory import memory_of
 from tests.support.searched import searched
 
 LIMIT = 65536  # of asyncio's StreamReader, by default
@@ -77,13 +77,7 @@ def test_no_limit_at_all(lines: Any) -> None:
 
     def peak_of(take: Callable[[bytes], Any]) -> int:
         read = b"x" * LIMIT
-        tracemalloc.start()
-        try:
-            for _ in range(size // LIMIT):
-                take(read)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        return memory_of(lambda: [take(read) for _ in range(size // LIMIT)])[1]
 
     rest = b""
 

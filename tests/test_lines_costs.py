@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from tests.support.memory import memory_of
 from tests.support.searched import searched
 
 READ = 65536
@@ -20,17 +19,6 @@ SLACK = 8192
 def lines(ours: Any) -> Any:
     """The module, compiled and Python."""
     return ours.core["lines"]
-
-
-def peak_of(call: Callable[[], Any]) -> int:
-    """The most bytes that were allocated at once while *call* ran, beyond those before it."""
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("overflow", ["raise", "discard", "split"])
@@ -51,7 +39,7 @@ def test_input_without_a_delimiter(
             except lines.LineTooLong:
                 raised += 1
 
-    assert peak_of(feed_all) <= max_line + 131_072
+    assert memory_of(feed_all)[1] <= max_line + 131_072
     assert raised == (overflow == "raise")
     if overflow == "split":
         assert len(buffer) <= max_line + 1
@@ -72,7 +60,7 @@ def test_input_without_a_delimiter_in_the_buffer_s_own_place(lines: Any, overflo
                 buffer.buffer_updated(READ)
 
     # The place itself, what was read as bytes, and what of it begins a line.
-    assert peak_of(fill) <= max_line + 3 * READ + SLACK
+    assert memory_of(fill)[1] <= max_line + 3 * READ + SLACK
 
 
 @pytest.mark.parametrize("keepends", [False, True])
@@ -86,7 +74,7 @@ def test_a_line_that_is_returned_costs_its_bytes_once(lines: Any, keepends: bool
             assert buffer.feed(b"x" * READ) == []
         found.extend(buffer.feed(b"\r\n"))
 
-    assert peak_of(feed_all) <= size + READ + SLACK
+    assert memory_of(feed_all)[1] <= size + READ + SLACK
     assert found == [b"x" * size + (b"\r\n" if keepends else b"")]
     assert buffer.feed(b"one\r\n")[0][:3] == b"one"
 
@@ -100,7 +88,7 @@ def test_a_waiting_line_costs_its_bytes_and_a_third(lines: Any, size: int, read:
         for _ in range(size // read):
             buffer.feed(piece)
 
-    assert peak_of(feed_all) <= size * 4 / 3 + SLACK
+    assert memory_of(feed_all)[1] <= size * 4 / 3 + SLACK
 
 
 @pytest.mark.parametrize("overflow", ["raise", "discard", "split"])
