@@ -15,7 +15,8 @@ import pytest
 from tests.random import all_lines
 from tests.random import lines as random_lines
 from tests.support import naive
-from tests.support.implementations import Implementation
+from tests.support.channels import fail_with
+from tests.support.implementations import Implementation, load
 from tests.support.memory import memory_of
 
 
@@ -173,6 +174,16 @@ def test_a_change_of_delimiter_with_input_waiting(lines: Any) -> None:
     buffer.delimiter = (b";", b"\r\n")
     assert buffer.delimiter == (b";", b"\r\n")
     assert buffer.feed(b"ree\r\n") == [b"three"]
+
+
+def test_a_new_delimiter_while_a_line_is_dropped(lines: Any) -> None:
+    buffer = lines.LineBuffer(b"a\r\n", max_line=4, overflow="discard")
+    assert buffer.feed(b"first a\r") == []
+    buffer.delimiter = b"\r\n"  # of what may begin a delimiter only the CR may still
+    assert (len(buffer), buffer.dropped) == (1, 7)
+    buffer.delimiter = b"\r"
+    assert (len(buffer), buffer.dropped) == (0, 7)
+    assert buffer.feed(b"two\r") == [b"two"]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
@@ -475,6 +486,17 @@ def test_calls_that_are_refused_change_nothing(
     with pytest.raises(error, match=words):
         getattr(buffer, method)(*arguments)
     assert buffer.feed(b"e\n") == [b"one"]
+
+
+def test_a_call_that_fails_in_the_middle_has_taken_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: Any = load("python").core["lines"]
+    buffer = lines.LineBuffer()
+    buffer.feed(b"on")
+    with monkeypatch.context() as patch:
+        patch.setattr(lines, "cut_lines", fail_with(MemoryError()))
+        with pytest.raises(MemoryError):
+            buffer.feed(b"e\ntwo\n")
+    assert buffer.feed(b"e\ntwo\n") == [b"one", b"two"]
 
 
 # Joining.
