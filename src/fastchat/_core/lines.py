@@ -181,7 +181,8 @@ class LineBuffer:
     @property
     def max_line(self) -> int:
         """The most bytes that a line may have, its delimiter not counted."""
-        return self._longest
+        with cython.critical_section(self):
+            return self._longest
 
     @max_line.setter
     def max_line(self, max_line: int) -> None:
@@ -194,7 +195,8 @@ class LineBuffer:
     @property
     def dropped(self) -> int:
         """How many bytes of over-long lines were dropped so far."""
-        return self._dropped
+        with cython.critical_section(self):
+            return self._dropped
 
     # Input.
 
