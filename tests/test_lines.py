@@ -337,6 +337,32 @@ def test_settings_that_are_refused(
     assert buffer.feed(b"e\n") == [b"one"]
 
 
+@pytest.mark.parametrize("said", [{"__len__": lambda _: 5}, {"__bool__": lambda _: True}])
+def test_an_empty_delimiter_is_refused_whatever_it_says_of_itself(
+    lines: Any, said: dict[str, Any]
+) -> None:
+    empty = type("Odd", (bytes,), said)()
+    buffer = lines.LineBuffer()
+    for call in (
+        lambda: lines.LineBuffer(empty),
+        lambda: setattr(buffer, "delimiter", empty),
+        lambda: lines.join_lines([b"one"], empty),
+    ):
+        with pytest.raises(ValueError, match="the delimiter is empty"):
+            call()
+    with pytest.raises(ValueError, match="is empty; each needs at least one byte"):
+        lines.LineBuffer((b"\n", empty))
+    full = type("Odd", (bytes,), {"__len__": lambda _: 0, "__bool__": lambda _: False})(b"\n")
+    assert lines.LineBuffer(full).delimiter == b"\n"
+    assert lines.join_lines([b"one"], full) == b"one\n"
+
+
+def test_the_functions_below_find_nothing_that_is_empty(ours: Implementation) -> None:
+    scanner = ours.scanner
+    assert scanner.cut_lines(b"abc", 0, b"", 9, 9, False, []) == 0
+    assert scanner.find_line_end(b"abc", 1, 3, (b"",)) == (-1, -1)
+
+
 def test_the_functions_below_take_any_number(ours: Implementation) -> None:
     scanner = ours.scanner
     for delimiter in (b"\n", b"\r\n"):

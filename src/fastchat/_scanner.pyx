@@ -57,7 +57,8 @@ cdef Py_ssize_t _search(
     """
     cdef const char *hit
     cdef Py_ssize_t before = length - 1, first = start, misses = 0
-    if end - start < length:  # also for a *start* to which nothing can be added
+    # Also for a *start* to which nothing can be added; an empty *wanted* is nowhere.
+    if end - start < length or length < 1:
         return -1
     start += before
     while start < end:

@@ -24,15 +24,15 @@ _SOME = 16
 
 
 def _search(data: bytes, terminator: bytes, start: int, end: int) -> int:
-    """``data.find(terminator, start, end)`` for a *terminator* that is not empty, and faster.
+    """``data.find(terminator, start, end)``, and faster; -1 for a *terminator* that is empty.
 
     Looks for its last byte, which bytes.find() does with memchr, at many times the speed of its
     search for two bytes and more.  Where that byte is common without the rest, one ordinary search
     for all of it ends this.
     """
     before = len(terminator) - 1
-    if not before:
-        return data.find(terminator, start, end)
+    if before < 1:
+        return -1 if before else data.find(terminator, start, end)
     last, first = terminator[before:], terminator[0]
     hit = data.find(last, start + before, end)
     for _ in range(_SOME):

@@ -1,4 +1,4 @@
-"""What a LineBuffer can be called with, and what it raises of a line.
+"""What a LineBuffer and ``join_lines()`` can be called with, and what is raised of a line.
 
 Rules this file keeps:
 
@@ -103,9 +103,7 @@ def count_of(most: Any) -> int:
 def check_delimiter(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
     """*delimiter* if it is one, else None, and as a tuple."""
     if isinstance(delimiter, bytes):
-        if not delimiter:
-            raise ValueError("the delimiter is empty; it must have at least one byte")
-        single = bytes(memoryview(delimiter))
+        single = _plain(delimiter)
         return single, (single,)
     if not isinstance(delimiter, tuple):
         hint = ": use .encode()" if isinstance(delimiter, str) else ""
@@ -116,3 +114,21 @@ def check_delimiter(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
     if len(set(several)) < len(several):
         raise ValueError(f"one of the delimiters {several!r} is there twice")
     return (several[0], several) if len(several) == 1 else (None, several)
+
+
+def _plain(delimiter: bytes) -> bytes:
+    """*delimiter*, which may be of a subclass that is not what it says, as its bytes."""
+    plain = bytes(memoryview(delimiter))
+    if not plain:
+        raise ValueError("the delimiter is empty; it must have at least one byte")
+    return plain
+
+
+def check_joining(lines: Any, delimiter: Any) -> tuple[list[Any], bytes]:
+    """The *lines* and the *delimiter* of ``join_lines()``, if they are such."""
+    if not isinstance(delimiter, bytes):
+        raise TypeError(f"the delimiter must be bytes, not {type(delimiter).__name__}")
+    plain = _plain(delimiter)
+    if isinstance(lines, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"join_lines() takes a list of lines, not {type(lines).__name__}")
+    return list(lines), plain  # its own, so that no other thread changes it meanwhile

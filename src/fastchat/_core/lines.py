@@ -32,6 +32,7 @@ from fastchat._core.line_rules import (
     Signature,
     bytes_of,
     check_delimiter,
+    check_joining,
     count_of,
     limit_of,
     number_of,
@@ -587,13 +588,5 @@ def join_lines(lines: Iterable[_Data], delimiter: bytes = b"\n") -> bytes:
     line is not bytes-like (``str`` wants ``.encode()``), or *delimiter* not bytes; ValueError where
     that is empty.
     """
-    if not isinstance(delimiter, bytes):
-        raise TypeError(f"the delimiter must be bytes, not {type(delimiter).__name__}")
-    if not delimiter:
-        raise ValueError("the delimiter is empty; it must have at least one byte")
-    if isinstance(lines, (bytes, bytearray, memoryview, str)):
-        raise TypeError(f"join_lines() takes a list of lines, not {type(lines).__name__}")
-    some = list(lines)  # its own, so that no other thread changes it meanwhile
-    if not some:
-        return b""
-    return join_checked(some, bytes(memoryview(delimiter)))
+    some, plain = check_joining(lines, delimiter)
+    return join_checked(some, plain) if some else b""
