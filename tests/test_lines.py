@@ -14,7 +14,6 @@ import pytest
 
 from tests.random import all_lines
 from tests.random import lines as random_lines
-from tests.support import naive
 from tests.support.channels import fail_with
 from tests.support.implementations import Implementation, load
 from tests.support.memory import memory_of
@@ -523,57 +522,3 @@ def test_a_call_that_fails_in_the_middle_has_taken_nothing(monkeypatch: pytest.M
         with pytest.raises(MemoryError):
             buffer.feed(b"e\ntwo\n")
     assert buffer.feed(b"e\ntwo\n") == [b"one", b"two"]
-
-
-# Joining.
-
-
-def test_join_lines(lines: Any) -> None:
-    assert lines.join_lines([]) == b""
-    assert lines.join_lines([b"one", b"", b"two"]) == b"one\n\ntwo\n"
-    assert lines.join_lines((line for line in [b"one", b"two"]), b"\r\n") == b"one\r\ntwo\r\n"
-    assert lines.join_lines([bytearray(b"one"), memoryview(b"two")]) == b"one\ntwo\n"
-    assert type(lines.join_lines([bytearray(b"one")])) is bytes
-    assert lines.join_lines([memoryview(b"o-n-e-")[::2]]) == b"one\n"
-
-
-def test_a_subclass_of_bytes_joins_as_its_bytes(lines: Any) -> None:
-    class Odd(bytes):
-        def join(self, some: Any) -> bytes:
-            return b"odd"
-
-    assert lines.join_lines([b"one", Odd(b"two")], Odd(b"\r\n")) == b"one\r\ntwo\r\n"
-    with pytest.raises(ValueError, match="has the delimiter"):
-        lines.join_lines([b"o\nne"], Odd(b"\n"))
-
-
-@pytest.mark.parametrize("delimiter", [b"\n", b"\r\n", b"aa", b"aba", b"abab"])
-def test_a_line_that_would_end_before_is_refused(lines: Any, delimiter: bytes) -> None:
-    alphabet = b"".join(sorted({bytes([byte]) for byte in delimiter} | {b"x"}))
-    for line in naive.words(alphabet, 5):
-        for some in ([line], [b"before", line, b"behind"]):
-            if naive.find(line + delimiter, delimiter) == len(line):
-                joined = lines.join_lines(some, delimiter)
-                assert joined == b"".join(each + delimiter for each in some)
-                assert lines.LineBuffer(delimiter).feed(joined) == some
-            else:
-                with pytest.raises(ValueError, match="has the delimiter"):
-                    lines.join_lines(some, delimiter)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        ([b"one"], TypeError, r"join_lines\(\) takes a list of lines, not bytes"),
-        (["one"], TypeError, r"join_lines\(\) takes a list of lines, not str"),
-        ([["one"]], TypeError, r"a line must be bytes, not str: use .encode\(\)"),
-        ([[b"one", 2]], TypeError, "a line must be bytes, not int"),
-        ([[b"one"], "\n"], TypeError, "the delimiter must be bytes, not str"),
-        ([[b"one"], b""], ValueError, "the delimiter is empty"),
-    ],
-)
-def test_what_cannot_be_joined(
-    lines: Any, arguments: list[Any], error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        lines.join_lines(*arguments)
