@@ -63,7 +63,7 @@ def call(function: Any, *args: Any) -> Any:
     except Exception as raised:
         failure: Any = raised
         if isinstance(failure, TooLong) or type(failure).__name__ == "LineTooLong":
-            return ["too long", failure.lines, failure.size, failure.prefix[:1024]]
+            return ["too long", failure.lines, failure.size, failure.prefix[:1024], failure.waiting]
         return repr(failure)
 
 

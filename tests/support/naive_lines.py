@@ -8,10 +8,10 @@ UNLIMITED = 10**9
 
 
 class TooLong(Exception):
-    """A line is over-long: the lines before it, its first bytes, and its bytes so far."""
+    """A line is over-long: the lines before it, its first bytes, its bytes, and those behind it."""
 
-    def __init__(self, lines: list[bytes], prefix: bytes, size: int) -> None:
-        self.lines, self.prefix, self.size = lines, prefix, size
+    def __init__(self, lines: list[bytes], prefix: bytes, size: int, waiting: int) -> None:
+        self.lines, self.prefix, self.size, self.waiting = lines, prefix, size, waiting
 
 
 class NaiveBuffer:
@@ -41,7 +41,7 @@ class NaiveBuffer:
                 self.dropped += size
                 self.is_skipping = not found
                 if self.overflow == "raise":
-                    raise TooLong(lines, prefix, size)
+                    raise TooLong(lines, prefix, size, len(self.data) if found else 0)
             elif self.is_skipping:
                 self.skip(found, size, behind)
             elif found:
@@ -72,7 +72,7 @@ class NaiveBuffer:
         if self.is_skipping or (len(line) > self.max_line and self.overflow != "split"):
             self.dropped += len(line)
             if not self.is_skipping and self.overflow == "raise":
-                raise TooLong([], line, len(line))
+                raise TooLong([], line, len(line), 0)
             return None
         return line or None
 

@@ -19,29 +19,86 @@ if TYPE_CHECKING:
 
 # How many bytes of an over-long line its exception shows.
 PREFIX = 1024
+# How much more may wait behind over-long lines than the first of them has left, in bytes.
+BEHIND = 1 << 20
 # More than any line has, and so little that a sum of two is an index.
 UNLIMITED = sys.maxsize // 2
+# The members of a LineBuffer, which the .pxd has beside their types.
+MEMBERS = (
+    "__weakref__",
+    "_ahead",
+    "_ahead_alive",
+    "_ahead_at",
+    "_ahead_first",
+    "_ahead_size",
+    "_begun",
+    "_behind",
+    "_dropped",
+    "_held",
+    "_is_over",
+    "_is_skipping",
+    "_keepends",
+    "_longest",
+    "_longest_delimiter",
+    "_mode",
+    "_over",
+    "_prefix",
+    "_reserved",
+    "_room",
+    "_several",
+    "_single",
+    "_size",
+)
 
 
 class LineTooLong(ValueError):
     """A line is longer than ``max_line`` allows.
 
     ``lines`` are the lines that stand before it in what was fed, ``prefix`` its first bytes (1,024
-    at most), ``size`` the bytes of it that were seen so far, ``limit`` what ``max_line`` was.
+    at most), ``size`` the bytes of it that were seen so far, ``limit`` what ``max_line`` was, and
+    ``waiting`` how many bytes behind it were not cut yet.  There may be more such lines in them.  A
+    program that goes on has these cut, too, or it falls behind what it reads::
+
+        while True:
+            try:
+                handle(buffer.feed(data))
+                break
+            except LineTooLong as failure:
+                handle(failure.lines)
+                data = b""
     """
 
-    def __init__(self, lines: list[bytes], prefix: bytes, size: int, limit: int) -> None:
-        super().__init__(lines, prefix, size, limit)
+    def __init__(
+        self, lines: list[bytes], prefix: bytes, size: int, limit: int, waiting: int = 0
+    ) -> None:
+        super().__init__(lines, prefix, size, limit, waiting)
         self.lines = lines
         self.prefix = prefix
         self.size = size
         self.limit = limit
+        self.waiting = waiting
 
     def __str__(self) -> str:
+        behind = f"; feed(b'') cuts the {self.waiting} bytes behind it" if self.waiting else ""
         return (
             f"a line has {self.size} bytes or more, and max_line is {self.limit}: raise max_line, "
-            f"or let overflow be 'discard' or 'split'; the line begins {self.prefix[:40]!r}"
+            f"or let overflow be 'discard' or 'split'; the line begins {self.prefix[:40]!r}{behind}"
         )
+
+
+def is_not_cut(size: int) -> ValueError:
+    """The error where the input ends, and *size* bytes of it are not looked at."""
+    return ValueError(
+        f"{size} bytes were not cut yet: call feed(b'') before, or rest() if they are no lines"
+    )
+
+
+def has_to_be_cut(size: int) -> ValueError:
+    """The error where *size* bytes wait behind over-long lines, and more is fed."""
+    return ValueError(
+        f"{size} bytes wait behind lines that were too long: after LineTooLong call feed(b'') "
+        "until it raises none, and then feed more"
+    )
 
 
 class Signature:

@@ -9,7 +9,7 @@ from fastchat._scanner cimport (
     join_checked,
 )
 
-cdef Py_ssize_t PREFIX, ROOM, MOST_ROOM, SMALL, UNLIMITED
+cdef Py_ssize_t PREFIX, ROOM, MOST_ROOM, SMALL, UNLIMITED, BEHIND
 cdef int RAISE, DISCARD, SPLIT
 cdef dict _MODES
 
@@ -28,6 +28,7 @@ cdef class LineBuffer:
     cdef Py_ssize_t _ahead_at
     cdef Py_ssize_t _ahead_size
     cdef Py_ssize_t _ahead_alive
+    cdef Py_ssize_t _behind
     cdef object _room
     cdef bytes _prefix
     cdef Py_ssize_t _over

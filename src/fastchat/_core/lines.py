@@ -13,6 +13,7 @@ Rules this file keeps:
 * Work is linear in the bytes.  Each is searched once, and copied once while its line waits: what is
   begun is a BytesIO as soon as it is long, which gives its bytes away without a copy.
 * What is begun has never more than ``max_line`` bytes: they are counted before they are added.
+* What waits behind over-long lines is bounded, too: a program that does not have it cut is told.
 * A call that raises what it is said to raise leaves a buffer that goes on, and has lost nothing but
   what it says.  One that a signal handler interrupts by an exception has taken its input and cut
   nothing, or done nothing, or all: what changes the state is put back, or stands in lines that call
@@ -26,6 +27,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.line_rules import (
+    BEHIND,
+    MEMBERS,
     PREFIX,
     UNLIMITED,
     LineTooLong,
@@ -34,6 +37,8 @@ from fastchat._core.line_rules import (
     check_delimiter,
     check_joining,
     count_of,
+    has_to_be_cut,
+    is_not_cut,
     limit_of,
     number_of,
 )
@@ -90,30 +95,7 @@ class LineBuffer:
     """
 
     if not cython.compiled:
-        __slots__ = (
-            "__weakref__",
-            "_ahead",
-            "_ahead_alive",
-            "_ahead_at",
-            "_ahead_first",
-            "_ahead_size",
-            "_begun",
-            "_dropped",
-            "_held",
-            "_is_over",
-            "_is_skipping",
-            "_keepends",
-            "_longest",
-            "_longest_delimiter",
-            "_mode",
-            "_over",
-            "_prefix",
-            "_reserved",
-            "_room",
-            "_several",
-            "_single",
-            "_size",
-        )
+        __slots__ = MEMBERS
 
     __signature__ = Signature()  # type: Signature  # Cython takes no annotation here
 
@@ -137,6 +119,8 @@ class LineBuffer:
         # and those of all pieces.  While a line is dropped there is none.
         self._ahead: list[bytes] = []
         self._ahead_first = self._ahead_at = self._ahead_size = self._ahead_alive = 0
+        # How much of it may be there when more is fed that is to be cut.
+        self._behind = UNLIMITED
         self._room: Any = None
         # How an over-long line begins that is to be raised, and its bytes so far.
         self._prefix: bytes | None = None
@@ -208,9 +192,11 @@ class LineBuffer:
         may be ``feed(b"")``; ``feed(data, 0)`` adds to what waits for ``take()``.  A line whose
         delimiter is still to come waits, too.
 
-        Raises LineTooLong (see there) for an over-long line, once; what was fed behind it comes
-        with the next call.  Raises TypeError where *data* is not bytes-like or *most* no int, and
-        ValueError where *most* is negative, or after ``feed_eof()``; nothing is taken then.
+        Raises LineTooLong for an over-long line, once; what was fed behind it comes with the next
+        call.  So a program that goes on calls ``feed(b"")`` until none is raised, as shown there.
+        Raises TypeError where *data* is not bytes-like or *most* no int, and ValueError where
+        *most* is negative, after ``feed_eof()``, or where a program has fed on without that until
+        1 MiB more waits than the first over-long line has left; nothing is taken then.
         """
         if type(data) is not bytes:
             data = bytes_of(data)
@@ -250,14 +236,13 @@ class LineBuffer:
 
         Raises ValueError where input waits that was not cut yet, because ``feed()`` has raised or
         got a *most*, or because ``take()``, a new delimiter or a lower ``max_line`` came behind it:
-        ``feed(b"")`` cuts it.  Raises LineTooLong where the last bytes, which might have begun a
-        delimiter, make the line too long; it is dropped then, as with ``"discard"``, and with
-        ``"split"`` returned whole.
+        ``feed(b"")`` cuts it, and ``rest()`` returns what is no line, but part of a body.  Raises
+        LineTooLong where the last bytes, which might have begun a delimiter, make the line too
+        long; it is dropped then, as with ``"discard"``, and with ``"split"`` returned whole.
         """
         with cython.critical_section(self):
             if self._ahead_size:
-                size = self._ahead_size
-                raise ValueError(f"{size} bytes were not cut yet: call feed(b'') before")
+                raise is_not_cut(self._ahead_size)
             line = self._with(self._held, 0, len(self._held))
             size, was_skipping = len(line), self._is_skipping
             is_too_long = size > self._longest and self._mode != SPLIT
@@ -335,7 +320,11 @@ class LineBuffer:
             raise ValueError("feed() after feed_eof(): clear() makes the buffer a new one")
         lines: list[bytes] = []
         if self._ahead_size and data:
+            if self._ahead_size > self._behind and count == UNLIMITED:
+                raise has_to_be_cut(self._ahead_size)
             self._put_behind(data)
+        else:
+            self._behind = UNLIMITED
         begun, reserved = self._begun, self._reserved
         size, held, is_skipping = self._size, self._held, self._is_skipping
         ahead, first, at = self._ahead, self._ahead_first, self._ahead_at
@@ -357,8 +346,11 @@ class LineBuffer:
             self._prefix = None
             raise
         if prefix is None:
+            self._behind = UNLIMITED
             return lines
-        raise LineTooLong(lines, prefix, self._over, self._longest)
+        if self._behind == UNLIMITED:
+            self._behind = self._ahead_size + BEHIND
+        raise LineTooLong(lines, prefix, self._over, self._longest, self._ahead_size)
 
     # Input that waits uncut.
 
