@@ -129,3 +129,35 @@ def test_no_byte_is_searched_often_however_the_input_is_split(
         assert len(buffer) == 0
 
     assert searched(monkeypatch, feed_all) <= 2 * len(data)
+
+
+@pytest.mark.parametrize("delimiter", [b"\r\n", (b"\r\n", b"\n")])
+def test_what_changes_nothing_costs_no_search_of_what_is_begun(
+    monkeypatch: pytest.MonkeyPatch, delimiter: Any
+) -> None:
+    piece, count = b"x" * 100, 200
+
+    def feed_all(module: Any) -> None:
+        buffer = module.LineBuffer(delimiter)
+        for _ in range(count):
+            buffer.delimiter = delimiter
+            buffer.max_line = 2**20
+            assert buffer.take(0) == b""
+            assert buffer.feed(piece) == []
+        assert buffer.feed_eof() == piece * count
+
+    assert searched(monkeypatch, feed_all) <= 2 * count * len(piece)
+
+
+@pytest.mark.parametrize("change", ["take", "delimiter"])
+def test_what_changes_nothing_makes_no_copy_of_what_is_begun(lines: Any, change: str) -> None:
+    buffer = lines.LineBuffer()
+    buffer.feed(b"x" * 2**20)
+
+    def repeat() -> None:
+        if change == "take":
+            assert buffer.take(0) == b""
+        else:
+            buffer.delimiter = b"\n"
+
+    assert memory_of(repeat)[1] < SLACK

@@ -145,6 +145,8 @@ class LineBuffer:
         single, several = check_delimiter(delimiter)
         longest = max(map(len, several))
         with cython.critical_section(self):
+            if several == self._several:
+                return
             if not self._is_skipping:
                 self._take_back()
             held = self._held  # of a line that is dropped
@@ -262,7 +264,8 @@ class LineBuffer:
 
         For a body whose length a line has told: ``feed(data, 1)`` leaves it waiting, and
         ``feed(data, 0)`` adds to it.  While an over-long line is dropped, up to its delimiter, it
-        is None.  Raises TypeError unless *n* is an int, ValueError where it is negative.
+        is None.  What is taken of a begun line copies that, and what is left is searched anew.
+        Raises TypeError unless *n* is an int, ValueError where it is negative.
         """
         size = number_of(n, "take() wants an int, not")
         if size < 0:
@@ -270,7 +273,7 @@ class LineBuffer:
         with cython.critical_section(self):
             if self._is_skipping or size > self._waiting():
                 return None
-            return self._take_raw(size)
+            return self._take_raw(size) if size else b""
 
     def rest(self) -> bytes:
         """All that waits, as it came, which then waits no more: for a change of protocol.
