@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from tests.support.claims import claiming
 from tests.support.implementations import Implementation
 from tests.support.memory import memory_of
 
@@ -114,3 +116,18 @@ def test_the_end_of_the_input_behind_an_over_long_line(lines: Any) -> None:
         buffer.feed_eof()
     assert buffer.feed(b"") == [b"one"]
     assert buffer.feed_eof() == b"two"
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="it writes to an object of CPython's"
+)
+def test_more_bytes_than_can_be_counted(lines: Any) -> None:
+    buffer = lines.LineBuffer()
+    with claiming(sys.maxsize // 4) as data:
+        buffer.feed(data, 0)
+        buffer.feed(data, 0)
+        with pytest.raises(MemoryError, match="more bytes wait than can be counted"):
+            buffer.feed(data, 0)
+        assert len(buffer) == 2 * (sys.maxsize // 4)
+        buffer.clear()
+    assert buffer.feed(b"one\n") == [b"one"]

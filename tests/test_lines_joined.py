@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from tests.support import naive
+from tests.support.claims import claiming
 from tests.support.implementations import Implementation
+
+on_cpython = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="it writes to an object of CPython's"
+)
 
 
 @pytest.fixture
@@ -65,3 +71,13 @@ def test_what_cannot_be_joined(
 ) -> None:
     with pytest.raises(error, match=words):
         lines.join_lines(*arguments)
+
+
+@on_cpython
+def test_lines_with_more_bytes_than_can_be_counted(lines: Any) -> None:
+    with claiming(sys.maxsize // 2 + 1) as line:
+        for delimiter in (b"\n", b"\r\n"):
+            with pytest.raises(OverflowError, match="too long"):
+                lines.join_lines([line] * 2, delimiter)
+            with pytest.raises(OverflowError, match="too long"):
+                lines.join_lines([line] * 4, delimiter)  # whose sum in C is 0 and a little

@@ -29,6 +29,7 @@ from fastchat._scanner_py import find_prefix_at_end as _find_prefix_at_end
 from fastchat._scanner_py import join_checked as _join_checked
 
 cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 # A process has this module once, however often a program throws fastchat out of sys.modules and
@@ -405,7 +406,10 @@ cpdef bytes join_checked(list lines, bytes delimiter):
     for line in lines:
         if type(line) is not bytes:
             return _join_checked(lines, delimiter)
-        size += PyBytes_GET_SIZE(<bytes> line) + length
+        end = PyBytes_GET_SIZE(<bytes> line)
+        if length > PY_SSIZE_T_MAX - size or end > PY_SSIZE_T_MAX - size - length:
+            return _join_checked(lines, delimiter)  # which has the error of bytes.join()
+        size += end + length
     cdef bytes joined = PyBytes_FromStringAndSize(NULL, size)
     cdef char *out = PyBytes_AS_STRING(joined)
     for line in lines:

@@ -360,6 +360,8 @@ class LineBuffer:
     def _put_behind(self, data: bytes) -> None:
         """*data* is the last input."""
         size, last = len(data), self._ahead[-1]
+        if size > UNLIMITED - self._ahead_alive:  # of pieces that are one object, in 32 bits
+            raise MemoryError("more bytes wait than can be counted")
         if size < SMALL and len(last) < SMALL:
             self._ahead[-1] = last + data
         else:
