@@ -126,6 +126,15 @@ def test_a_read_may_hold_more_than_max_line(lines: Any) -> None:
     assert buffer.feed(b"abcd\n" * 1000) == [b"abcd"] * 1000
 
 
+def test_a_line_may_have_max_line_bytes_before_the_longest_of_its_ends(lines: Any) -> None:
+    buffer = lines.LineBuffer((b"\r\n", b"\n"), max_line=3)
+    data = b"abc\r\nab\nabc\nabcd\n"
+    assert buffer.feed(data, 1) == [b"abc"]
+    with pytest.raises(lines.LineTooLong) as caught:
+        buffer.feed(b"")
+    assert (caught.value.lines, caught.value.size) == ([b"ab", b"abc"], 4)
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_what_can_be_fed(lines: Any, kind: Any) -> None:
     buffer = lines.LineBuffer()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.channels import fail_with
+from tests.support.implementations import load
 from tests.support.memory import memory_of
 from tests.support.searched import searched
 
@@ -129,6 +131,18 @@ def test_no_byte_is_searched_often_however_the_input_is_split(
         assert len(buffer) == 0
 
     assert searched(monkeypatch, feed_all) <= 2 * len(data)
+
+
+@pytest.mark.parametrize("delimiter", [(b"\r\n", b"\n"), (b"\n",), (b"aab", b"ab", b"b")])
+def test_ends_of_one_byte_cost_python_no_search_for_each_line(
+    monkeypatch: pytest.MonkeyPatch, delimiter: tuple[bytes, ...]
+) -> None:
+    implementation = load("python")
+    scanner: Any = implementation.scanner
+    monkeypatch.setattr(scanner, "_find_first", fail_with(AssertionError("a search")))
+    buffer = implementation.core["lines"].LineBuffer(delimiter, max_line=100)
+    data = b"".join(b"x" * 30 + end for end in delimiter) * 1000
+    assert buffer.feed(data) == [b"x" * 30] * 1000 * len(delimiter)
 
 
 @pytest.mark.parametrize("delimiter", [b"\r\n", (b"\r\n", b"\n")])

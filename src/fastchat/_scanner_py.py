@@ -254,6 +254,9 @@ def cut_lines_of_several(
     lines: list[bytes],
 ) -> int:
     """As ``cut_lines``, where a line ends at the match of one of *delimiters* that ends first."""
+    last = min(delimiters, key=len)
+    if len(last) == 1 and all(delimiter.endswith(last) for delimiter in delimiters):
+        return _cut_lines_at(last, data, start, delimiters, longest, most, keepends, lines)
     reach = max(longest, 0) + max(map(len, delimiters))
     while most > 0:
         found = _find_first(data, delimiters, start, min(start + reach, len(data)))
@@ -267,6 +270,54 @@ def cut_lines_of_several(
         start = end
         most -= 1
     return start
+
+
+def _cut_lines_at(
+    last: bytes,
+    data: bytes,
+    start: int,
+    delimiters: tuple[bytes, ...],
+    longest: int,
+    most: int,
+    keepends: bool,
+    lines: list[bytes],
+) -> int:
+    """As ``cut_lines_of_several``, where the byte *last* is a delimiter and the end of all others.
+
+    So each line ends at that byte, as those of CRLF and LF do, and loses what else stands before it
+    of the longest delimiter.
+    """
+    longest = max(longest, 0)
+    before = sorted((each[:-1] for each in delimiters if each != last), key=len, reverse=True)
+    reach = longest + max(map(len, delimiters))
+    while most > 0:
+        some: list[bytes] = []
+        next_one = cut_lines(data, start, last, longest, most, keepends, some)
+        lines += some if keepends else _without(some, before)
+        most -= len(some)
+        if next_one >= 0:
+            return next_one
+        start = ~next_one
+        # It is too long, but for what it may lose.
+        index = data.find(last, start + longest + 1, start + reach)
+        if index < 0:
+            return start if start + reach >= len(data) else ~start
+        (line,) = _without([data[start:index]], before)
+        if len(line) > longest:
+            return ~start
+        lines.append(data[start : index + 1] if keepends else line)
+        start = index + 1
+        most -= 1
+    return start
+
+
+def _without(lines: list[bytes], ends: list[bytes]) -> list[bytes]:
+    """The *lines*, each without the first of *ends* that it ends with."""
+    if len(ends) == 1:
+        return [line.removesuffix(ends[0]) for line in lines]
+    return [
+        line.removesuffix(next((end for end in ends if line.endswith(end)), b"")) for line in lines
+    ]
 
 
 def find_line_end(
