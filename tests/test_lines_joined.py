@@ -61,7 +61,7 @@ def test_a_line_that_would_end_before_is_refused(lines: Any, delimiter: bytes) -
         ([b"one"], TypeError, r"join_lines\(\) takes a list of lines, not bytes"),
         (["one"], TypeError, r"join_lines\(\) takes a list of lines, not str"),
         ([["one"]], TypeError, r"a line must be bytes, not str: use .encode\(\)"),
-        ([[b"one", 2]], TypeError, "a line must be bytes, not int"),
+        ([[b"one", 2]], TypeError, "a bytes-like object is required, not '?int"),
         ([[b"one"], "\n"], TypeError, "the delimiter must be bytes, not str"),
         ([[b"one"], b""], ValueError, "the delimiter is empty"),
     ],
@@ -81,3 +81,40 @@ def test_lines_with_more_bytes_than_can_be_counted(lines: Any) -> None:
                 lines.join_lines([line] * 2, delimiter)
             with pytest.raises(OverflowError, match="too long"):
                 lines.join_lines([line] * 4, delimiter)  # whose sum in C is 0 and a little
+
+
+class Changing:
+    """Something bytes-like with other bytes each time it is looked at."""
+
+    def __init__(self, *looks: bytes) -> None:
+        self.looks = list(looks)
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return memoryview(self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
+
+
+with_buffers = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="a class in Python can be bytes-like from 3.12 on"
+)
+
+
+@with_buffers
+@pytest.mark.parametrize("delimiter", [b"\n", b"aba"])
+def test_what_is_joined_is_what_was_checked(lines: Any, delimiter: bytes) -> None:
+    good, bad = b"one", b"o" + delimiter + b"ne"
+    assert lines.join_lines([Changing(good, bad)], delimiter) == good + delimiter
+    with pytest.raises(ValueError, match="has the delimiter"):
+        lines.join_lines([Changing(bad, good)], delimiter)
+
+
+@with_buffers
+@pytest.mark.parametrize("call", ["feed", "join_lines"])
+def test_an_error_of_the_program_s_own_is_not_hidden(lines: Any, call: str) -> None:
+    class Odd:
+        def __buffer__(self, flags: int) -> memoryview:
+            raise TypeError("of its own")
+
+    take = lines.LineBuffer().feed if call == "feed" else lines.join_lines
+    odd: Any = Odd() if call == "feed" else [Odd()]
+    with pytest.raises(TypeError, match="of its own"):
+        take(odd)

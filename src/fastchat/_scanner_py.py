@@ -344,10 +344,9 @@ def join_checked(lines: list[Any], delimiter: bytes) -> bytes:
 
     Raises ValueError where a line would end before, TypeError where one is not bytes-like.
     """
-    try:
-        joined = delimiter.join([*lines, b""])
-    except TypeError:  # bytes-like, but not contiguous
-        return join_checked([check_line(line) for line in lines], delimiter)
+    if {*map(type, lines)} != {bytes}:  # so that what is checked is what is joined
+        lines = [check_line(line) for line in lines]
+    joined = delimiter.join([*lines, b""])
     if joined.count(delimiter) != len(lines) or _overlaps_itself(delimiter):
         for line in lines:
             check_line(line, delimiter)
@@ -363,10 +362,7 @@ def check_line(line: Any, delimiter: bytes = b"") -> bytes:
     """*line* as bytes; raises what ``join_checked`` does, of this one."""
     if isinstance(line, str):
         raise TypeError("a line must be bytes, not str: use .encode()")
-    try:
-        plain = bytes(memoryview(line))
-    except TypeError:
-        raise TypeError(f"a line must be bytes, not {type(line).__name__}") from None
+    plain = bytes(memoryview(line))
     if delimiter and (plain + delimiter).find(delimiter) < len(plain):
         raise ValueError(
             f"the line {plain[:80]!r} has the delimiter {delimiter!r} inside, so who receives it "

@@ -143,10 +143,7 @@ def bytes_of(data: Any) -> bytes:
     """What *data* has, which is not bytes itself."""
     if isinstance(data, str):
         raise TypeError("feed() takes bytes, not str: use .encode()")
-    try:
-        return bytes(memoryview(data))
-    except TypeError:
-        raise TypeError(f"feed() takes bytes or the like, not {type(data).__name__}") from None
+    return bytes(memoryview(data))
 
 
 def count_of(most: Any) -> int:
