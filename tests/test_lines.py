@@ -7,6 +7,7 @@ import inspect
 import pickle
 import random
 import sys
+import typing
 from contextlib import suppress
 from typing import Any
 
@@ -338,6 +339,8 @@ def test_settings_that_are_refused(
         lines.LineBuffer(**arguments)
     buffer = lines.LineBuffer(b"\n", max_line=5)
     buffer.feed(b"on")
+    with pytest.raises(error, match=words):
+        buffer.__init__(**arguments)
     for name, value in arguments.items():
         if name != "overflow":
             with pytest.raises(error, match=words):
@@ -487,6 +490,13 @@ def test_the_class_says_how_it_is_called(lines: Any) -> None:
     assert list(inspect.signature(Other).parameters) == ["port"]
     assert Other(7).delimiter == b"\r\n"
     assert list(inspect.signature(lines.LineBuffer.feed).parameters) == ["self", "data", "most"]
+
+
+def test_types_can_be_looked_up(lines: Any) -> None:
+    hints = typing.get_type_hints(lines.LineBuffer.feed)
+    assert hints["data"] == bytes | bytearray | memoryview
+    assert hints["return"] == list[bytes]
+    assert typing.get_type_hints(lines.join_lines)["return"] is bytes
 
 
 def test_no_limit_is_too_large(lines: Any) -> None:

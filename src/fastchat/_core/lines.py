@@ -23,8 +23,9 @@ Rules this file keeps:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastchat._core.line_rules import (
     BEHIND,
@@ -44,13 +45,7 @@ from fastchat._core.line_rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Literal, TypeAlias
-
     import cython
-
-    # What is bytes-like, as far as its type says so.
-    _Data: TypeAlias = bytes | bytearray | memoryview
 else:
     from fastchat._core import _cy as cython
 
@@ -64,6 +59,8 @@ if not cython.compiled:
         join_checked,
     )
 
+# What is bytes-like, as far as its type says so; here for typing.get_type_hints(), too.
+_Data = bytes | bytearray | memoryview
 # What ``get_buffer`` gives where it is asked for nothing else, in bytes, and at most.
 ROOM = 65536
 MOST_ROOM = 1 << 20
@@ -109,6 +106,8 @@ class LineBuffer:
     ) -> None:
         if overflow not in tuple(_MODES):  # which may be of a type that has no hash
             raise ValueError(f"overflow is {overflow!r}; it can be 'raise', 'discard' or 'split'")
+        single, several = check_delimiter(delimiter)
+        longest, is_kept = limit_of(max_line), bool(keepends)
         # What is begun: the first _size bytes of _begun, bytes or a BytesIO; behind it what may
         # begin a delimiter; and whether it is dropped.
         self._begun: Any = b""
@@ -127,10 +126,9 @@ class LineBuffer:
         self._over = 0
         self._dropped: int = 0
         self._mode = _MODES[overflow]
-        self._keepends = bool(keepends)
-        self._single, self._several = check_delimiter(delimiter)
-        self._longest_delimiter = max(map(len, self._several))
-        self._longest = limit_of(max_line)
+        self._keepends = is_kept
+        self._single, self._several, self._longest = single, several, longest
+        self._longest_delimiter = max(map(len, several))
 
     # Settings.
 
