@@ -288,7 +288,7 @@ class LineBuffer:
     def clear(self) -> None:
         """Forget all that waits, the end of the input, and the place that ``get_buffer`` gave.
 
-        ``dropped`` stays as it is.
+        ``dropped`` stays as it is.  The next input begins a line, as behind ``rest()``.
         """
         with cython.critical_section(self):
             self._begun = self._held = b""
@@ -579,7 +579,8 @@ def join_lines(lines: Iterable[_Data], delimiter: bytes = b"\n") -> bytes:
     """The *lines*, each with *delimiter* behind it, as one bytes object.
 
     Raises ValueError where a line has the delimiter inside, so that who receives it would see
-    another line: what a peer has sent may be in it.  Raises TypeError where *lines* is bytes, or a
+    another line: what a peer has sent may be in it.  A bare CR or LF passes where *delimiter* is
+    CRLF; a receiver may end a line there, too.  Raises TypeError where *lines* is bytes, or a
     line is not bytes-like (``str`` wants ``.encode()``), or *delimiter* not bytes; ValueError where
     that is empty.
     """
