@@ -344,6 +344,19 @@ def types(chat: asynchat.async_chat, channel: asyncore.dispatcher, client: Clien
         chat.set_terminator(term)
 
 
+def lines(buffer: fastchat.LineBuffer, data: bytearray) -> None:
+    try:
+        assert_type(buffer.feed(data), list[bytes])
+    except fastchat.LineTooLong as failure:
+        assert_type(failure.lines, list[bytes])
+        assert_type(failure.waiting, int)
+    assert_type(buffer.delimiter, bytes | tuple[bytes, ...])
+    buffer.delimiter = (b"\r\n", b"\n")
+    assert_type(buffer.dropped, int)
+    assert_type(buffer.take(1), bytes | None)
+    assert_type(fastchat.join_lines([b"x", data, memoryview(data)]), bytes)
+
+
 def private_names_in_use(server: Server) -> None:
     """Those that programs are known to use."""
     asyncore._exception(server)
