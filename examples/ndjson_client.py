@@ -47,7 +47,7 @@ class Tools:
 
 async def main(count: int) -> None:
     process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE)
-    tools = Tools(process.stdout, process.stdin)  # type: ignore[arg-type]  # both are there
+    tools = Tools(process.stdout, process.stdin)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     serving = asyncio.create_task(tools.serve())
     sums = await asyncio.gather(*(tools.call("add", a=n, b=n) for n in range(count)))
     print(sums[-1], len(str(await tools.call("shout", text="long" * 100_000))))

@@ -19,7 +19,7 @@ class Lines(asyncio.Protocol):
         self.most: int | None = None  # lines that are cut from what comes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # pyright: ignore
 
     def pause_writing(self) -> None:
         self.transport.abort()

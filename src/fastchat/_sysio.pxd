@@ -1,5 +1,5 @@
-# System calls on raw descriptors, for the compiled core.  As it is, it has pollers and the methods of
-# sockets in their place.
+# System calls on raw descriptors, for the compiled core.  As it is, it has pollers and the methods
+# of sockets in their place.
 
 cdef extern from *:
     """
