@@ -87,6 +87,19 @@ def _fastchat(
     )
 
 
+def _aio(loop: str, kind: str = "") -> Engine:
+    """``fastchat.aio`` on *loop*, with the hook for each line where *kind* is "by-line"."""
+    return Engine(
+        "-".join(filter(None, [loop, "aio", kind])),
+        " ".join(filter(None, [loop, "fastchat.aio", kind.replace("-", " ")])),
+        "aio_lines",
+        ("echo",) if kind else ("echo", "ingest"),
+        ("fastchat._scanner", loop),
+        {"FASTCHAT_IMPLEMENTATION": "cython"},
+        joins=True,
+    )
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
@@ -126,6 +139,18 @@ ENGINES = {
             "protocol",
             needs=("aiofastnet", "uvloop"),
         ),
+        Engine(
+            "aiofastnet-uvloop-joined",
+            "aiofastnet Protocol, uvloop, replies joined",
+            "protocol",
+            ("echo",),
+            ("aiofastnet", "uvloop"),
+            joins=True,
+        ),
+        _aio("asyncio"),
+        _aio("asyncio", "by-line"),
+        _aio("uvloop"),
+        _aio("uvloop", "by-line"),
         Engine("twisted", "Twisted LineReceiver", "twisted_lines", needs=("twisted",), joins=True),
         Engine("gevent", "gevent", "gevent_lines", needs=("gevent",)),
         Engine("hooks", "Python, hooks and no more", "hooks", ("echo", "ingest")),

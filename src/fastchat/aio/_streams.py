@@ -1,0 +1,207 @@
+"""``LineReader`` and ``LineWriter``: lines for coroutines, from and to whatever reads and writes.
+
+Rules this file keeps:
+
+* A reader waits in nothing but its source's ``read()``, and has no line of its own in hand then: a
+  cancellation loses none, unless it loses bytes of the source.
+* Lines come in their order, and an error behind those that stand before it.  Each error comes once,
+  and whoever goes on reading gets what is behind it.
+* It reads no more before all lines of the last read are taken: who does not take them stops the
+  source.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Literal, Protocol, TypeAlias
+
+from fastchat import LineBuffer, LineTooLong, join_lines
+
+_Data: TypeAlias = bytes | bytearray | memoryview
+
+# How many bytes are read, and of lines that come one by one written, at once.
+SIZE = 65536
+
+
+class Source(Protocol):
+    """What lines can be read from: an ``asyncio.StreamReader``, or what is like one."""
+
+    async def read(self, n: int, /) -> bytes:
+        """At most *n* bytes, or so; none at the end."""
+        ...
+
+
+class Sink(Protocol):
+    """What lines can be written to: an ``asyncio.StreamWriter``, or what is like one."""
+
+    def write(self, data: bytes, /) -> Any: ...
+    async def drain(self) -> Any: ...
+    def close(self) -> Any: ...
+    async def wait_closed(self) -> Any: ...
+
+
+class LineReader:
+    """The lines of *source*, which is an ``asyncio.StreamReader`` or has a ``read()`` like it.
+
+    ``async for line in reader`` gives one at a time, ``async for lines in reader.batches()`` those
+    of one read, and ``line()`` the next.  The other arguments are those of ``fastchat.LineBuffer``,
+    and so is what is raised for a wrong one.
+
+    All raise LineTooLong once for a line that is too long, behind the lines before it, so that its
+    own ``lines`` is empty; what is read next is behind that line.  A loop ends by it, and another
+    one goes on.  The last line comes also without a delimiter; ``is_terminated`` tells.
+
+    One task at a time reads.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        delimiter: bytes | tuple[bytes, ...] = b"\n",
+        max_line: int = 16 * 2**20,
+        keepends: bool = False,
+        overflow: Literal["raise", "discard", "split"] = "raise",
+    ) -> None:
+        self._source = source
+        self._buffer = LineBuffer(
+            delimiter, max_line=max_line, keepends=keepends, overflow=overflow
+        )
+        self._lines: deque[bytes] = deque()
+        self._failure: LineTooLong | None = None
+        self._is_cut = True
+        self._is_over = False
+        # Whether the last line had a delimiter; False once one came that had none.
+        self.is_terminated = True
+
+    async def line(self) -> bytes | None:
+        """The next line; None at the end.  Raises LineTooLong, and what the source's read does."""
+        if not self._lines:
+            await self._fill()
+        return self._lines.popleft() if self._lines else None
+
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        """An iterator of lists: the lines that wait, or else those of the next read.  None is
+        empty."""
+        return _Batches(self)
+
+    def close(self) -> None:
+        """Close what the lines come from, if that can be done; a StreamReader has no such method.
+
+        Of a connection the writer is closed, too.
+        """
+        close = getattr(self._source, "close", None)
+        if close is not None:
+            close()
+
+    def __aiter__(self) -> LineReader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        line = await self.line()
+        if line is None:
+            raise StopAsyncIteration
+        return line
+
+    async def _batch(self) -> list[bytes]:
+        """All lines that wait; none at the end."""
+        if not self._lines:
+            await self._fill()
+        lines = list(self._lines)
+        self._lines.clear()
+        return lines
+
+    async def _fill(self) -> None:
+        """Read until there is a line, or the end.  Raises what waits to be raised."""
+        while not self._lines:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            if self._is_over:
+                return
+            # What is behind a line that is too long waits to be cut.
+            data = await self._source.read(SIZE) if self._is_cut else b""
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Cut *data*; where it is empty, what waits to be cut, or else it is the end."""
+        is_end = self._is_cut and not data
+        try:
+            if is_end:
+                self._is_over = True
+                last = self._buffer.feed_eof()
+                if last is not None:
+                    self._lines.append(last)
+                    self.is_terminated = False
+            else:
+                self._is_cut = True
+                self._lines.extend(self._buffer.feed(data))
+        except LineTooLong as failure:
+            self._lines.extend(failure.lines)
+            self._failure = LineTooLong([], failure.prefix, failure.size, failure.limit)
+            self._is_cut = False
+
+
+class _Batches(AsyncIterator[list[bytes]]):
+    """What ``batches()`` returns: unlike a generator, it goes on after an error."""
+
+    def __init__(self, reader: LineReader) -> None:
+        self._reader = reader
+
+    async def __anext__(self) -> list[bytes]:
+        lines = await self._reader._batch()
+        if not lines:
+            raise StopAsyncIteration
+        return lines
+
+
+class LineWriter:
+    """Writes lines to *sink*, which is an ``asyncio.StreamWriter`` or has methods like its.
+
+    Each line gets *delimiter* behind it, bytes that are not empty.  A write returns when the sink
+    has room for more, and raises what its ``drain()`` does.
+    """
+
+    def __init__(self, sink: Sink, *, delimiter: bytes = b"\n") -> None:
+        join_lines((), delimiter)  # raises for a wrong one
+        self._sink = sink
+        self._delimiter = delimiter
+
+    async def write_line(self, line: _Data) -> None:
+        """Write one line.  Raises what ``writelines()`` does."""
+        await self.writelines((line,))
+
+    async def writelines(self, lines: Iterable[_Data]) -> None:
+        """Write *lines*: a list or a tuple at once, any other iterable in pieces of some 64 KiB.
+
+        Raises ValueError where a line has the delimiter inside, and TypeError where one is not
+        bytes or the like (``str`` wants ``.encode()``); of that list or piece nothing is written.
+        A cancelled one has written whole lines.
+        """
+        if isinstance(lines, (list, tuple, bytes, bytearray, memoryview, str)):
+            await self._write(lines)
+            return
+        piece, size = [], 0
+        for line in lines:
+            piece.append(line)
+            size += len(line)
+            if size >= SIZE:
+                await self._write(piece)
+                piece, size = [], 0
+        if piece:
+            await self._write(piece)
+
+    async def _write(self, lines: Iterable[_Data]) -> None:
+        data = join_lines(lines, self._delimiter)
+        if data:
+            self._sink.write(data)
+        await self._sink.drain()
+
+    def close(self) -> None:
+        """Close the sink, when what was written is sent.  The reader beside it ends, too."""
+        self._sink.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the sink is closed.  Raises what has ended it."""
+        await self._sink.wait_closed()
