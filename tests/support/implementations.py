@@ -42,6 +42,7 @@ class Implementation:
     scanner: Any
     # Modules of fastchat's core by name, for tests of what a program cannot reach.
     core: Mapping[str, ModuleType]
+    aio: Any = None
 
     @property
     def is_stdlib(self) -> bool:
@@ -68,7 +69,8 @@ def load(name: str) -> Implementation:
         asynchat = importlib.import_module("fastchat.asynchat")
         prefix = "fastchat._core."
         core = {n.removeprefix(prefix): m for n, m in sys.modules.items() if n.startswith(prefix)}
-        return Implementation(name, asynchat.asyncore, asynchat, asynchat._scanner, core)
+        aio = importlib.import_module("fastchat.aio")
+        return Implementation(name, asynchat.asyncore, asynchat, asynchat._scanner, core, aio)
     finally:
         if setting is None:
             del os.environ["FASTCHAT_IMPLEMENTATION"]

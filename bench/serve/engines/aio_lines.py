@@ -6,8 +6,6 @@ who does not ask for others.
 
 from __future__ import annotations
 
-import asyncio
-
 from bench.serve.engines import BACKLOG, announce
 from bench.serve.engines.loops import new_event_loop
 from fastchat import aio
@@ -46,8 +44,6 @@ def serve(engine: str, service: str) -> None:
     """Serve until the process ends."""
     protocol = EchoByLineProtocol if engine.endswith("-by-line") else PROTOCOLS[service]
     loop = new_event_loop(engine)
-    server = loop.run_until_complete(
-        loop.create_server(protocol, "127.0.0.1", 0, backlog=BACKLOG)
-    )
+    server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", 0, backlog=BACKLOG))
     announce(*server.sockets[0].getsockname())
     loop.run_forever()

@@ -24,11 +24,13 @@ from functools import partial
 from typing import Any, Self, TypeAlias
 
 from fastchat import LineBuffer, LineTooLong, join_lines
+from fastchat._backend import scanner
 
 Reply: TypeAlias = list[bytes] | bytes | None
 _Data: TypeAlias = bytes | bytearray | memoryview
 
 logger = logging.getLogger("fastchat.aio")
+join_checked: Callable[[list[bytes], bytes], bytes] = scanner.join_checked
 
 # Why no line is given to a hook now: bits of ``_stops``.
 _BUSY = 1  # a hook runs
@@ -37,6 +39,7 @@ _PAUSED = 4  # by pause_reading()
 _HELD = 8  # what is held comes first, as soon as the loop calls _go_on()
 _CLOSING = 16  # by close()
 _GONE = 32  # aborted or lost: nothing can be sent any more
+_LEFT = 64  # a hook has left output to send, or lines to give
 _SHUT = _CLOSING | _GONE
 _STOPPED = _FULL | _PAUSED | _CLOSING
 
@@ -117,8 +120,9 @@ class LineProtocol(asyncio.BufferedProtocol):
         self._buffer = buffer = LineBuffer(cls.delimiter, max_line=cls.max_line)
         self._cut = buffer.buffer_updated
         self._held, self._replies, self._out = deque(), [], []
-        own = (self._connect, self._lose, self._end, self._fill, self._drain)
-        vars(self).update(zip(_OF_TRANSPORT, own, strict=True), get_buffer=buffer.get_buffer)
+        own = (self._connect, self._lose, self._end, self._fill, self._drain, buffer.get_buffer)
+        for name, method in zip((*_OF_TRANSPORT, "get_buffer"), own, strict=True):
+            setattr(self, name, method)  # vars() would make each look-up of an attribute slower
         return self
 
     def __init__(self) -> None:
@@ -149,6 +153,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         left = list(rest)
         if left and not self._stops & _CLOSING:
             self._held.appendleft(left)
+            self._stops |= _LEFT
         return None
 
     def line_too_long(self, prefix: bytes, size: int) -> Reply:
@@ -214,6 +219,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         if self._stops & _BUSY:
             self._take_replies()
             self._out.append(bytes(data))
+            self._stops |= _LEFT
         else:
             self.transport.write(data)
             if not self._stops & _FULL:
@@ -259,7 +265,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         if self._stops:
             self._hold(nbytes)
             return
-        self._heard = self._time()
+        self._heard = now = self._time()
         try:
             lines = self._cut(nbytes)
         except LineTooLong as failure:
@@ -268,14 +274,16 @@ class LineProtocol(asyncio.BufferedProtocol):
             return
         if lines:
             self._give(lines)
-            self._began = self._heard if self._waits() else 0.0
+            waits = len(self._buffer) or (self._has_overflowed and self._waits())
+            self._began = now if waits else 0.0
         elif not self._began:
-            self._began = self._heard
+            self._began = now
 
     def _connect(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self._loop = loop = asyncio.get_running_loop()
         self._time: Callable[[], float] = loop.time
+        self._write = transport.write
         self._heard = loop.time()
         self._run(lambda: self._begin(transport))
         self._set_timer()
@@ -296,7 +304,8 @@ class LineProtocol(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         # This one does not come twice, and the object is no part of a cycle any more.
-        vars(self).update(dict.fromkeys(_OF_TRANSPORT, _nothing))
+        for name in _OF_TRANSPORT:
+            setattr(self, name, _nothing)
         if not self._stops & _CLOSING:
             self._stops = _GONE
             self._give_held()
@@ -328,18 +337,17 @@ class LineProtocol(asyncio.BufferedProtocol):
         self._stops |= _BUSY
         try:
             reply = self.lines_received(lines)
-            if type(reply) is list and self._stops == _BUSY and not (self._replies or self._out):
-                data = self._join(reply)  # what nearly every program does, at once
-                if data:
-                    self.transport.write(data)
+            if type(reply) is list and self._stops == _BUSY and not self._others:
+                if reply:  # what nearly every program does, with as few calls as can be
+                    self._write(join_checked(reply, self._delimiter))
             elif reply is not None:
                 self._add(reply)
         except BaseException as failure:
             self._fail(failure)
-        if self._stops != _BUSY or self._replies or self._out or self._held:
-            self._settle()
-        else:
+        if self._stops == _BUSY:
             self._stops = 0
+        else:
+            self._settle()
 
     def _run(self, call: Callable[[], Any]) -> Any:
         """Call a hook that is not about lines; None where that raises."""
@@ -360,7 +368,7 @@ class LineProtocol(asyncio.BufferedProtocol):
             self._flush()
         except BaseException as failure:
             self._fail(failure)
-        self._stops &= ~_BUSY
+        self._stops &= ~(_BUSY | _LEFT)
         if self._stops & _CLOSING:
             if not self._stops & _GONE:
                 self._close_now()
@@ -371,7 +379,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         """A hook has raised: end this connection, and no other."""
         self.abort()
         if not isinstance(failure, Exception):
-            self._stops &= ~_BUSY
+            self._stops &= ~(_BUSY | _LEFT)
             raise failure
         self._loop.call_exception_handler(
             {
@@ -394,6 +402,15 @@ class LineProtocol(asyncio.BufferedProtocol):
         else:
             if lines:
                 self._held.append(lines)
+        self._leave()
+        if self._stops & (_FULL | _PAUSED):
+            self._is_reading = True  # as uvloop does in spite of a pause in connection_made()
+            self._stop_reading()
+
+    def _leave(self) -> None:
+        """What is held, or in the way out, is looked for when the hook that runs is done."""
+        if self._stops & _BUSY:
+            self._stops |= _LEFT
 
     def _hold_too_long(self, failure: LineTooLong) -> None:
         self._has_overflowed = True
@@ -465,6 +482,7 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     def _add(self, reply: list[bytes] | bytes) -> int:
         """Send *reply* when the hook is done; returns how many bytes that adds."""
+        self._stops |= _LEFT
         if isinstance(reply, bytes):
             self._replies.append(reply)
             return len(reply)
@@ -503,6 +521,7 @@ class LineProtocol(asyncio.BufferedProtocol):
     def _stop_reading(self) -> None:
         if self._is_reading and not self.transport.is_closing():
             self._is_reading = False
+            self._leave()
             self.transport.pause_reading()
 
     def _close_now(self) -> None:

@@ -1,0 +1,246 @@
+"""What raises in the hooks of ``fastchat.aio.LineProtocol``, and what comes out of turn.
+
+An exception ends its own connection, is reported once, and no other connection suffers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.aio import Aio, Transport, turns
+
+
+async def coroutine() -> None:
+    """What a hook returns that is ``async``."""
+
+
+# By hook, what it is to return, and what is said of it; "raise" is to be raised.
+WRONG = {
+    "str": ("text", "TypeError('a reply is bytes, a list of bytes or None, not str: use .encode()"),
+    "int": (1, "TypeError('a reply is bytes, a list of bytes or None, not int')"),
+    "list of str": (["text"], "TypeError("),
+    "list of int": ([1], "TypeError("),
+    "delimiter inside": (b"a\nb", "ValueError("),
+    "delimiter in a list": ([b"a", b"a\nb"], "ValueError("),
+}
+
+
+@pytest.mark.parametrize(("reply", "said"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("hook", ["line_received", "lines_received"])
+def test_a_wrong_reply_ends_the_connection(alone: Aio, hook: str, reply: Any, said: str) -> None:
+    kind = type("Wrong", (alone.LineProtocol,), {hook: lambda self, line: reply})
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(kind())
+        transport.receive(b"one\n")
+        assert (transport.sent, transport.did) == (b"", ["abort"])
+        (failure,) = alone.failures()
+        assert failure.startswith(said)
+        if "str" in said or reply == ["text"]:
+            assert "encode" in failure
+
+    alone.run(main)
+
+
+def test_a_hook_that_is_a_coroutine_function_is_told_so(alone: Aio) -> None:
+    class Wrong(alone.LineProtocol):
+        async def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(Wrong())
+        transport.receive(b"one\ntwo\n")
+        (failure,) = alone.failures()
+        assert "a hook no coroutine" in failure
+
+    alone.run(main)  # a coroutine that nobody awaits would be a warning, hence an error
+
+
+def test_replies_are_checked_for_each_of_several_delimiters(alone: Aio) -> None:
+    class Several(alone.LineProtocol):
+        delimiter = (b"\r\n", b"\n")
+
+        def lines_received(self, lines: list[bytes]) -> Any:
+            return [b"a\nb"] if lines == [b"inject"] else lines
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(Several())
+        transport.receive(b"one\n")
+        transport.receive(b"inject\n")
+        assert (transport.sent, transport.did) == (b"one\r\n", ["abort"])
+        (failure,) = alone.failures()
+        assert failure.startswith("ValueError(")
+
+    alone.run(main)
+
+
+@pytest.mark.parametrize("failing", ["line", "too long", "eof"])
+def test_an_exception_aborts_its_own_connection_and_no_other(net: Aio, failing: str) -> None:
+    class Fails(net.LineProtocol):
+        max_line = 20
+
+        def line_received(self, line: bytes) -> bytes:
+            if line == b"fail":
+                raise LookupError("line")
+            return line
+
+        def line_too_long(self, prefix: bytes, size: int) -> None:
+            raise LookupError("too long")
+
+        def eof_received(self) -> None:
+            if self.unterminated:
+                raise LookupError("eof")
+
+    what = {"line": b"fail\nnext\n", "too long": b"x" * 30, "eof": b"unterminated"}[failing]
+
+    async def main() -> None:
+        async with net.serving(Fails) as address:
+            good, writer = await asyncio.open_connection(**address)
+            bad, failing_writer = await asyncio.open_connection(**address)
+            failing_writer.write(what)
+            if failing == "eof":
+                if net.is_tls:
+                    failing_writer.close()
+                else:
+                    failing_writer.write_eof()
+            try:
+                assert await bad.read() == b""
+            except ConnectionResetError:
+                pass
+            failing_writer.transport.abort()
+            writer.write(b"one\n")
+            assert await good.readexactly(4) == b"one\n"
+            writer.transport.abort()
+        while not net.reports:
+            await asyncio.sleep(0)
+        assert net.failures() == [f"LookupError({failing!r})"]
+
+    net.run(main)
+
+
+@pytest.mark.parametrize(
+    "hook", ["connection_made", "connection_lost", "pause_writing", "resume_writing", "timed_out"]
+)
+def test_an_exception_in_any_other_hook_is_reported_once(alone: Aio, hook: str) -> None:
+    def fail(self: Any, *arguments: Any) -> None:
+        raise LookupError(hook)
+
+    members = {hook: fail, "lines_received": lambda self, lines: lines}
+    kind = type("Fails", (alone.LineProtocol,), members)
+
+    async def main() -> None:
+        transport = Transport(high=2)
+        protocol = transport.connect(kind())
+        transport.receive(b"one\n")
+        protocol.resume_writing()
+        await turns()
+        protocol._heard -= 1000
+        protocol._look()
+        protocol.connection_lost(None)
+        protocol.connection_lost(None)
+        assert alone.failures() == [f"LookupError({hook!r})"]
+        assert transport.did[-1] == ("close" if hook == "connection_lost" else "abort")
+
+    alone.run(main)
+
+
+def test_what_ends_the_program_leaves_a_hook(alone: Aio) -> None:
+    class Stops(alone.LineProtocol):
+        def line_received(self, line: bytes) -> None:
+            raise KeyboardInterrupt
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Stops())
+        with pytest.raises(KeyboardInterrupt):
+            transport.receive(b"one\ntwo\n")
+        assert transport.did == ["abort"]
+        protocol.connection_lost(None)
+
+    alone.run(main)
+
+
+def test_input_that_comes_while_a_hook_runs_waits_for_its_end(alone: Aio) -> None:
+    got: list[Any] = []
+
+    class Nested(alone.LineProtocol):
+        max_line = 10
+
+        def lines_received(self, lines: list[bytes]) -> None:
+            got.append(lines)
+            if lines == [b"one"]:
+                transport.receive(b"two\n")
+                transport.receive(b"x" * 11 + b"\nthree\n")
+                transport.receive(b"begun")
+            got.append("done")
+
+        def line_too_long(self, prefix: bytes, size: int) -> None:
+            got.append(size)
+
+    transport = Transport()
+
+    async def main() -> None:
+        transport.connect(Nested())
+        transport.receive(b"one\n")
+        await turns()
+
+    alone.run(main)
+    assert got == [[b"one"], "done", [b"two"], "done", 11, [b"three"], "done"]
+
+
+def test_a_connection_that_is_lost_while_a_hook_runs_is_lost_behind_it(alone: Aio) -> None:
+    got: list[Any] = []
+
+    class Lost(alone.LineProtocol):
+        def line_received(self, line: bytes) -> None:
+            got.append(line)
+            if line == b"one":
+                self.transport.protocol.eof_received()
+                self.transport.protocol.connection_lost(None)
+
+        def eof_received(self) -> None:
+            got.append("eof")
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            got.append(exc)
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(Lost())
+        transport.receive(b"one\ntwo\n")
+        await turns()
+
+    alone.run(main)
+    assert got == [b"one", b"two", "eof", None]
+
+
+def test_hooks_may_stop_the_lines_that_come_at_the_end(alone: Aio) -> None:
+    got: list[Any] = []
+
+    class Stops(alone.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            got.append(line)
+            if line == b"one":
+                self.pause_reading()
+            else:
+                self.close()
+            return line
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            got.append(exc)
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Stops())
+        transport.receive(b"one\ntwo\nthree\n")
+        protocol.connection_lost(None)
+        assert transport.did == ["pause"]
+
+    alone.run(main)
+    assert got == [b"one", b"two", None]

@@ -1,0 +1,377 @@
+"""``fastchat.aio.LineProtocol``: lines and replies, over real sockets and TLS.
+
+What happens where output is full, hooks raise, and deadlines pass is in the other files of this
+name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.aio import Aio, Transport, turns
+
+
+def test_importing_fastchat_imports_no_asyncio() -> None:
+    program = "import fastchat, sys; sys.exit('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_lines_are_answered_by_what_the_hook_returns(net: Aio) -> None:
+    class Upper(net.LineProtocol):
+        def line_received(self, line: bytes) -> Any:
+            return {b"none": None, b"two": [b"1", b"2"], b"empty": []}.get(line, line.upper())
+
+    async def main() -> None:
+        async with net.talking(Upper) as (reader, writer):
+            writer.write(b"one\nnone\ntwo\nempty\n\nlast\n")
+            assert await reader.readexactly(14) == b"ONE\n1\n2\n\nLAST\n"
+
+    net.run(main)
+
+
+def test_a_hook_gets_the_lines_of_a_read(net: Aio) -> None:
+    class Batches(net.LineProtocol):
+        delimiter = b"\r\n"
+
+        def lines_received(self, lines: list[bytes]) -> Any:
+            return lines if lines[0] != b"count" else b"%d" % len(lines)
+
+    async def main() -> None:
+        async with net.talking(Batches) as (reader, writer):
+            writer.write(b"one\r\ntwo\r\nth")
+            assert await reader.readexactly(10) == b"one\r\ntwo\r\n"
+            writer.write(b"ree\r\n")
+            assert await reader.readexactly(7) == b"three\r\n"
+            writer.write(b"count\r\n\r\n\r\n")
+            assert await reader.readexactly(3) == b"3\r\n"
+
+    net.run(main)
+
+
+def test_long_input_comes_back_as_it_was(net: Aio) -> None:
+    class Echo(net.LineProtocol):
+        def lines_received(self, lines: list[bytes]) -> Any:
+            return lines
+
+    sent = b"".join(b"%d %s\n" % (number, b"x" * (number % 3000)) for number in range(2000))
+
+    async def main() -> None:
+        async with net.talking(Echo) as (reader, writer):
+            writer.write(sent)
+            assert await reader.readexactly(len(sent)) == sent
+
+    net.run(main)
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_lines_do_not_depend_on_the_reads(alone: Aio, size: int) -> None:
+    data = b"one\r\n\r\ntwo\r\nthree\r\n"
+    got = []
+
+    class Lines(alone.LineProtocol):
+        delimiter = b"\r\n"
+
+        def line_received(self, line: bytes) -> None:
+            got.append(line)
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(Lines())
+        for at in range(0, len(data), size):
+            transport.receive(data[at : at + size])
+
+    alone.run(main)
+    assert got == [b"one", b"", b"two", b"three"]
+
+
+def test_what_hooks_send_leaves_in_order_and_at_once(alone: Aio) -> None:
+    class Sends(alone.LineProtocol):
+        delimiter = (b"\r\n", b"\n")
+
+        def connection_made(self, transport: Any) -> None:
+            assert transport is self.transport
+            self.send_line(b"hello")
+
+        def line_received(self, line: bytes) -> bytes:
+            self.send_lines([b"a", bytearray(b"b")])
+            self.write(b"raw ")
+            return line
+
+    class Counting(Transport):
+        def write(self, data: bytes) -> None:
+            self.did.append("write")
+            super().write(data)
+
+    async def main() -> None:
+        transport = Counting()
+        protocol = transport.connect(Sends())
+        transport.receive(b"1\n2\r\n")
+        assert transport.sent == b"hello\r\na\r\nb\r\nraw 1\r\na\r\nb\r\nraw 2\r\n"
+        protocol.send_line(b"later")
+        assert transport.did == ["write"] * 3
+        with pytest.raises(ValueError, match="delimiter"):
+            protocol.send_lines([b"fine", b"in\njected"])
+        with pytest.raises(TypeError, match="encode"):
+            protocol.send_line("text")
+        assert transport.sent.endswith(b"raw 2\r\nlater\r\n")
+
+    alone.run(main)
+
+
+def test_many_replies_to_one_read_leave_in_pieces(alone: Aio) -> None:
+    class Amplifies(alone.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            return line * 40000
+
+    async def main() -> None:
+        transport = Transport(high=100000)
+        transport.connect(Amplifies())
+        transport.receive(b"1\n2\n3\n4\n5\n")
+        assert (len(transport.sent), transport.did) == (160004, ["pause"])
+        transport.protocol.resume_writing()
+        await turns()
+        assert (transport.sent[-1:-20000:-10000], transport.did) == (b"\n5", ["pause", "resume"])
+
+    alone.run(main)
+
+
+def test_closing_in_a_hook_sends_its_reply_and_stops_before_the_next_line(net: Aio) -> None:
+    got: list[bytes] = []
+
+    class Quits(net.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            got.append(line)
+            if line == b"quit":
+                self.close()
+                self.close()
+                self.send_line(b"nowhere")
+                return b"bye"
+            return line
+
+    async def main() -> None:
+        async with net.talking(Quits) as (reader, writer):
+            writer.write(b"one\nquit\nafter\n")
+            assert await reader.read() == b"one\nbye\n"
+
+    net.run(main)
+    assert got == [b"one", b"quit"]
+
+
+def test_aborting_in_a_hook_sends_nothing_more(net: Aio) -> None:
+    got: list[bytes] = []
+
+    class Aborts(net.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            got.append(line)
+            self.abort()
+            self.abort()
+            self.close()
+            return line
+
+    async def main() -> None:
+        async with net.talking(Aborts) as (reader, writer):
+            writer.write(b"one\ntwo\n")
+            try:
+                assert await reader.read() == b""
+            except ConnectionResetError:
+                pass
+
+    net.run(main)
+    assert got == [b"one"]
+
+
+def test_the_end_is_told_once_and_last(net: Aio) -> None:
+    events: list[Any] = []
+
+    class Recorded(net.LineProtocol):
+        lost: asyncio.Future[None]
+
+        def connection_made(self, transport: Any) -> None:
+            events.append("made")
+
+        def line_received(self, line: bytes) -> None:
+            events.append(line)
+
+        def eof_received(self) -> None:
+            events.append(["eof", self.unterminated])
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            events.append(exc)
+            self.send_line(b"to nobody")
+            self.lost.set_result(None)
+
+    async def main() -> None:
+        Recorded.lost = asyncio.get_running_loop().create_future()
+        async with net.talking(Recorded) as (_, writer):
+            writer.write(b"one\nunterm")
+            writer.write(b"inated")
+            writer.close()
+            await Recorded.lost
+
+    net.run(main)
+    assert events == ["made", b"one", ["eof", b"unterminated"], None]
+
+
+def test_a_half_closed_connection_can_be_kept_for_output(tcp: Aio) -> None:
+    class Late(tcp.LineProtocol):
+        def line_received(self, line: bytes) -> None:
+            self.line = line
+
+        def eof_received(self) -> bool:
+            asyncio.get_running_loop().call_soon(self.answer)
+            return True
+
+        def answer(self) -> None:
+            self.send_line(self.line)
+            self.close()
+
+    async def main() -> None:
+        async with tcp.talking(Late) as (reader, writer):
+            writer.write(b"one\n")
+            writer.write_eof()
+            assert await reader.read() == b"one\n"
+
+    tcp.run(main)
+
+
+def test_a_line_that_is_too_long_is_logged_and_ends_the_connection(
+    net: Aio, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Short(net.LineProtocol):
+        max_line = 10
+
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        async with net.talking(Short) as (reader, writer):
+            writer.write(b"0123456789\n0123456789X\nnext\n")
+            assert await reader.read() == b"0123456789\n"
+
+    with caplog.at_level(logging.WARNING, "fastchat.aio"):
+        net.run(main)
+    assert "sent a line of 11 bytes or more, b'0123456789X'" in caplog.text
+
+
+def test_after_a_line_that_is_too_long_no_other_is_lost_or_spliced(net: Aio) -> None:
+    class Goes(net.LineProtocol):
+        max_line = 3
+
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+        def line_too_long(self, prefix: bytes, size: int) -> bytes:
+            return b"%d %s" % (size, prefix)
+
+    async def main() -> None:
+        async with net.talking(Goes) as (reader, writer):
+            writer.write(b"1\nlong\n2\nlonger\nlong\n3\n")
+            assert await reader.readexactly(29) == b"1\n4 long\n2\n6 longer\n4 long\n3\n"
+            writer.write(b"lo")
+            writer.write(b"ng\n4\n")
+            assert await reader.readexactly(9) == b"4 long\n4\n"
+
+    net.run(main)
+
+
+def test_an_init_without_super_does_no_harm_and_can_set_limits(alone: Aio) -> None:
+    class Careless(alone.LineProtocol):
+        def __init__(self, delimiter: bytes, *, longest: int) -> None:
+            self.delimiter, self.max_line = delimiter, longest
+            self.high_water = None
+
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+        def line_too_long(self, prefix: bytes, size: int) -> bytes:
+            return b"no"
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(Careless(b";", longest=2))
+        transport.receive(b"ab;abc;a\n;")
+        await turns()
+        assert transport.sent == b"ab;no;a\n;"
+        assert transport.limits == (2**31 - 1, 65536)
+
+    alone.run(main)
+    with pytest.raises(TypeError, match="takes 1 positional argument"):
+        alone.LineProtocol(1)
+
+
+def test_a_limit_that_is_none_is_refused(alone: Aio) -> None:
+    class Text(alone.LineProtocol):
+        delimiter = "\n"
+
+    class Late(alone.LineProtocol):
+        def __init__(self) -> None:
+            self.max_line = 0
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="encode"):
+            Text()
+        transport = Transport()
+        transport.connect(Late())
+        assert transport.did == ["abort"]
+        (failure,) = alone.failures()
+        assert "max_line must be at least 1" in failure
+
+    alone.run(main)
+
+
+def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -> None:
+    with pytest.raises(AttributeError, match="transport"):
+        alone.LineProtocol().send_line(b"x")
+
+
+def test_a_transport_may_ask_for_any_size_of_buffer(alone: Aio) -> None:
+    protocol = alone.LineProtocol()
+    assert [len(protocol.get_buffer(size)) for size in (-1, 0, 1, 65536)] == [65536] * 4
+
+
+def test_no_hook_hears_of_input_after_the_close(alone: Aio) -> None:
+    got: list[Any] = []
+
+    class Closes(alone.LineProtocol):
+        def lines_received(self, lines: list[bytes]) -> None:
+            got.append(lines)
+
+        def eof_received(self) -> None:
+            got.append("eof")
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            got.append(exc)
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Closes())
+        protocol.close()
+        transport.receive(b"late\n")
+        assert protocol.eof_received() is None
+        protocol.connection_lost(None)
+        transport.receive(b"later\n")
+        protocol.connection_lost(None)
+        protocol.pause_reading()
+        protocol.abort()
+        assert transport.did == ["close"]
+
+    alone.run(main)
+    assert got == [None]
+
+
+def test_a_subclass_must_override_a_hook_for_lines(alone: Aio) -> None:
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(alone.LineProtocol())
+        transport.receive(b"x\n")
+        assert transport.did == ["abort"]
+        (failure,) = alone.failures()
+        assert "override line_received() or lines_received()" in failure
+
+    alone.run(main)

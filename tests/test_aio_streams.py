@@ -1,0 +1,370 @@
+"""``fastchat.aio.LineReader`` and ``LineWriter``: over streams, connections, pipes and files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.aio import Aio, turns
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="pipes of Unix")
+
+
+def fed(*pieces: bytes) -> asyncio.StreamReader:
+    """A stream that has ended, from which *pieces* can be read."""
+    stream = asyncio.StreamReader()
+    for piece in pieces:
+        stream.feed_data(piece)
+    stream.feed_eof()
+    return stream
+
+
+async def rest_of(reader: Any) -> list[Any]:
+    """All that comes, in order: lines, and the sizes of those that are too long."""
+    found: list[Any] = []
+    while True:
+        try:
+            async for line in reader:
+                found.append(line)
+        except ValueError as failure:
+            found += [getattr(failure, "size", failure), *getattr(failure, "lines", [])]
+        else:
+            return found
+
+
+def test_each_way_to_read_gives_the_same_lines(alone: Aio) -> None:
+    data = b"one\n\ntwo\nunterminated"
+
+    async def main() -> None:
+        expected = [b"one", b"", b"two", b"unterminated"]
+        reader = alone.module.LineReader(fed(data))
+        assert [line async for line in reader] == expected
+        assert not reader.is_terminated
+        reader = alone.module.LineReader(fed(data))
+        batches = [lines async for lines in reader.batches()]
+        assert batches == [expected[:3], expected[3:]]
+        reader = alone.module.LineReader(fed(data))
+        assert [await reader.line() for _ in range(6)] == [*expected, None, None]
+        reader = alone.module.LineReader(fed(data + b"\n"), keepends=True)
+        assert await reader.line() == b"one\n"
+        assert [lines async for lines in reader.batches()] == [[b"\n", b"two\n", b"unterminated\n"]]
+        assert reader.is_terminated
+
+    alone.run(main)
+
+
+def test_a_line_that_is_too_long_costs_no_other(alone: Aio) -> None:
+    async def main() -> None:
+        data = b"one\nlonger\ntwo\nlonger still\nlong\nthree\nlong"
+        reader = alone.module.LineReader(fed(data), max_line=3)
+        assert await rest_of(reader) == [b"one", 6, b"two", 12, 4, 5, 4]
+        reader = alone.module.LineReader(fed(data), max_line=5, overflow="discard")
+        assert await rest_of(reader) == [b"one", b"two", b"long", b"three", b"long"]
+        reader = alone.module.LineReader(fed(b"abcd"), max_line=3, overflow="split")
+        assert await rest_of(reader) == [b"abc", b"d"]
+        reader = alone.module.LineReader(fed(b"one\ntwo\nlong\n"), max_line=3)
+        batches = reader.batches()
+        assert await anext(batches) == [b"one", b"two"]
+        with pytest.raises(ValueError, match="max_line is 3"):
+            await anext(batches)
+        with pytest.raises(StopAsyncIteration):
+            await anext(batches)
+
+    alone.run(main)
+
+
+def test_what_may_begin_a_delimiter_can_make_the_last_line_too_long(alone: Aio) -> None:
+    async def main() -> None:
+        reader = alone.module.LineReader(fed(b"one\r"), max_line=3, delimiter=b"\r\n")
+        assert await rest_of(reader) == [4]
+        assert await reader.line() is None
+
+    alone.run(main)
+
+
+def test_a_cancelled_read_loses_nothing(tcp: Aio) -> None:
+    class Server(tcp.LineProtocol):
+        def line_received(self, line: bytes) -> list[bytes]:
+            return [line, line]
+
+    async def main() -> None:
+        async with tcp.serving(Server) as address:
+            reader, writer = await tcp.module.open_lines(**address)
+            for number in range(20):
+                waiting = asyncio.create_task(reader.line())
+                await asyncio.sleep(0)
+                if number % 2:
+                    await writer.write_line(b"%d" % number)
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                if number % 2:
+                    assert waiting.cancelled()
+                    assert [await reader.line(), await reader.line()] == [b"%d" % number] * 2
+            writer.close()
+            await writer.wait_closed()
+            assert await reader.line() is None
+
+    tcp.run(main)
+
+
+def test_a_connection_of_lines(net: Aio) -> None:
+    class Server(net.LineProtocol):
+        delimiter = b"\r\n"
+
+        def lines_received(self, lines: list[bytes]) -> Any:
+            if lines == [b"quit"]:
+                self.close()
+                return [b"bye", b"bye"]
+            return lines
+
+    async def main() -> None:
+        async with net.serving(Server) as address:
+            reader, writer = await net.module.open_lines(**address, delimiter=(b"\r\n", b"\n"))
+            await writer.write_line(b"one")
+            assert await reader.line() == b"one"
+            sent = [b"%d" % number * 500 for number in range(3000)]
+            task = asyncio.create_task(writer.writelines(iter(sent)))
+            found = []
+            async for lines in reader.batches():
+                found += lines
+                if len(found) == len(sent):
+                    break
+            await task
+            assert found == sent
+            with pytest.raises(ValueError, match="delimiter"):
+                await writer.write_line(b"in\r\njected")
+            with pytest.raises(TypeError, match="encode"):
+                await writer.writelines(["text"])
+            with pytest.raises(TypeError, match="a list of lines, not bytes"):
+                await writer.writelines(b"text")
+            await writer.writelines([])
+            await writer.write_line(b"quit")
+            assert [line async for line in reader] == [b"bye", b"bye"]
+            reader.close()
+            await writer.wait_closed()
+            with pytest.raises(ConnectionResetError, match="the connection is closed"):
+                await writer.write_line(b"late")
+
+    net.run(main)
+
+
+def test_writing_waits_for_a_peer_that_does_not_read(tcp: Aio) -> None:
+    taken = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(400):
+            taken += 1
+            yield b"x" * 65536
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            _, writer = await tcp.module.open_lines(*server.getsockname())
+            peer, _ = server.accept()
+        with peer:
+            peer.setblocking(False)
+            task = asyncio.create_task(writer.writelines(lines()))
+            while not writer._sink._is_full:
+                await asyncio.sleep(0)
+            await turns()
+            seen = taken
+            assert seen < 400
+            cancelled = asyncio.create_task(writer.write_line(b"cancelled"))
+            await turns()
+            assert not cancelled.done()
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            loop, size = asyncio.get_running_loop(), 0
+            while size < 400 * 65537 + 10:
+                size += len(await loop.sock_recv(peer, 2**20))
+            await task
+            assert (taken, size) == (400, 400 * 65537 + 10)
+            writer.close()
+
+    tcp.run(main)
+
+
+def test_reading_stops_while_nobody_takes_lines(tcp: Aio) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reader, writer = await tcp.module.open_lines(*server.getsockname())
+            peer, _ = server.accept()
+        line, count = b"x" * 9999 + b"\n", 3000
+        with peer:
+            peer.setblocking(False)
+            task = asyncio.create_task(loop.sock_sendall(peer, line * count))
+            while reader._source._is_reading:
+                await asyncio.sleep(0)
+            await turns()
+            assert not task.done()
+            assert reader._source._size < 2**20
+            for _ in range(count):
+                assert await reader.line() == line[:-1]
+            await task
+        assert await reader.line() is None
+        writer.close()
+
+    tcp.run(main)
+
+
+def test_what_came_before_a_reset_can_be_read(tcp: Aio) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reader, writer = await tcp.module.open_lines(*server.getsockname())
+            peer, _ = server.accept()
+        with peer:
+            peer.sendall(b"one\ntwo\n")
+            while not reader._source._pieces:
+                await asyncio.sleep(0)
+            waiting = asyncio.create_task(writer.wait_closed())
+            await turns()
+            linger = (1).to_bytes(4, sys.byteorder) + bytes(4)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with pytest.raises(ConnectionError):
+            await waiting
+        assert [await reader.line(), await reader.line()] == [b"one", b"two"]
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                await reader.line()
+        with pytest.raises(ConnectionError):
+            await writer.write_line(b"x")
+
+    tcp.run(main)
+
+
+def test_two_tasks_cannot_read_at_once(alone: Aio) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reader, writer = await alone.module.open_lines(*server.getsockname())
+            peer, _ = server.accept()
+        with peer:
+            first = asyncio.create_task(reader.line())
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="two tasks"):
+                await reader.line()
+            peer.sendall(b"one\n")
+            assert await first == b"one"
+        writer.close()
+        await writer.wait_closed()
+
+    alone.run(main)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"delimiter": ""}, "bytes"), ({"max_line": 0}, "max_line"), ({"overflow": "x"}, "overflow")],
+)
+def test_wrong_settings_are_refused_before_anything_is_opened(
+    alone: Aio, options: Any, said: str
+) -> None:
+    async def main() -> None:
+        with pytest.raises((TypeError, ValueError), match=said):
+            await alone.module.open_lines("256.0.0.1", 1, **options)
+        with pytest.raises((TypeError, ValueError), match=said):
+            alone.module.LineReader(fed(b""), **options)
+        with pytest.raises(ValueError, match="empty"):
+            alone.module.LineWriter(None, delimiter=b"")
+
+    alone.run(main)
+
+
+ECHO = "import sys\nfor line in sys.stdin.buffer: sys.stdout.buffer.write(line)"
+
+
+@posix_only
+@pytest.mark.parametrize("loop_name", ["asyncio"], indirect=True)
+def test_a_subprocess(tcp: Aio) -> None:
+    async def main() -> None:
+        pipe = subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ECHO, stdin=pipe, stdout=pipe
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        reader = tcp.module.LineReader(process.stdout)
+        writer = tcp.module.LineWriter(process.stdin)
+        await writer.writelines([b"one", b"x" * 100000])
+        writer.close()
+        await writer.wait_closed()
+        assert [line async for line in reader] == [b"one", b"x" * 100000]
+        reader.close()
+        assert await process.wait() == 0
+
+    tcp.run(main)
+
+
+@posix_only
+def test_pipes(tcp: Aio) -> None:
+    sent = [b"%d" % number for number in range(100000)]
+
+    async def write(writer: Any) -> None:
+        await writer.writelines(iter(sent))
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        near, far = os.pipe()
+        reader = await tcp.module.open_reader(open(near, "rb", 0))  # noqa: SIM115 (it closes)
+        file = open(far, "wb")  # noqa: SIM115 (the writer closes it)
+        file.write(b"before\n")
+        task = asyncio.create_task(write(await tcp.module.open_writer(file)))
+        assert await rest_of(reader) == [b"before", *sent]
+        await task
+        reader.close()
+
+    tcp.run(main)
+
+
+def test_plain_files(alone: Aio, tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "lines"
+        writer = await alone.module.open_writer(path.open("wb"))  # noqa: SIM115 (it closes)
+        await writer.writelines([b"one", b"two"])
+        writer.close()
+        await writer.wait_closed()
+        assert path.read_bytes() == b"one\ntwo\n"
+        reader = await alone.module.open_reader(path.open("rb", 0))  # noqa: SIM115 (it closes)
+        waiting = asyncio.create_task(reader.line())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert [line async for line in reader] == [b"one", b"two"]
+        reader.close()
+
+    alone.run(main)
+
+
+def test_standard_input_and_output(alone: Aio, tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """\
+        import asyncio, sys
+        from fastchat import aio
+
+        async def main():
+            reader = await aio.open_reader(sys.stdin)
+            writer = await aio.open_writer(sys.stdout)
+            async for lines in reader.batches():
+                await writer.writelines(line.upper() for line in lines)
+            writer.close()
+            await writer.wait_closed()
+
+        asyncio.run(main())
+        """
+    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    if os.name != "nt":
+        done = subprocess.run(command, input=b"one\ntwo\n", capture_output=True)
+        assert (done.stdout, done.stderr) == (b"ONE\nTWO\n", b"")
+    with open(tmp_path / "out", "w+b") as file:
+        assert subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file).returncode == 0
+        assert file.read() == b""
