@@ -1,5 +1,8 @@
 """Flow control and deadlines of ``fastchat.aio.LineProtocol``."""
 
+# The bases are known at run time only.
+# mypy: disallow-subclassing-any=False, disable-error-code="name-defined, misc"
+
 from __future__ import annotations
 
 import asyncio
@@ -196,7 +199,8 @@ def test_bytes_do_not_put_off_the_deadline_of_a_line(alone: Aio) -> None:
         transport.receive(b"x\nbegun")
         clock.move(59)
         transport.receive(b", and on")
-        assert (clock.move(0.5), transport.did) == (pytest.approx(0.5, abs=0.2), [])
+        assert clock.move(0.5) == pytest.approx(0.5, abs=0.2)
+        assert transport.did == []
         clock.move(0.5)
         assert transport.did == ["close"]
 

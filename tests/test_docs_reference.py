@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 import fastchat
-from fastchat import asynchat, asyncore
+from fastchat import aio, asynchat, asyncore
 from tests.support.documents import read
 
 # Where the signatures stand, by heading of the page.
@@ -23,9 +23,15 @@ SOURCES = {
         "src/fastchat/_core/lines.py",
         "src/fastchat/_core/line_rules.py",
     ],
+    "fastchat.aio": [
+        f"src/fastchat/aio/_{name}.py" for name in ("connection", "protocol", "streams")
+    ],
     "fastchat.asyncore": ["src/fastchat/asyncore.pyi"],
     "fastchat.asynchat": ["src/fastchat/asynchat.pyi"],
 }
+
+# Those that say what is public.
+PACKAGES = {"fastchat": fastchat, "fastchat.aio": aio}
 
 # Underscores that a subclass is meant to use.
 DOCUMENTED = {"_collect_incoming_data", "_get_data"}
@@ -41,7 +47,7 @@ def shown(node: ast.AST) -> str:
     return re.sub(r"(?<=[\w\]])=(?=\S)", " = ", source)
 
 
-def signature(node: ast.FunctionDef, name: str, is_method: bool) -> str:
+def signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, is_method: bool) -> str:
     """*node* as the page has it: what a caller gives and gets."""
     arguments = node.args
     if is_method:
@@ -50,7 +56,8 @@ def signature(node: ast.FunctionDef, name: str, is_method: bool) -> str:
         assert node.returns is not None
         return f"{name}: {shown(node.returns)}"
     result = "" if node.name == "__init__" or node.returns is None else f" -> {shown(node.returns)}"
-    return f"{name}({shown(arguments)}){result}"
+    prefix = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
+    return f"{prefix}{name}({shown(arguments)}){result}"
 
 
 def lines_of(body: list[ast.stmt], owner: str = "") -> Iterator[str]:
@@ -65,7 +72,7 @@ def lines_of(body: list[ast.stmt], owner: str = "") -> Iterator[str]:
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and not owner:
             if is_public(node.targets[0].id):
                 yield shown(node)
-        elif isinstance(node, ast.FunctionDef):
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             if owner and node.name == "__init__":
                 yield signature(node, owner, True)
             elif is_public(node.name) and not any(
@@ -79,8 +86,8 @@ def wanted() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for module, sources in SOURCES.items():
         body = [node for source in sources for node in ast.parse(read(source)).body]
-        if module == "fastchat":
-            body = [node for node in body if getattr(node, "name", "") in fastchat.__all__]
+        if module in PACKAGES:
+            body = [node for node in body if getattr(node, "name", "") in PACKAGES[module].__all__]
         found[module] = list(lines_of(body))
         for node in body:
             for each in node.body if isinstance(node, ast.If) else [node]:
@@ -125,7 +132,9 @@ def test_every_public_name_of_a_module_is_there(module: types.ModuleType) -> Non
             assert re.search(rf"\b{name}\b", here), name
 
 
-def test_every_name_of_the_package_is_there() -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_of_a_package_is_there(package: str) -> None:
     text = read("docs/reference.md")
-    for name in fastchat.__all__:
-        assert f"`{name}" in text or f"# fastchat.{name}\n" in text, name
+    for name in PACKAGES[package].__all__:
+        is_there = re.search(rf"`(async )?{name}\b|# {package}\.{name}\n", text)
+        assert is_there, name

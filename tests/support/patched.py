@@ -67,6 +67,7 @@ class Kind(NamedTuple):
 
 
 UNFIT = (
+    Kind("they are about asyncio's event loops, which nothing patches", "", ("tests/test_aio_",)),
     Kind(
         "they start programs of their own, which nothing has patched",
         "",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 
-from fastchat import asynchat, asyncore, install
+from fastchat import aio, asynchat, asyncore, install
 
 
 class Duck:
@@ -35,6 +35,11 @@ class Misshapen(asynchat.async_chat):
     def found_terminator(self, line: bytes) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
     def handle_accepted(self, sock: socket.socket) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
     def recv(self, buffer_size: int) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+class RepliesInText(aio.LineProtocol):
+    def line_received(self, line: bytes) -> str: ...  # type: ignore[override, empty-body]  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def lines_received(self, lines: list[bytes]) -> list[bytes]: ...  # type: ignore[override, empty-body]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class OfText(asynchat.async_chat):

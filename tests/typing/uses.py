@@ -7,6 +7,7 @@ type of everything that has one worth naming.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import sys
@@ -16,7 +17,7 @@ from typing import Any, assert_type
 from weakref import WeakValueDictionary
 
 import fastchat
-from fastchat import asynchat, asyncore
+from fastchat import aio, asynchat, asyncore
 
 
 class Limits:
@@ -365,3 +366,74 @@ def private_names_in_use(server: Server) -> None:
     assert_type(asyncore._strerror(1), str)
     assert_type(server._map, MutableMapping[int, Any])
     assert_type(server._fileno, int | None)
+
+
+class ByLine(aio.LineProtocol):
+    """A server's protocol, whose hooks return what they have."""
+
+    delimiter = b"\r\n"
+    max_line = 1000
+    idle_timeout = None
+    high_water = 2**16
+
+    def __init__(self, names: set[bytes]) -> None:
+        self.names = names
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert_type(self.transport, asyncio.Transport)
+        self.send_line(b"hello")
+
+    def line_received(self, line: bytes) -> bytes | None:
+        if line in self.names:
+            self.close()
+            return None
+        self.send_lines([line, bytearray(line)])
+        self.write(memoryview(line))
+        return line
+
+    def line_too_long(self, prefix: bytes, size: int) -> list[bytes]:
+        return [prefix, b"%d" % size]
+
+    def timed_out(self, which: str) -> None:
+        self.abort()
+
+    def eof_received(self) -> bool:
+        return bool(self.unterminated)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        print(exc, self.is_full)
+
+
+class ByBatch(aio.LineProtocol):
+    delimiter = (b"\r\n", b"\n")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.pause_reading()
+        self.resume_reading()
+
+    def lines_received(self, lines: list[bytes]) -> list[bytes]:
+        return lines
+
+
+async def lines_with_asyncio(context: ssl.SSLContext, process: asyncio.subprocess.Process) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.create_server(lambda: ByLine(set()), "127.0.0.1", 0, ssl=context)
+    await loop.create_server(ByBatch, "127.0.0.1", 0)
+    reader, writer = await aio.open_lines("127.0.0.1", 1, ssl=context, max_line=1000)
+    assert_type(reader, aio.LineReader)
+    assert_type(await reader.line(), bytes | None)
+    async for line in reader:
+        assert_type(line, bytes)
+    async for lines in reader.batches():
+        assert_type(lines, list[bytes])
+        await writer.writelines(lines)
+    await writer.write_line(b"x")
+    writer.close()
+    await writer.wait_closed()
+    if process.stdout and process.stdin:
+        aio.LineReader(process.stdout, delimiter=b"\0", overflow="discard").close()
+        await aio.LineWriter(process.stdin).writelines(line for line in (b"one", bytearray(b"two")))
+    await aio.open_reader(sys.stdin)
+    assert_type(await aio.open_writer(sys.stdout.buffer), aio.LineWriter)
+    reply: aio.Reply = None
+    print(reply)

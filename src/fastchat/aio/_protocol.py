@@ -130,8 +130,8 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     # Hooks.
 
-    def connection_made(self, transport: Any) -> None:
-        """Hook: there is a connection, and ``self.transport``, an ``asyncio.Transport``."""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hook: there is a connection, which ``self.transport`` is, too, with its exact type."""
 
     def line_received(self, line: bytes) -> Reply:
         """Hook: a line.  ``close()`` and ``pause_reading()`` in it stop before the next one."""

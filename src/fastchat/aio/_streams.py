@@ -73,7 +73,7 @@ class LineReader:
         self._is_cut = True
         self._is_over = False
         # Whether the last line had a delimiter; False once one came that had none.
-        self.is_terminated = True
+        self.is_terminated: bool = True
 
     async def line(self) -> bytes | None:
         """The next line; None at the end.  Raises LineTooLong, and what the source's read does."""
