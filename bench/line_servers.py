@@ -76,13 +76,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="pairs (default 7)")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each half (default 0.5)")
     parser.add_argument("--engine", action="append", help="of fastchat; all where none is named")
+    parser.add_argument("--workload", action="append", help="all where none is named")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("at least one round, and some time")
     print(f"Python {sys.version.split()[0]}, fastchat {fastchat.__version__}; CPU time of a line")
     helpers = serving.Helpers.build()
     for pair in PAIRS:
-        if pair.engine not in (options.engine or ENGINES):
+        chosen = pair.engine in (options.engine or ENGINES)
+        if not chosen or pair.workload not in (options.workload or WORKLOADS):
             continue
         absent = serving.absent([pair.engine, pair.rival])
         if absent:

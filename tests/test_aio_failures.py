@@ -143,7 +143,7 @@ def test_an_exception_in_any_other_hook_is_reported_once(alone: Aio, hook: str) 
         transport.receive(b"one\n")
         protocol.resume_writing()
         await turns()
-        protocol._heard -= 1000
+        protocol._gate.heard -= 1000
         protocol._look()
         protocol.connection_lost(None)
         protocol.connection_lost(None)

@@ -112,8 +112,9 @@ class Clock:
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
-        self.now = protocol._heard
+        self.now = protocol._gate.heard
         protocol._time = lambda: self.now
+        protocol._gate.open(protocol._time, protocol.transport.write, b"\n", True)
 
     def move(self, seconds: float) -> float:
         """Let *seconds* pass, and the timer look; returns after how many more it looks again."""

@@ -49,6 +49,7 @@ _COMPILED = (
     "fastchat._core.maps",
     "fastchat._core.passes",
     "fastchat._core.lines",
+    "fastchat._core.gate",
 )
 
 # What the compiled modules work with: a process has each of these once, as it has them.

@@ -5,8 +5,8 @@ Rules this file keeps:
 * What a subclass overrides is a hook, and nothing depends on its calling ``super()``.  The methods
   that a transport calls under the same names are attributes of the object, which it finds first.
 * Hooks get lines one after the other, in the order of the input, and none while another hook runs.
-  What has been cut and cannot be given now is held; ``_stops`` says why, and is 0 on the way that
-  nearly every read takes.
+  What has been cut and cannot be given now is held; ``stops`` says why, and is 0 on the way that
+  nearly every read takes, which is in ``_core/gate.py``.
 * What hooks send, and what they return, leaves in that order, joined, when they are done.
 * After ``close()``, ``abort()`` or ``connection_lost()`` a hook hears of no further line.
 * Deadlines cost a look at the clock for each read.  One timer for each connection looks whether one
@@ -24,16 +24,15 @@ from functools import partial
 from typing import Any, Self, TypeAlias
 
 from fastchat import LineBuffer, LineTooLong, join_lines
-from fastchat._backend import scanner
+from fastchat._core.gate import Gate
 
 Reply: TypeAlias = list[bytes] | bytes | None
 _Data: TypeAlias = bytes | bytearray | memoryview
 
 logger = logging.getLogger("fastchat.aio")
-join_checked: Callable[[list[bytes], bytes], bytes] = scanner.join_checked
 
-# Why no line is given to a hook now: bits of ``_stops``.
-_BUSY = 1  # a hook runs
+# Why no line is given to a hook now: bits of the gate's ``stops``.
+_BUSY = 1  # a hook runs; in _core/gate.py, too
 _FULL = 2  # the transport has enough output
 _PAUSED = 4  # by pause_reading()
 _HELD = 8  # what is held comes first, as soon as the loop calls _go_on()
@@ -97,31 +96,29 @@ class LineProtocol(asyncio.BufferedProtocol):
     unterminated: bytes = b""
 
     _buffer: LineBuffer
-    _cut: Callable[[int], list[bytes]]
+    _gate: Gate
     _loop: asyncio.AbstractEventLoop
     _held: deque[list[bytes] | LineTooLong]
     _replies: list[bytes]  # of the hook that runs, to be joined
     _out: list[_Data]  # what leaves before these, when the hook is done
     _delimiter = b"\n"  # of replies
     _others: tuple[bytes, ...] = ()
-    _stops = 0
     _is_reading = True
-    _has_overflowed = False
     _has_ended = False
     _timer: asyncio.TimerHandle | None = None
-    # By the loop's clock: when something was received or sent, and when the line that waits began
-    # or the one before it ended; 0 where none waits.
-    _heard = 0.0
-    _began = 0.0
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Make a protocol that works, whatever its ``__init__`` does."""
         self = super().__new__(cls)
-        self._buffer = buffer = LineBuffer(cls.delimiter, max_line=cls.max_line)
-        self._cut = buffer.buffer_updated
+        self._buffer = LineBuffer(cls.delimiter, max_line=cls.max_line)
+        self._gate = gate = Gate(self._buffer, self)
         self._held, self._replies, self._out = deque(), [], []
-        own = (self._connect, self._lose, self._end, self._fill, self._drain, buffer.get_buffer)
-        for name, method in zip((*_OF_TRANSPORT, "get_buffer"), own, strict=True):
+        methods = (self._connect, self._lose, self._end, self._fill, self._drain)
+        for name, method in (
+            *zip(_OF_TRANSPORT, methods, strict=True),
+            ("get_buffer", gate.get_buffer),
+            ("buffer_updated", gate.buffer_updated),
+        ):
             setattr(self, name, method)  # vars() would make each look-up of an attribute slower
         return self
 
@@ -148,12 +145,12 @@ class LineProtocol(asyncio.BufferedProtocol):
                 if size > _FLUSH:
                     self._flush()
                     size = 0
-            if self._stops & _STOPPED:
+            if self._gate.stops & _STOPPED:
                 break
         left = list(rest)
-        if left and not self._stops & _CLOSING:
+        if left and not self._gate.stops & _CLOSING:
             self._held.appendleft(left)
-            self._stops |= _LEFT
+            self._gate.stops |= _LEFT
         return None
 
     def line_too_long(self, prefix: bytes, size: int) -> Reply:
@@ -198,7 +195,7 @@ class LineProtocol(asyncio.BufferedProtocol):
     @property
     def is_full(self) -> bool:
         """Whether the output is above its high water mark, until it falls below the low one."""
-        return bool(self._stops & _FULL)
+        return bool(self._gate.stops & _FULL)
 
     def send_line(self, line: _Data) -> None:
         """Send one line.  Raises what ``send_lines`` does."""
@@ -214,23 +211,23 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     def write(self, data: _Data) -> None:
         """Send *data* as it is."""
-        if self._stops & (_CLOSING | _GONE):
+        if self._gate.stops & (_CLOSING | _GONE):
             return
-        if self._stops & _BUSY:
+        if self._gate.stops & _BUSY:
             self._take_replies()
             self._out.append(bytes(data))
-            self._stops |= _LEFT
+            self._gate.stops |= _LEFT
         else:
             self.transport.write(data)
-            if not self._stops & _FULL:
-                self._heard = self._time()
+            if not self._gate.stops & _FULL:
+                self._gate.heard = self._time()
 
     # Control.
 
     def pause_reading(self) -> None:
         """Stop reading, and giving lines to hooks.  Deadlines stop, too."""
-        if not self._stops & _GONE:
-            self._stops |= _PAUSED
+        if not self._gate.stops & _GONE:
+            self._gate.stops |= _PAUSED
             self._stop_reading()
 
     def resume_reading(self) -> None:
@@ -242,49 +239,29 @@ class LineProtocol(asyncio.BufferedProtocol):
 
         A peer that does not read is waited for as long as ``idle_timeout`` says.
         """
-        if not self._stops & _CLOSING:
-            self._stops |= _CLOSING
+        if not self._gate.stops & _CLOSING:
+            self._gate.stops |= _CLOSING
             self._held.clear()
-            if not self._stops & (_BUSY | _GONE):
+            if not self._gate.stops & (_BUSY | _GONE):
                 self._close_now()
 
     def abort(self) -> None:
         """Close at once; what is not sent is lost."""
-        was_gone = self._stops & _GONE
-        self._stops |= _SHUT
+        was_gone = self._gate.stops & _GONE
+        self._gate.stops |= _SHUT
         self._held.clear()
         self._out.clear()
         self._replies.clear()
         if not was_gone:
             self.transport.abort()
 
-    # What the transport calls.
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Give the lines that *nbytes* more bytes complete to the hooks."""
-        if self._stops:
-            self._hold(nbytes)
-            return
-        self._heard = now = self._time()
-        try:
-            lines = self._cut(nbytes)
-        except LineTooLong as failure:
-            self._hold_too_long(failure)
-            self._go_on()
-            return
-        if lines:
-            self._give(lines)
-            waits = len(self._buffer) or (self._has_overflowed and self._waits())
-            self._began = now if waits else 0.0
-        elif not self._began:
-            self._began = now
+    # What the transport calls, beside the methods of the gate.
 
     def _connect(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self._loop = loop = asyncio.get_running_loop()
         self._time: Callable[[], float] = loop.time
-        self._write = transport.write
-        self._heard = loop.time()
+        self._gate.heard = loop.time()
         self._run(lambda: self._begin(transport))
         self._set_timer()
 
@@ -293,12 +270,13 @@ class LineProtocol(asyncio.BufferedProtocol):
         self._buffer.delimiter, self._buffer.max_line = delimiter, self.max_line
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
         self._delimiter, self._others = several[0], several[1:]
+        self._gate.open(self._time, transport.write, several[0], not self._others)
         high = _UNLIMITED if self.high_water is None else self.high_water
         transport.set_write_buffer_limits(high, min(self.low_water, high))
         type(self).connection_made(self, transport)
 
     def _lose(self, exc: Exception | None) -> None:
-        if self._stops & _BUSY:  # a transport that did not wait for the loop
+        if self._gate.stops & _BUSY:  # a transport that did not wait for the loop
             self._loop.call_soon(self._lose, exc)
             return
         if self._timer is not None:
@@ -306,23 +284,23 @@ class LineProtocol(asyncio.BufferedProtocol):
         # This one does not come twice, and the object is no part of a cycle any more.
         for name in _OF_TRANSPORT:
             setattr(self, name, _nothing)
-        if not self._stops & _CLOSING:
-            self._stops = _GONE
+        if not self._gate.stops & _CLOSING:
+            self._gate.stops = _GONE
             self._give_held()
-        self._stops |= _SHUT
+        self._gate.stops |= _SHUT
         self._run(lambda: type(self).connection_lost(self, exc))
 
     def _end(self) -> bool | None:
-        if self._stops & _SHUT:
+        if self._gate.stops & _SHUT:
             return None
-        if self._stops:
+        if self._gate.stops:
             self._has_ended = True
             # With TLS the transport closes in any case, and what is held comes from _lose().
             return self.transport.get_extra_info("sslcontext") is None
         return self._give_end()
 
     def _fill(self) -> None:
-        self._stops |= _FULL
+        self._gate.stops |= _FULL
         self._stop_reading()
         self._run(lambda: type(self).pause_writing(self))
 
@@ -332,27 +310,10 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     # Giving lines to hooks.
 
-    def _give(self, lines: list[bytes]) -> None:
-        """Let a hook have *lines*, and send what it answers."""
-        self._stops |= _BUSY
-        try:
-            reply = self.lines_received(lines)
-            if type(reply) is list and self._stops == _BUSY and not self._others:
-                if reply:  # what nearly every program does, with as few calls as can be
-                    self._write(join_checked(reply, self._delimiter))
-            elif reply is not None:
-                self._add(reply)
-        except BaseException as failure:
-            self._fail(failure)
-        if self._stops == _BUSY:
-            self._stops = 0
-        else:
-            self._settle()
-
     def _run(self, call: Callable[[], Any]) -> Any:
         """Call a hook that is not about lines; None where that raises."""
-        is_outermost = not self._stops & _BUSY
-        self._stops |= _BUSY
+        is_outermost = not self._gate.stops & _BUSY
+        self._gate.stops |= _BUSY
         result = None
         try:
             result = call()
@@ -368,9 +329,9 @@ class LineProtocol(asyncio.BufferedProtocol):
             self._flush()
         except BaseException as failure:
             self._fail(failure)
-        self._stops &= ~(_BUSY | _LEFT)
-        if self._stops & _CLOSING:
-            if not self._stops & _GONE:
+        self._gate.stops &= ~(_BUSY | _LEFT)
+        if self._gate.stops & _CLOSING:
+            if not self._gate.stops & _GONE:
                 self._close_now()
         elif self._held or not self._is_reading:
             self._resume(0)
@@ -379,7 +340,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         """A hook has raised: end this connection, and no other."""
         self.abort()
         if not isinstance(failure, Exception):
-            self._stops &= ~(_BUSY | _LEFT)
+            self._gate.stops &= ~(_BUSY | _LEFT)
             raise failure
         self._loop.call_exception_handler(
             {
@@ -390,63 +351,68 @@ class LineProtocol(asyncio.BufferedProtocol):
             }
         )
 
-    def _hold(self, nbytes: int) -> None:
-        """Cut *nbytes* more bytes, and keep the lines for later."""
-        if self._stops & _SHUT:
+    def _hold(self, data: bytes) -> None:
+        """Cut *data*, and keep the lines for later."""
+        if self._gate.stops & _SHUT:
             return
-        self._heard = self._time()
+        self._gate.heard = self._time()
         try:
-            lines = self._cut(nbytes)
+            lines = self._buffer.feed(data)
         except LineTooLong as failure:
             self._hold_too_long(failure)
         else:
             if lines:
                 self._held.append(lines)
         self._leave()
-        if self._stops & (_FULL | _PAUSED):
+        if self._gate.stops & (_FULL | _PAUSED):
             self._is_reading = True  # as uvloop does in spite of a pause in connection_made()
             self._stop_reading()
 
     def _leave(self) -> None:
         """What is held, or in the way out, is looked for when the hook that runs is done."""
-        if self._stops & _BUSY:
-            self._stops |= _LEFT
+        if self._gate.stops & _BUSY:
+            self._gate.stops |= _LEFT
+
+    def _overflow(self, failure: LineTooLong) -> None:
+        """A read has shown that a line is too long."""
+        self._hold_too_long(failure)
+        self._go_on()
 
     def _hold_too_long(self, failure: LineTooLong) -> None:
-        self._has_overflowed = True
+        self._gate.has_overflowed = True
         if failure.lines:
             self._held.append(failure.lines)
         self._held.append(failure)
 
     def _resume(self, why: int) -> None:
         """*why* does no longer stop lines; when nothing else does, the loop goes on with them."""
-        self._stops &= ~why
-        if not self._stops:
-            self._stops = _HELD
+        self._gate.stops &= ~why
+        if not self._gate.stops:
+            self._gate.stops = _HELD
             self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Give what is held to the hooks, then read on."""
-        self._stops &= ~_HELD
+        self._gate.stops &= ~_HELD
         self._give_held()
-        if self._stops:
+        if self._gate.stops:
             return
-        self._heard = self._time()
-        self._began = self._heard if self._waits() else 0.0
+        self._gate.heard = self._time()
+        self._gate.began = self._gate.heard if self._waits() else 0.0
         if not (self._is_reading or self.transport.is_closing()):
             self._is_reading = True
             self.transport.resume_reading()
 
     def _give_held(self) -> None:
         """Give what is held to the hooks, until something stops that."""
-        while not self._stops & ~_GONE:
+        while not self._gate.stops & ~_GONE:
             if not self._held and not self._cut_rest():
                 if self._has_ended and not self._give_end():
                     self.close()
                 break
             event = self._held.popleft()
             if isinstance(event, list):
-                self._give(event)
+                self._gate.give(event)
             else:
                 self._run(partial(self._report, event.prefix, event.size))
 
@@ -467,12 +433,12 @@ class LineProtocol(asyncio.BufferedProtocol):
     def _give_end(self) -> bool:
         """Let the hook hear of the end of the input; whether the connection stays open."""
         self._has_ended = False
-        self.unterminated, self._began = self._buffer.rest(), 0.0
+        self.unterminated, self._gate.began = self._buffer.rest(), 0.0
         return bool(self._run(lambda: type(self).eof_received(self)))
 
     def _waits(self) -> bool:
         """Whether the beginning of a line waits, or a line that is too long goes on."""
-        return len(self._buffer) > 0 or (self._has_overflowed and self._buffer.take(0) is None)
+        return len(self._buffer) > 0 or self._buffer.take(0) is None
 
     # Replies.
 
@@ -482,7 +448,7 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     def _add(self, reply: list[bytes] | bytes) -> int:
         """Send *reply* when the hook is done; returns how many bytes that adds."""
-        self._stops |= _LEFT
+        self._gate.stops |= _LEFT
         if isinstance(reply, bytes):
             self._replies.append(reply)
             return len(reply)
@@ -513,7 +479,7 @@ class LineProtocol(asyncio.BufferedProtocol):
             self._take_replies()
             data = b"".join(self._out)
             self._out.clear()
-            if data and not self._stops & _GONE:
+            if data and not self._gate.stops & _GONE:
                 self.transport.write(data)
 
     # Reading, closing, deadlines.
@@ -525,13 +491,13 @@ class LineProtocol(asyncio.BufferedProtocol):
             self.transport.pause_reading()
 
     def _close_now(self) -> None:
-        self._heard = self._time()
+        self._gate.heard = self._time()
         self.transport.close()
 
     def _set_timer(self) -> None:
         """Look again when a deadline may have passed that is the next, or begins meanwhile."""
         limits = [each for each in (self.idle_timeout, self.line_timeout) if each is not None]
-        if limits and not self._stops & _GONE:
+        if limits and not self._gate.stops & _GONE:
             now = self._time()
             dues = [due for due, _ in self._deadlines()]
             at = min(dues + [now + each for each in limits])
@@ -540,11 +506,11 @@ class LineProtocol(asyncio.BufferedProtocol):
     def _deadlines(self) -> list[tuple[float, str]]:
         """When the deadlines that run now will have passed, and what they are called."""
         found = []
-        is_waiting = self._stops & _PAUSED and not self._stops & (_FULL | _CLOSING)
+        is_waiting = self._gate.stops & _PAUSED and not self._gate.stops & (_FULL | _CLOSING)
         if self.idle_timeout is not None and not is_waiting:
-            found.append((self._heard + self.idle_timeout, "idle"))
-        if self.line_timeout is not None and self._began and not self._stops:
-            found.append((self._began + self.line_timeout, "line"))
+            found.append((self._gate.heard + self.idle_timeout, "idle"))
+        if self.line_timeout is not None and self._gate.began and not self._gate.stops:
+            found.append((self._gate.began + self.line_timeout, "line"))
         return found
 
     def _look(self) -> None:
@@ -552,11 +518,11 @@ class LineProtocol(asyncio.BufferedProtocol):
         now = self._time()
         due, which = min(self._deadlines(), default=(now + 1, ""))
         if due <= now:
-            if self._stops & _CLOSING:
+            if self._gate.stops & _CLOSING:
                 self.abort()
             else:
-                self._heard = now
-                self._began = now if self._began else 0.0
+                self._gate.heard = now
+                self._gate.began = now if self._gate.began else 0.0
                 self._run(lambda: self._answer(self.timed_out(which)))
         self._set_timer()
 

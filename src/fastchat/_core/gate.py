@@ -1,0 +1,139 @@
+# cython: annotation_typing=False, auto_pickle=False, nonecheck=True
+"""The way of one read from a transport of asyncio to a hook of ``LineProtocol``, and back.
+
+Rules this file keeps:
+
+* It has the way that nearly every read takes, and no other: what stops it, and what a hook leaves
+  behind, is a matter of the owner, an object of Python, of which it calls methods.
+* ``stops`` is 0 when the next read may take that way; its bits are the owner's, and here only that
+  of a hook that runs has a meaning.
+* It belongs to the thread of its event loop, as the transport does, and locks nothing.  ``_owner``
+  and what else is an object changes when a connection is made, and at its end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastchat._core.lines import LineTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from fastchat._core.lines import LineBuffer
+else:
+    from fastchat._core import _cy as cython
+
+if not cython.compiled:
+    from fastchat._scanner_py import join_checked
+
+    if TYPE_CHECKING:
+        from fastchat._core._externs import PyByteArray_AS_STRING, PyBytes_FromStringAndSize
+
+# How much one read may be, in bytes.
+ROOM = 65536
+
+BUSY = 1  # a hook runs; in aio/_protocol.py, too
+
+
+class Gate:
+    """What a transport calls for input: *buffer* cuts it, and hooks of *owner* get the lines.
+
+    ``heard`` is when input came last, and ``began`` when the line that waits began or the one
+    before it ended, 0 where none waits; both are times of the loop.  After the owner has set
+    ``has_overflowed`` a line that is too long may go on, which the owner knows.
+    """
+
+    if not cython.compiled:
+        __slots__ = (
+            "_buffer",
+            "_delimiter",
+            "_is_plain",
+            "_owner",
+            "_room",
+            "_time",
+            "_write",
+            "began",
+            "has_overflowed",
+            "heard",
+            "stops",
+        )
+
+    def __init__(self, buffer: LineBuffer, owner: Any) -> None:
+        self._buffer: Any = buffer
+        self._owner = owner
+        self._room = bytearray(ROOM)
+        self._time: Any = None
+        self._write: Any = None
+        self._delimiter = b"\n"
+        self._is_plain = False
+        self.has_overflowed = False
+        self.stops: int = 0
+        self.heard: float = 0.0
+        self.began: float = 0.0
+
+    def open(
+        self,
+        time: Callable[[], float],
+        write: Callable[[bytes], Any],
+        delimiter: bytes,
+        is_plain: bool,
+    ) -> None:
+        """There is a connection: *time* is the loop's clock, *write* sends.
+
+        *delimiter* ends a reply; *is_plain* says that nothing else must not be in one.
+        """
+        self._time, self._write = time, write
+        self._delimiter, self._is_plain = delimiter, is_plain
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next input can be written to."""
+        return memoryview(self._room)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Give the lines that the first *nbytes* bytes there complete to the owner's hook.
+
+        Raises ValueError where there are not so many.
+        """
+        size = nbytes
+        if not 0 <= size <= ROOM:
+            raise ValueError(f"get_buffer() gave {ROOM} bytes, of which {size} cannot be filled")
+        if cython.compiled:
+            data = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self._room), size)
+        else:
+            data = bytes(memoryview(self._room)[:size])
+        if self.stops:
+            self._owner._hold(data)
+            return
+        now = self._time()
+        self.heard = now
+        try:
+            lines = self._buffer.feed(data)
+        except LineTooLong as failure:
+            self._owner._overflow(failure)
+            return
+        if lines:
+            self.give(lines)
+            waits = len(self._buffer) > 0 or (self.has_overflowed and self._owner._waits())
+            self.began = now if waits else 0.0
+        elif not self.began:
+            self.began = now
+
+    def give(self, lines: list[bytes]) -> None:
+        """Let the owner's hook have *lines*, and send what it answers."""
+        self.stops |= BUSY
+        try:
+            reply = self._owner.lines_received(lines)
+            if type(reply) is list and self.stops == BUSY and self._is_plain:
+                if reply:
+                    self._write(join_checked(reply, self._delimiter))
+            elif reply is not None:
+                self._owner._add(reply)
+        except BaseException as failure:
+            self._owner._fail(failure)
+        if self.stops == BUSY:
+            self.stops = 0
+        else:
+            self._owner._settle()
