@@ -249,6 +249,8 @@ def test_a_transport_that_reads_in_spite_of_a_pause_is_told_again(alone: Aio) ->
         quiet(alone, transport).pause_reading()
         transport.receive(b"x\n")
         assert transport.did == ["pause", "pause"]
+        transport.receive(b"begun")
+        assert transport.did == ["pause", "pause", "pause"]
 
     alone.run(main)
 

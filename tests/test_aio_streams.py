@@ -176,7 +176,7 @@ def test_writing_waits_for_a_peer_that_does_not_read(tcp: Aio) -> None:
         with peer:
             peer.setblocking(False)
             task = asyncio.create_task(writer.writelines(lines()))
-            while not writer._sink._is_full:
+            while writer._sink._has_room.is_set():
                 await asyncio.sleep(0)
             await turns()
             seen = taken

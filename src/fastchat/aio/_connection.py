@@ -21,6 +21,8 @@ from fastchat.aio._streams import LineReader, LineWriter
 # How many bytes may wait to be read, and of how few on there is room for more.
 _HIGH = 256 * 1024
 _LOW = 64 * 1024
+# What a piece of input costs besides its bytes, so that many small ones are bounded, too.
+_PIECE = 64
 
 
 class _Connection(asyncio.Protocol):
@@ -34,10 +36,10 @@ class _Connection(asyncio.Protocol):
         self._size = 0
         self._is_reading = True
         self._has_ended = False
-        self._is_full = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
-        self._writers: set[asyncio.Future[None]] = set()
         self._lost = self._loop.create_future()
 
     # What the transport calls.
@@ -47,7 +49,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)
-        self._size += len(data)
+        self._size += len(data) + _PIECE
         if self._size > _HIGH and self._is_reading and not self._transport.is_closing():
             self._is_reading = False
             self._transport.pause_reading()
@@ -60,18 +62,17 @@ class _Connection(asyncio.Protocol):
         return self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
-        self._is_full = True
+        self._has_room.clear()
 
     def resume_writing(self) -> None:
-        self._is_full = False
-        self._wake_writers()
+        self._has_room.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_ended = True
         self._failure = exc
         self._lost.set_result(None)
         self._wake_reader()
-        self._wake_writers()
+        self._has_room.set()
 
     # What a reader and a writer call.
 
@@ -90,7 +91,7 @@ class _Connection(asyncio.Protocol):
             finally:
                 self._reader = None
         piece = self._pieces.popleft()
-        self._size -= len(piece)
+        self._size -= len(piece) + _PIECE
         if self._size < _LOW and not (self._is_reading or self._transport.is_closing()):
             self._is_reading = True
             self._transport.resume_reading()
@@ -102,13 +103,7 @@ class _Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until there is room.  Raises ConnectionResetError where nothing can be sent."""
-        while self._is_full and not self._lost.done():
-            waiter = self._loop.create_future()
-            self._writers.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._writers.discard(waiter)
+        await self._has_room.wait()
         if self._transport.is_closing():
             raise self._failure or ConnectionResetError("the connection is closed")
 
@@ -123,11 +118,6 @@ class _Connection(asyncio.Protocol):
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-    def _wake_writers(self) -> None:
-        for waiter in self._writers:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 class _File(Protocol):
