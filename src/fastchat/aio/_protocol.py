@@ -148,7 +148,7 @@ class LineProtocol(asyncio.BufferedProtocol):
             if self._gate.stops & _STOPPED:
                 break
         left = list(rest)
-        if left and not self._gate.stops & _CLOSING:
+        if left:
             self._held.appendleft(left)
             self._gate.stops |= _LEFT
         return None
@@ -497,7 +497,7 @@ class LineProtocol(asyncio.BufferedProtocol):
     def _set_timer(self) -> None:
         """Look again when a deadline may have passed that is the next, or begins meanwhile."""
         limits = [each for each in (self.idle_timeout, self.line_timeout) if each is not None]
-        if limits and not self._gate.stops & _GONE:
+        if limits:
             now = self._time()
             dues = [due for due, _ in self._deadlines()]
             at = min(dues + [now + each for each in limits])
