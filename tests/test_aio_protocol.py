@@ -10,9 +10,11 @@ name.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -385,6 +387,28 @@ def test_no_hook_hears_of_input_after_the_close(alone: Aio) -> None:
 
     alone.run(main)
     assert got == [None]
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="objects are freed later")
+def test_a_lost_connection_is_in_no_cycle(alone: Aio) -> None:
+    class Echo(alone.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Echo())
+        transport.receive(b"one\n")
+        protocol.connection_lost(None)
+        transport.protocol, left = None, weakref.ref(protocol)
+        gc.disable()
+        try:
+            del protocol
+            assert left() is None
+        finally:
+            gc.enable()
+
+    alone.run(main)
 
 
 def test_a_subclass_must_override_a_hook_for_lines(alone: Aio) -> None:

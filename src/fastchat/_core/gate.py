@@ -63,7 +63,7 @@ class Gate:
 
     def __init__(self, buffer: LineBuffer, owner: Any) -> None:
         self._buffer: Any = buffer
-        self._owner = owner
+        self._owner: Any = owner
         self._room = bytearray(ROOM)
         self._time: Any = None
         self._write: Any = None
@@ -88,6 +88,10 @@ class Gate:
         self._time, self._write = time, write
         self._delimiter, self._is_plain = delimiter, is_plain
 
+    def close(self) -> None:
+        """The connection is gone: forget the owner, which has this object."""
+        self._owner = self._time = self._write = None
+
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next input can be written to."""
         return memoryview(self._room)
@@ -105,7 +109,8 @@ class Gate:
         else:
             data = bytes(memoryview(self._room)[:size])
         if self.stops:
-            self._owner._hold(data)
+            if self._owner is not None:
+                self._owner._hold(data)
             return
         now = self._time()
         self.heard = now

@@ -281,14 +281,14 @@ class LineProtocol(asyncio.BufferedProtocol):
             return
         if self._timer is not None:
             self._timer.cancel()
-        # This one does not come twice, and the object is no part of a cycle any more.
-        for name in _OF_TRANSPORT:
+        for name in _OF_TRANSPORT:  # so that this does not come twice, and no cycle is left
             setattr(self, name, _nothing)
         if not self._gate.stops & _CLOSING:
             self._gate.stops = _GONE
             self._give_held()
         self._gate.stops |= _SHUT
         self._run(lambda: type(self).connection_lost(self, exc))
+        self._gate.close()
 
     def _end(self) -> bool | None:
         if self._gate.stops & _SHUT:
