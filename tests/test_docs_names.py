@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import fastchat
+import fastchat.aio  # which is an attribute of the package only then
 from bench.results import Results
 from bench.tables import median, spread
 from tests.support.building import ROOT
