@@ -12,9 +12,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import socket
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +60,28 @@ def test_a_hook_gets_the_lines_of_a_read(net: Aio) -> None:
             assert await reader.readexactly(3) == b"3\r\n"
 
     net.run(main)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.name == "nt", reason="Unix sockets")
+def test_unix_sockets(tcp: Aio, tmp_path: Path) -> None:
+    class Echo(tcp.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        path = str(tmp_path / "socket")
+        server = await asyncio.get_running_loop().create_unix_server(Echo, path)
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(path)
+        client.setblocking(False)
+        reader, writer = await tcp.module.open_lines(sock=client)
+        await writer.write_line(b"one")
+        assert await reader.line() == b"one"
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    tcp.run(main)
 
 
 def test_long_input_comes_back_as_it_was(net: Aio) -> None:
