@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aio import Aio, Transport, turns
+from tests.support.aio import Aio, Transport, link_of, turns
 
 
 async def coroutine() -> None:
@@ -143,8 +143,8 @@ def test_an_exception_in_any_other_hook_is_reported_once(alone: Aio, hook: str) 
         transport.receive(b"one\n")
         protocol.resume_writing()
         await turns()
-        protocol._gate.heard -= 1000
-        protocol._look()
+        link_of(protocol).gate.heard -= 1000
+        link_of(protocol).look()
         protocol.connection_lost(None)
         protocol.connection_lost(None)
         assert alone.failures() == [f"LookupError({hook!r})"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aio import Aio, Transport, turns
+from tests.support.aio import Aio, Transport, link_of, turns
 
 
 def test_pausing_in_a_hook_stops_before_the_next_line_of_the_same_read(net: Aio) -> None:
@@ -111,19 +111,19 @@ class Clock:
     """The time that a protocol believes."""
 
     def __init__(self, protocol: Any) -> None:
-        self.protocol = protocol
-        self.now = protocol._gate.heard
-        protocol._time = lambda: self.now
-        protocol._gate.open(protocol._time, protocol.transport.write, b"\n", True)
+        self.link = link_of(protocol)
+        self.now = self.link.gate.heard
+        self.link.time = lambda: self.now
+        self.link.gate.open(self.link.time, protocol.transport.write, b"\n", True)
 
     def move(self, seconds: float) -> float:
         """Let *seconds* pass, and the timer look; returns after how many more it looks again."""
         self.now += seconds
-        timer = self.protocol._timer
+        timer = self.link.timer
         if timer is not None:
             timer.cancel()
-        self.protocol._look()
-        new = self.protocol._timer
+        self.link.look()
+        new = self.link.timer
         return 0.0 if new is timer else float(new.when() - asyncio.get_running_loop().time())
 
 
@@ -315,7 +315,7 @@ def test_deadlines_can_be_switched_off(alone: Aio) -> None:
 
         transport = Transport()
         protocol = transport.connect(Endless())
-        assert protocol._timer is None
+        assert link_of(protocol).timer is None
 
         class Lines(alone.LineProtocol):
             idle_timeout = None

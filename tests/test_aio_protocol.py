@@ -360,20 +360,21 @@ def test_a_limit_that_is_none_is_refused(alone: Aio) -> None:
             self.max_line = 0
 
     async def main() -> None:
-        with pytest.raises(TypeError, match="encode"):
-            Text()
-        transport = Transport()
-        transport.connect(Late())
-        assert transport.did == ["abort"]
-        (failure,) = alone.failures()
-        assert "max_line must be at least 1" in failure
+        for kind, said in ((Text, "encode"), (Late, "max_line must be at least 1")):
+            transport = Transport()
+            transport.connect(kind())
+            assert transport.did == ["abort"]
+            (failure,) = alone.failures()
+            assert said in failure
 
     alone.run(main)
 
 
 def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -> None:
-    with pytest.raises(AttributeError, match="transport"):
+    with pytest.raises(AttributeError, match="no connection yet, and no transport to write"):
         alone.LineProtocol().send_line(b"x")
+    with pytest.raises(AttributeError, match="no connection yet"):
+        _ = alone.LineProtocol().transport
 
 
 def test_a_transport_may_ask_for_any_size_of_buffer(alone: Aio) -> None:
@@ -444,5 +445,61 @@ def test_a_subclass_must_override_a_hook_for_lines(alone: Aio) -> None:
         assert transport.did == ["abort"]
         (failure,) = alone.failures()
         assert "override line_received() or lines_received()" in failure
+
+    alone.run(main)
+
+
+def test_a_subclass_may_use_any_name_of_its_own(net: Aio) -> None:
+    """As its authors would name them, and as limits may stand in a class."""
+
+    class Named(net.LineProtocol):
+        __slots__ = ("max_line",)
+        delimiter = None
+
+        def __init__(self) -> None:
+            self.delimiter, self.max_line = b"\n", 50
+            self._buffer: list[bytes] = []
+            self._out = self._held = self._replies = self._gate = self._loop = None
+            self._timer = self._time = self._transport = self._link = None
+
+        def _run(self) -> None: ...
+
+        def _write(self, kind: bytes) -> bytes:
+            return kind
+
+        def _answer(self, line: bytes) -> bytes:
+            return b"<" + line
+
+        _add = _settle = _hold = _fail = _give = _flush = _end = _lose = _fill = _run
+
+        def line_received(self, line: bytes) -> bytes:
+            self._buffer.append(line)
+            return self._answer(line)
+
+        def line_too_long(self, prefix: bytes, size: int) -> bytes:
+            return b"%d" % len(self._buffer)
+
+    async def main() -> None:
+        async with net.talking(Named) as (reader, writer):
+            writer.write(b"one\n" + b"x" * 51 + b"\n")
+            assert await reader.readexactly(7) == b"<one\n1\n"
+
+    net.run(main)
+
+
+@pytest.mark.parametrize("name", ["connection_lost", "resume_writing", "get_buffer"])
+def test_a_hook_that_is_assigned_to_the_object_is_refused(alone: Aio, name: str) -> None:
+    """What the transport calls under that name would be lost."""
+
+    class Assigned(alone.LineProtocol):
+        def __init__(self) -> None:
+            setattr(self, name, print)
+
+    async def main() -> None:
+        transport = Transport()
+        transport.connect(Assigned())
+        assert transport.did == ["abort"]
+        (failure,) = alone.failures()
+        assert f"{name} of the object is what the transport calls" in failure
 
     alone.run(main)

@@ -151,6 +151,11 @@ class Transport:
         self.did.append("abort")
 
 
+def link_of(protocol: Any) -> Any:
+    """What a LineProtocol has beneath it, for the tests that set its clock."""
+    return protocol._LineProtocol__link
+
+
 async def turns() -> None:
     """Let the loop do what it has been asked for so far."""
     for _ in range(5):

@@ -13,6 +13,7 @@ cdef int BUSY
 cdef class Gate:
     cdef LineBuffer _buffer
     cdef object _owner
+    cdef object _link
     cdef bytearray _room
     cdef object _time
     cdef object _write

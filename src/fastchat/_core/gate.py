@@ -4,8 +4,8 @@
 Rules this file keeps:
 
 * It has the way that nearly every read takes, and no other: what stops it, and what a hook leaves
-  behind, is a matter of the owner, an object of Python, of which it calls methods.
-* ``stops`` is 0 when the next read may take that way; its bits are the owner's, and here only that
+  behind, is a matter of the link, an object of Python, of which it calls methods.
+* ``stops`` is 0 when the next read may take that way; its bits are the link's, and here only that
   of a hook that runs has a meaning.
 * It belongs to the thread of its event loop, as the transport does, and locks nothing.  ``_owner``
   and what else is an object changes when a connection is made, and at its end.
@@ -35,15 +35,17 @@ if not cython.compiled:
 # How much one read may be, in bytes.
 ROOM = 65536
 
-BUSY = 1  # a hook runs; in aio/_protocol.py, too
+BUSY = 1  # a hook runs; in aio/_link.py, too
 
 
 class Gate:
     """What a transport calls for input: *buffer* cuts it, and hooks of *owner* get the lines.
 
+    *link* is a ``Link`` of ``aio/_link.py``.
+
     ``heard`` is when input came last, and ``began`` when the line that waits began or the one
-    before it ended, 0 where none waits; both are times of the loop.  After the owner has set
-    ``has_overflowed`` a line that is too long may go on, which the owner knows.
+    before it ended, 0 where none waits; both are times of the loop.  After the link has set
+    ``has_overflowed`` a line that is too long may go on, which the link knows.
     """
 
     if not cython.compiled:
@@ -51,6 +53,7 @@ class Gate:
             "_buffer",
             "_delimiter",
             "_is_plain",
+            "_link",
             "_owner",
             "_room",
             "_time",
@@ -61,9 +64,10 @@ class Gate:
             "stops",
         )
 
-    def __init__(self, buffer: LineBuffer, owner: Any) -> None:
+    def __init__(self, buffer: LineBuffer, owner: Any, link: Any) -> None:
         self._buffer: Any = buffer
         self._owner: Any = owner
+        self._link: Any = link
         self._room = bytearray(ROOM)
         self._time: Any = None
         self._write: Any = None
@@ -89,8 +93,8 @@ class Gate:
         self._delimiter, self._is_plain = delimiter, is_plain
 
     def close(self) -> None:
-        """The connection is gone: forget the owner, which has this object."""
-        self._owner = self._time = self._write = None
+        """The connection is gone: forget the owner and the link, which have this object."""
+        self._owner = self._link = self._time = self._write = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next input can be written to."""
@@ -109,19 +113,19 @@ class Gate:
         else:
             data = bytes(memoryview(self._room)[:size])
         if self.stops:
-            if self._owner is not None:
-                self._owner._hold(data)
+            if self._link is not None:
+                self._link.hold(data)
             return
         now = self._time()
         self.heard = now
         try:
             lines = self._buffer.feed(data)
         except LineTooLong as failure:
-            self._owner._overflow(failure)
+            self._link.overflow(failure)
             return
         if lines:
             self.give(lines)
-            waits = len(self._buffer) > 0 or (self.has_overflowed and self._owner._waits())
+            waits = len(self._buffer) > 0 or (self.has_overflowed and self._link.waits())
             self.began = now if waits else 0.0
         elif not self.began:
             self.began = now
@@ -135,10 +139,10 @@ class Gate:
                 if reply:
                     self._write(join_checked(reply, self._delimiter))
             elif reply is not None:
-                self._owner._add(reply)
+                self._link.add(reply)
         except BaseException as failure:
-            self._owner._fail(failure)
+            self._link.fail(failure)
         if self.stops == BUSY:
             self.stops = 0
         else:
-            self._owner._settle()
+            self._link.settle()

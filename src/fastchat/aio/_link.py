@@ -1,0 +1,449 @@
+"""What is beneath a ``LineProtocol``: the state of a connection, and what its transport calls.
+
+It is an object of its own, so that a subclass may give its attributes whatever names it likes.
+
+Rules this file keeps:
+
+* Hooks get lines one after the other, in the order of the input, and none while another hook runs.
+  What has been cut and cannot be given now is held; ``stops`` says why, and is 0 on the way that
+  nearly every read takes, which is in ``_core/gate.py``.
+* What hooks send, and what they return, leaves in that order, joined, when they are done.
+* After ``close()``, ``abort()`` or ``connection_lost()`` a hook hears of no further line.
+* Deadlines cost a look at the clock for each read.  One timer for each connection looks whether one
+  has passed, and is set again for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeAlias
+
+from fastchat import LineBuffer, LineTooLong, join_lines
+from fastchat._core.gate import Gate
+
+Reply: TypeAlias = list[bytes] | bytes | None
+Data: TypeAlias = bytes | bytearray | memoryview
+
+# Why no line is given to a hook now: bits of the gate's ``stops``.
+BUSY = 1  # a hook runs; in _core/gate.py, too
+FULL = 2  # the transport has enough output
+PAUSED = 4  # by pause_reading()
+HELD = 8  # what is held comes first, as soon as the loop calls go_on()
+CLOSING = 16  # by close()
+GONE = 32  # aborted or lost: nothing can be sent any more
+LEFT = 64  # a hook has left output to send, or lines to give
+SHUT = CLOSING | GONE
+STOPPED = FULL | PAUSED | CLOSING
+
+# Of how many bytes on the replies to single lines leave before the next line is given to a hook.
+_FLUSH = 65536
+# As water mark, in bytes: the most that uvloop takes.
+_UNLIMITED = 2**31 - 1
+# The least that a timer is set to, in seconds.
+_TICK = 0.001
+
+# What a transport may call no more once the connection is lost.
+_ONCE = ("connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing")
+
+
+def _nothing(*arguments: object) -> None:
+    """What a transport finds that calls a protocol whose connection is lost."""
+
+
+class _None:
+    """What stands for a transport before there is a connection."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"there is no connection yet, and no transport to {name}()")
+
+
+class Link:
+    """The connection of *protocol*, whose hooks it calls."""
+
+    loop: asyncio.AbstractEventLoop
+    time: Callable[[], float]
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.transport: Any = _None()
+        self.buffer = LineBuffer()  # with what else counts when the connection is made
+        self.gate = Gate(self.buffer, protocol, self)
+        self.held: deque[list[bytes] | LineTooLong] = deque()
+        self.replies: list[bytes] = []  # of the hook that runs, to be joined
+        self.out: list[Data] = []  # what leaves before these, when the hook is done
+        self.delimiter = b"\n"  # of replies
+        self.others: tuple[bytes, ...] = ()
+        self.is_reading = True
+        self.has_ended = False
+        self.timer: asyncio.TimerHandle | None = None
+        for name, method in self.for_transport().items():
+            setattr(protocol, name, method)  # vars() would make each look-up of one slower
+
+    def for_transport(self) -> dict[str, Callable[..., Any]]:
+        """By the name that a transport calls, what it is to find on the protocol."""
+        return {
+            "connection_made": self.connect,
+            "connection_lost": self.lose,
+            "eof_received": self.end,
+            "pause_writing": self.fill,
+            "resume_writing": self.drain,
+            "get_buffer": self.gate.get_buffer,
+            "buffer_updated": self.gate.buffer_updated,
+        }
+
+    # What the transport calls, beside the methods of the gate.
+
+    def connect(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.loop = asyncio.get_running_loop()
+        self.time = self.loop.time
+        self.gate.heard = self.time()
+        self.run(self.begin)
+        self.set_timer()
+
+    def begin(self) -> None:
+        protocol = self.protocol
+        for name, method in self.for_transport().items():
+            if getattr(protocol, name) != method:
+                raise TypeError(
+                    f"{name} of the object is what the transport calls, and was assigned to: "
+                    "define the hook in the class"
+                )
+        delimiter = protocol.delimiter
+        self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
+        several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
+        self.delimiter, self.others = several[0], several[1:]
+        self.gate.open(self.time, self.transport.write, self.delimiter, not self.others)
+        high = _UNLIMITED if protocol.high_water is None else protocol.high_water
+        self.transport.set_write_buffer_limits(high, min(protocol.low_water, high))
+        type(protocol).connection_made(protocol, self.transport)
+
+    def lose(self, exc: Exception | None) -> None:
+        if self.gate.stops & BUSY:  # a transport that did not wait for the loop
+            self.loop.call_soon(self.lose, exc)
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        protocol = self.protocol
+        for name in _ONCE:
+            setattr(protocol, name, _nothing)
+        if not self.gate.stops & CLOSING:
+            self.gate.stops = GONE
+            self.give_held()
+        self.gate.stops |= SHUT
+        self.run(lambda: type(protocol).connection_lost(protocol, exc))
+        self.gate.close()
+        self.protocol = None  # so that no cycle is left
+
+    def end(self) -> bool | None:
+        if self.gate.stops & SHUT:
+            return None
+        if self.gate.stops:
+            self.has_ended = True
+            # With TLS the transport closes in any case, and what is held comes from lose().
+            return self.transport.get_extra_info("sslcontext") is None
+        return self.give_end()
+
+    def fill(self) -> None:
+        self.gate.stops |= FULL
+        self.stop_reading()
+        self.run(lambda: type(self.protocol).pause_writing(self.protocol))
+
+    def drain(self) -> None:
+        self.resume(FULL)
+        self.run(lambda: type(self.protocol).resume_writing(self.protocol))
+
+    # What the program calls.
+
+    def current(self) -> asyncio.Transport:
+        """The transport.  Raises AttributeError where there is none yet."""
+        if isinstance(self.transport, _None):
+            raise AttributeError("there is no connection yet, and no transport")
+        transport: asyncio.Transport = self.transport
+        return transport
+
+    def write(self, data: Data) -> None:
+        if self.gate.stops & SHUT:
+            return
+        if self.gate.stops & BUSY:
+            self.take_replies()
+            self.out.append(bytes(data))
+            self.gate.stops |= LEFT
+        else:
+            self.transport.write(data)
+            if not self.gate.stops & FULL:
+                self.gate.heard = self.time()
+
+    def pause(self) -> None:
+        if not self.gate.stops & GONE:
+            self.gate.stops |= PAUSED
+            self.stop_reading()
+
+    def close(self) -> None:
+        if not self.gate.stops & CLOSING:
+            self.gate.stops |= CLOSING
+            self.held.clear()
+            if not self.gate.stops & (BUSY | GONE):
+                self.close_now()
+
+    def abort(self) -> None:
+        was_gone = self.gate.stops & GONE
+        self.gate.stops |= SHUT
+        self.held.clear()
+        self.out.clear()
+        self.replies.clear()
+        if not was_gone:
+            self.transport.abort()
+
+    # Giving lines to hooks.
+
+    def give_each(self, lines: list[bytes]) -> None:
+        """Give *lines* to the hook for one line, until something stops that."""
+        received, size = self.protocol.line_received, 0
+        rest = iter(lines)
+        for line in rest:
+            reply = received(line)
+            if reply is not None:
+                size += self.add(reply)
+                if size > _FLUSH:
+                    self.flush()
+                    size = 0
+            if self.gate.stops & STOPPED:
+                break
+        left = list(rest)
+        if left:
+            self.held.appendleft(left)
+            self.gate.stops |= LEFT
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Call a hook that is not about lines; None where that raises."""
+        is_outermost = not self.gate.stops & BUSY
+        self.gate.stops |= BUSY
+        result = None
+        try:
+            result = call()
+        except BaseException as failure:
+            self.fail(failure)
+        if is_outermost:
+            self.settle()
+        return result
+
+    def settle(self) -> None:
+        """Send what a hook has left, and do what it has asked for."""
+        try:
+            self.flush()
+        except BaseException as failure:
+            self.fail(failure)
+        self.gate.stops &= ~(BUSY | LEFT)
+        if self.gate.stops & CLOSING:
+            if not self.gate.stops & GONE:
+                self.close_now()
+        elif self.held or not self.is_reading:
+            self.resume(0)
+
+    def fail(self, failure: BaseException) -> None:
+        """A hook has raised: end this connection, and no other."""
+        self.abort()
+        if not isinstance(failure, Exception):
+            self.gate.stops &= ~(BUSY | LEFT)
+            raise failure
+        self.loop.call_exception_handler(
+            {
+                "message": "a hook of a LineProtocol has raised, and its connection is aborted",
+                "exception": failure,
+                "protocol": self.protocol,
+                "transport": self.transport,
+            }
+        )
+
+    def hold(self, data: bytes) -> None:
+        """Cut *data*, and keep the lines for later."""
+        if self.gate.stops & SHUT:
+            return
+        self.gate.heard = self.time()
+        try:
+            lines = self.buffer.feed(data)
+        except LineTooLong as failure:
+            self.hold_too_long(failure)
+        else:
+            if lines:
+                self.held.append(lines)
+        self.leave()
+        if self.gate.stops & (FULL | PAUSED):
+            self.is_reading = True  # as uvloop does in spite of a pause in connection_made()
+            self.stop_reading()
+
+    def leave(self) -> None:
+        """What is held, or in the way out, is looked for when the hook that runs is done."""
+        if self.gate.stops & BUSY:
+            self.gate.stops |= LEFT
+
+    def overflow(self, failure: LineTooLong) -> None:
+        """A read has shown that a line is too long."""
+        self.hold_too_long(failure)
+        self.go_on()
+
+    def hold_too_long(self, failure: LineTooLong) -> None:
+        self.gate.has_overflowed = True
+        if failure.lines:
+            self.held.append(failure.lines)
+        self.held.append(failure)
+
+    def resume(self, why: int) -> None:
+        """*why* does no longer stop lines; when nothing else does, the loop goes on with them."""
+        self.gate.stops &= ~why
+        if not self.gate.stops:
+            self.gate.stops = HELD
+            self.loop.call_soon(self.go_on)
+
+    def go_on(self) -> None:
+        """Give what is held to the hooks, then read on."""
+        self.gate.stops &= ~HELD
+        self.give_held()
+        if self.gate.stops:
+            return
+        self.gate.heard = self.time()
+        self.gate.began = self.gate.heard if self.waits() else 0.0
+        if not (self.is_reading or self.transport.is_closing()):
+            self.is_reading = True
+            self.transport.resume_reading()
+
+    def give_held(self) -> None:
+        """Give what is held to the hooks, until something stops that."""
+        while not self.gate.stops & ~GONE:
+            if not self.held and not self.cut_rest():
+                if self.has_ended and not self.give_end():
+                    self.close()
+                break
+            event = self.held.popleft()
+            if isinstance(event, list):
+                self.gate.give(event)
+            else:
+                self.run(partial(self.report, event.prefix, event.size))
+
+    def report(self, prefix: bytes, size: int) -> None:
+        self.answer(self.protocol.line_too_long(prefix, size))
+
+    def cut_rest(self) -> bool:
+        """Cut what a line that is too long has left; whether there was something."""
+        try:
+            lines = self.buffer.feed(b"")
+        except LineTooLong as failure:
+            self.hold_too_long(failure)
+            return True
+        if lines:
+            self.held.append(lines)
+        return bool(lines)
+
+    def give_end(self) -> bool:
+        """Let the hook hear of the end of the input; whether the connection stays open."""
+        self.has_ended = False
+        self.protocol.unterminated, self.gate.began = self.buffer.rest(), 0.0
+        return bool(self.run(lambda: type(self.protocol).eof_received(self.protocol)))
+
+    def waits(self) -> bool:
+        """Whether the beginning of a line waits, or a line that is too long goes on."""
+        return len(self.buffer) > 0 or self.buffer.take(0) is None
+
+    # Replies.
+
+    def answer(self, reply: Reply) -> None:
+        if reply is not None:
+            self.add(reply)
+
+    def add(self, reply: list[bytes] | bytes) -> int:
+        """Send *reply* when the hook is done; returns how many bytes that adds."""
+        self.gate.stops |= LEFT
+        if isinstance(reply, bytes):
+            self.replies.append(reply)
+            return len(reply)
+        if not isinstance(reply, list):
+            raise TypeError(f"a reply is bytes, a list of bytes or None, {_instead(reply)}")
+        data = self.join(reply)
+        self.take_replies()
+        self.out.append(data)
+        return len(data)
+
+    def join(self, lines: Iterable[Data]) -> bytes:
+        if self.others:
+            lines = list(lines)
+            for other in self.others:
+                join_lines(lines, other)  # raises where one has it inside
+        return join_lines(lines, self.delimiter)
+
+    def take_replies(self) -> None:
+        """Join the replies so far, since something else is sent behind them."""
+        if self.replies:
+            data = self.join(self.replies)
+            self.replies.clear()
+            self.out.append(data)
+
+    def flush(self) -> None:
+        """Send all that hooks have left."""
+        while self.replies or self.out:  # the transport may call a hook that sends
+            self.take_replies()
+            data = b"".join(self.out)
+            self.out.clear()
+            if data and not self.gate.stops & GONE:
+                self.transport.write(data)
+
+    # Reading, closing, deadlines.
+
+    def stop_reading(self) -> None:
+        if self.is_reading and not self.transport.is_closing():
+            self.is_reading = False
+            self.leave()
+            self.transport.pause_reading()
+
+    def close_now(self) -> None:
+        self.gate.heard = self.time()
+        self.transport.close()
+
+    def set_timer(self) -> None:
+        """Look again when a deadline may have passed that is the next, or begins meanwhile."""
+        if self.gate.stops & GONE:
+            return
+        both = (self.protocol.idle_timeout, self.protocol.line_timeout)
+        limits = [each for each in both if each is not None]
+        if limits:
+            now = self.time()
+            dues = [due for due, _ in self.deadlines()]
+            at = min(dues + [now + each for each in limits])
+            self.timer = self.loop.call_later(max(at - now, _TICK), self.look)
+
+    def deadlines(self) -> list[tuple[float, str]]:
+        """When the deadlines that run now will have passed, and what they are called."""
+        found = []
+        is_waiting = self.gate.stops & PAUSED and not self.gate.stops & (FULL | CLOSING)
+        if self.protocol.idle_timeout is not None and not is_waiting:
+            found.append((self.gate.heard + self.protocol.idle_timeout, "idle"))
+        if self.protocol.line_timeout is not None and self.gate.began and not self.gate.stops:
+            found.append((self.gate.began + self.protocol.line_timeout, "line"))
+        return found
+
+    def look(self) -> None:
+        """See whether a deadline has passed."""
+        now = self.time()
+        due, which = min(self.deadlines(), default=(now + 1, ""))
+        if due <= now:
+            if self.gate.stops & CLOSING:
+                self.abort()
+            else:
+                self.gate.heard = now
+                self.gate.began = now if self.gate.began else 0.0
+                self.run(lambda: self.answer(self.protocol.timed_out(which)))
+        self.set_timer()
+
+
+def _instead(reply: object) -> str:
+    """What *reply* is, and what its author may have meant."""
+    if isinstance(reply, str):
+        return "not str: use .encode()"
+    if inspect.iscoroutine(reply):
+        reply.close()  # which it would say nobody has awaited
+        return "and a hook no coroutine: let it start a task"
+    return f"not {type(reply).__name__}"
