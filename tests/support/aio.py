@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.implementations import Implementation
 
 PATIENCE = 30.0  # seconds
 
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 LOOPS = ("asyncio", "uvloop", "aiofastnet")
 
 
@@ -35,13 +37,14 @@ def _new_loop(name: str) -> asyncio.AbstractEventLoop:
 
 
 class Aio:
-    """An implementation on an event loop, over TCP or TLS."""
+    """An implementation on an event loop, over TCP, or over TLS of the version *tls*."""
 
-    def __init__(self, implementation: Implementation, loop: str, is_tls: bool) -> None:
+    def __init__(self, implementation: Implementation, loop: str, tls: str = "") -> None:
         self.module: Any = implementation.aio
         self.LineProtocol: Any = implementation.aio.LineProtocol
         self.loop = loop
-        self.is_tls = is_tls
+        self.tls = tls
+        self.is_tls = bool(tls)
         self.reports: list[dict[str, Any]] = []
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -67,7 +70,7 @@ class Aio:
     @asynccontextmanager
     async def serving(self, factory: Callable[[], Any]) -> AsyncIterator[dict[str, Any]]:
         """A server; gives what a client needs to connect to it."""
-        context = _context(ssl.PROTOCOL_TLS_SERVER) if self.is_tls else None
+        context = context_of(self.tls, ssl.PROTOCOL_TLS_SERVER) if self.is_tls else None
         server = await asyncio.get_running_loop().create_server(
             factory, "127.0.0.1", 0, ssl=context
         )
@@ -76,7 +79,7 @@ class Aio:
             yield {
                 "host": host,
                 "port": port,
-                "ssl": _context(ssl.PROTOCOL_TLS_CLIENT) if self.is_tls else None,
+                "ssl": context_of(self.tls, ssl.PROTOCOL_TLS_CLIENT) if self.is_tls else None,
             }
         finally:
             server.close()
@@ -92,13 +95,14 @@ class Aio:
                 writer.transport.abort()
 
 
-def _context(protocol: int) -> ssl.SSLContext:
-    """One that needs no certificate."""
+def context_of(version: str, protocol: int) -> ssl.SSLContext:
+    """One for TLS of *version*, that trusts everybody."""
     made = ssl.SSLContext(protocol)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
-    made.maximum_version = ssl.TLSVersion.TLSv1_2
-    made.set_ciphers("aNULL:@SECLEVEL=0")
+    made.minimum_version = made.maximum_version = VERSIONS[version]
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        made.load_cert_chain(Path(__file__).with_name("tls.pem"))
     return made
 
 
@@ -172,19 +176,19 @@ def loop_name(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=[False, True], ids=["tcp", "tls"])
+@pytest.fixture(params=["", *VERSIONS], ids=["tcp", *(f"tls {each}" for each in VERSIONS)])
 def net(ours: Implementation, loop_name: str, request: pytest.FixtureRequest) -> Aio:
-    """Both implementations on every loop, over TCP and TLS."""
+    """Both implementations on every loop, over TCP and each version of TLS."""
     return Aio(ours, loop_name, request.param)
 
 
 @pytest.fixture
 def tcp(ours: Implementation, loop_name: str) -> Aio:
     """The same over TCP, for what TLS does not have."""
-    return Aio(ours, loop_name, False)
+    return Aio(ours, loop_name)
 
 
 @pytest.fixture
 def alone(ours: Implementation) -> Aio:
     """Both implementations, for tests without a network."""
-    return Aio(ours, "asyncio", False)
+    return Aio(ours, "asyncio")
