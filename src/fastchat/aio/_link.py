@@ -36,6 +36,7 @@ HELD = 8  # what is held comes first, as soon as the loop calls go_on()
 CLOSING = 16  # by close()
 GONE = 32  # aborted or lost: nothing can be sent any more
 LEFT = 64  # a hook has left output to send, or lines to give
+TLS_BEGINS = 128  # start_tls() runs, and what is sent waits for its end
 SHUT = CLOSING | GONE
 STOPPED = FULL | PAUSED | CLOSING
 
@@ -80,6 +81,7 @@ class Link:
         self.is_reading = True
         self.has_ended = False
         self.timer: asyncio.TimerHandle | None = None
+        self.handshake: asyncio.Task[Any] | None = None
         for name, method in self.for_transport().items():
             setattr(protocol, name, method)  # vars() would make each look-up of one slower
 
@@ -117,12 +119,19 @@ class Link:
         self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
         self.delimiter, self.others = several[0], several[1:]
-        self.gate.open(self.time, self.transport.write, self.delimiter, not self.others)
-        high = _UNLIMITED if protocol.high_water is None else protocol.high_water
-        self.transport.set_write_buffer_limits(high, min(protocol.low_water, high))
+        self.open()
         type(protocol).connection_made(protocol, self.transport)
 
+    def open(self) -> None:
+        """Send by the transport from now on, within the limits."""
+        self.gate.open(self.time, self.transport.write, self.delimiter, not self.others)
+        high, low = self.protocol.high_water, self.protocol.low_water
+        high = _UNLIMITED if high is None else high
+        self.transport.set_write_buffer_limits(high, min(low, high))
+
     def lose(self, exc: Exception | None) -> None:
+        if self.protocol is None:  # it is lost
+            return
         if self.gate.stops & BUSY:  # a transport that did not wait for the loop
             self.loop.call_soon(self.lose, exc)
             return
@@ -157,6 +166,67 @@ class Link:
         self.resume(FULL)
         self.run(lambda: type(self.protocol).resume_writing(self.protocol))
 
+    # A change of transport.
+
+    def switch(self, transport: Any) -> None:
+        """*transport* takes the place of the one there is; without a connection it changes nothing.
+
+        So an override may assign in ``connection_made()`` what it is there already.
+        """
+        if transport in (None, self.transport) or isinstance(self.transport, _None):
+            return
+        if self.gate.stops & GONE:
+            return
+        self.transport = transport
+        if self.gate.stops & FULL:  # of the other one, which tells this no more
+            self.drain()
+        self.is_reading = True
+        self.open()
+        if self.gate.stops & (FULL | PAUSED):
+            self.stop_reading()
+
+    async def start_tls(self, context: Any, options: dict[str, Any]) -> None:
+        while self.gate.stops & BUSY:  # a task that began within a hook, whose reply is plaintext
+            await asyncio.sleep(0)
+        self.current()
+        if self.gate.stops & SHUT or self.has_ended or self.transport.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        if self.gate.stops & TLS_BEGINS:
+            raise RuntimeError("start_tls() runs already")
+        if self.held or self.waits():
+            # Behind the handshake it would pass for what TLS has protected.
+            self.abort()
+            raise ConnectionAbortedError(
+                "the peer has sent plaintext behind the line that starts TLS: aborted"
+            )
+        self.gate.stops |= TLS_BEGINS
+        self.gate.heard = self.time()
+        self.handshake = handshake = self.loop.create_task(
+            self.loop.start_tls(self.transport, self.protocol, context, **options)
+        )
+        transport: Any = None
+        failure: Any = None
+        try:
+            await asyncio.wait([handshake])
+            if not handshake.cancelled():
+                failure = handshake.exception()
+                transport = None if failure else handshake.result()
+        finally:
+            handshake.cancel()
+            self.handshake = None
+            self.gate.stops &= ~TLS_BEGINS
+            if transport is None or self.gate.stops & SHUT:
+                self.abort()
+                # Some transports that are closed within the handshake tell that nobody.
+                self.loop.call_soon(self.lose, failure)
+        if failure is not None:
+            raise failure
+        if transport is None or self.gate.stops & SHUT:
+            raise ConnectionResetError("the connection was closed while TLS began")
+        self.switch(transport)
+        self.flush()
+        self.resume(0)
+
     # What the program calls.
 
     def current(self) -> asyncio.Transport:
@@ -169,10 +239,10 @@ class Link:
     def write(self, data: Data) -> None:
         if self.gate.stops & SHUT:
             return
-        if self.gate.stops & BUSY:
+        if self.gate.stops & (BUSY | TLS_BEGINS):
             self.take_replies()
             self.out.append(bytes(data))
-            self.gate.stops |= LEFT
+            self.leave()
         else:
             self.transport.write(data)
             if not self.gate.stops & FULL:
@@ -196,6 +266,8 @@ class Link:
         self.held.clear()
         self.out.clear()
         self.replies.clear()
+        if self.handshake is not None:
+            self.handshake.cancel()  # uvloop's would wait for its end
         if not was_gone:
             self.transport.abort()
 
@@ -383,8 +455,8 @@ class Link:
             self.out.append(data)
 
     def flush(self) -> None:
-        """Send all that hooks have left."""
-        while self.replies or self.out:  # the transport may call a hook that sends
+        """Send all that hooks have left, and what they leave when the output fills."""
+        while (self.replies or self.out) and not self.gate.stops & TLS_BEGINS:
             self.take_replies()
             data = b"".join(self.out)
             self.out.clear()
@@ -394,6 +466,8 @@ class Link:
     # Reading, closing, deadlines.
 
     def stop_reading(self) -> None:
+        if self.gate.stops & TLS_BEGINS:  # which reads; switch() looks again
+            return
         if self.is_reading and not self.transport.is_closing():
             self.is_reading = False
             self.leave()
@@ -401,7 +475,10 @@ class Link:
 
     def close_now(self) -> None:
         self.gate.heard = self.time()
-        self.transport.close()
+        if self.gate.stops & TLS_BEGINS:  # nothing can be sent in order
+            self.abort()
+        else:
+            self.transport.close()
 
     def set_timer(self) -> None:
         """Look again when a deadline may have passed that is the next, or begins meanwhile."""

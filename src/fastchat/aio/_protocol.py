@@ -13,9 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fastchat.aio._link import FULL, PAUSED, Data, Link, Reply
+
+if TYPE_CHECKING:
+    import ssl
 
 logger = logging.getLogger("fastchat.aio")
 
@@ -66,6 +69,10 @@ class LineProtocol(asyncio.BufferedProtocol):
     def transport(self) -> asyncio.Transport:
         """The connection's transport, from ``connection_made()`` on; AttributeError before."""
         return self.__link.current()
+
+    @transport.setter
+    def transport(self, transport: asyncio.Transport | None) -> None:
+        self.__link.switch(transport)
 
     # Hooks.
 
@@ -150,6 +157,23 @@ class LineProtocol(asyncio.BufferedProtocol):
     def resume_reading(self) -> None:
         """Go on, from the loop: no hook is called before this returns."""
         self.__link.resume(PAUSED)
+
+    async def start_tls(
+        self, context: ssl.SSLContext, *, server_side: bool, **options: Any
+    ) -> None:
+        """Go on over TLS, as the server or the client; returns when the handshake is done.
+
+        The hook for the line that starts TLS calls ``pause_reading()``, and starts a task that
+        calls this, then ``resume_reading()``.  What is sent meanwhile leaves behind the handshake.
+        *options* are those of the loop's ``start_tls()``.
+
+        Raises ConnectionAbortedError where the peer has sent plaintext behind that line, which
+        would pass for protected; ConnectionResetError where the connection is closed; and what the
+        loop raises for a handshake that fails.  The connection is aborted then.  Raises
+        RuntimeError where a call of this runs already.
+        """
+        options["server_side"] = server_side
+        await self.__link.start_tls(context, options)
 
     def close(self) -> None:
         """Close when all is sent.  In a hook that includes what it returns.  No line comes then.
