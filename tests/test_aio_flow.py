@@ -468,3 +468,70 @@ def test_a_hook_may_send_when_the_output_fills_and_empties(alone: Aio) -> None:
         assert transport.sent == b"one\nfull\nroom\ntwo\n"
 
     alone.run(main)
+
+
+def test_the_end_of_the_input_is_told_once(tcp: Aio) -> None:
+    """Also where reading would go on, once the peer has taken what was sent then."""
+    size, calls = 8 * 2**20, 0
+
+    class Late(tcp.LineProtocol):
+        def eof_received(self) -> bool:
+            nonlocal calls
+            calls += 1
+            self.write(b"x" * size)
+            return True
+
+        def resume_writing(self) -> None:
+            asyncio.get_running_loop().call_later(0.05, self.send_line, b"end")
+            asyncio.get_running_loop().call_later(0.05, self.close)
+
+    async def main() -> None:
+        async with tcp.talking(Late) as (reader, writer):
+            writer.write_eof()
+            assert await reader.readexactly(size + 4) == b"x" * size + b"end\n"
+            assert await reader.read() == b""
+
+    tcp.run(main)
+    assert calls == 1
+
+
+@pytest.mark.parametrize("says", [True, None])
+def test_a_transport_that_tells_the_end_again_hears_the_same(alone: Aio, says: Any) -> None:
+    class Ends(alone.LineProtocol):
+        def eof_received(self) -> Any:
+            assert "eof" not in transport.did
+            transport.did.append("eof")
+            return says
+
+    transport = Transport()
+
+    async def main() -> None:
+        protocol = transport.connect(Ends())
+        assert [protocol.eof_received() for _ in range(2)] == [bool(says)] * 2
+        protocol.pause_reading()
+        protocol.resume_reading()
+        await turns()
+        assert transport.did == ["eof", "pause"]
+
+    alone.run(main)
+
+
+def test_the_end_closes_a_connection_over_tls(net: Aio) -> None:
+    """Whatever the hook says; asyncio logs an answer that has no effect."""
+    protocols: list[Any] = []
+
+    class Stays(net.LineProtocol):
+        def connection_made(self, transport: Any) -> None:
+            protocols.append(self)
+
+        def eof_received(self) -> bool:
+            return True
+
+    async def main() -> None:
+        async with net.talking(Stays) as (reader, _):
+            (protocol,) = await connected(protocols)
+            assert protocol.eof_received() is not net.is_tls
+            protocol.close()
+            await reader.read()
+
+    net.run(main)

@@ -403,7 +403,7 @@ def test_no_hook_hears_of_input_after_the_close(alone: Aio) -> None:
         protocol = transport.connect(Closes())
         protocol.close()
         transport.receive(b"late\n")
-        assert protocol.eof_received() is None
+        assert protocol.eof_received() is False
         protocol.connection_lost(None)
         transport.receive(b"later\n")
         protocol.connection_lost(None)

@@ -79,7 +79,8 @@ class Link:
         self.delimiter = b"\n"  # of replies
         self.others: tuple[bytes, ...] = ()
         self.is_reading = True
-        self.has_ended = False
+        self.has_ended = False  # which no hook has heard yet
+        self.stays_open: bool | None = None  # what the hook has said that heard it
         self.timer: asyncio.TimerHandle | None = None
         self.handshake: asyncio.Task[Any] | None = None
         for name, method in self.for_transport().items():
@@ -148,14 +149,20 @@ class Link:
         self.gate.close()
         self.protocol = None  # so that no cycle is left
 
-    def end(self) -> bool | None:
+    def end(self) -> bool:
+        """The peer sends no more, which a transport says again that is told to read on."""
         if self.gate.stops & SHUT:
-            return None
+            return False
+        if self.stays_open is not None:
+            return self.stays_open
         if self.gate.stops:
             self.has_ended = True
             # With TLS the transport closes in any case, and what is held comes from lose().
-            return self.transport.get_extra_info("sslcontext") is None
+            return not self.is_tls()
         return self.give_end()
+
+    def is_tls(self) -> bool:
+        return self.transport.get_extra_info("sslcontext") is not None
 
     def fill(self) -> None:
         self.gate.stops |= FULL
@@ -380,7 +387,7 @@ class Link:
             return
         self.gate.heard = self.time()
         self.gate.began = self.gate.heard if self.waits() else 0.0
-        if not (self.is_reading or self.transport.is_closing()):
+        if not (self.is_reading or self.stays_open is not None or self.transport.is_closing()):
             self.is_reading = True
             self.transport.resume_reading()
 
@@ -413,9 +420,11 @@ class Link:
 
     def give_end(self) -> bool:
         """Let the hook hear of the end of the input; whether the connection stays open."""
-        self.has_ended = False
+        self.has_ended, self.stays_open = False, False
         self.protocol.unterminated, self.gate.began = self.buffer.rest(), 0.0
-        return bool(self.run(lambda: type(self.protocol).eof_received(self.protocol)))
+        stays = self.run(lambda: type(self.protocol).eof_received(self.protocol))
+        self.stays_open = bool(stays) and not self.is_tls()
+        return self.stays_open
 
     def waits(self) -> bool:
         """Whether the beginning of a line waits, or a line that is too long goes on."""
