@@ -170,10 +170,17 @@ def test_what_a_hook_sends_comes_before_what_it_returns(alone: Aio, reply: Any) 
     alone.run(main)
 
 
-def test_many_replies_to_one_read_leave_in_pieces(alone: Aio) -> None:
+@pytest.mark.parametrize("way", ["return", "list", "send_line", "send_lines", "write"])
+def test_many_replies_to_one_read_leave_in_pieces(alone: Aio, way: str) -> None:
     class Amplifies(alone.LineProtocol):
-        def line_received(self, line: bytes) -> bytes:
-            return line * 40000
+        def line_received(self, line: bytes) -> Any:
+            reply = line * 40000
+            if way == "return":
+                return reply
+            if way == "list":
+                return [reply]
+            what = {"send_line": reply, "send_lines": [reply], "write": reply + b"\n"}[way]
+            return getattr(self, way)(what)
 
     async def main() -> None:
         transport = Transport(high=100000)

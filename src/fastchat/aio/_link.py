@@ -40,7 +40,7 @@ TLS_BEGINS = 128  # start_tls() runs, and what is sent waits for its end
 SHUT = CLOSING | GONE
 STOPPED = FULL | PAUSED | CLOSING
 
-# Of how many bytes on the replies to single lines leave before the next line is given to a hook.
+# Of how many bytes on what hooks for single lines send leaves before the next line is given to one.
 _FLUSH = 65536
 # As water mark, in bytes: the most that uvloop takes.
 _UNLIMITED = 2**31 - 1
@@ -75,7 +75,8 @@ class Link:
         self.gate = Gate(self.buffer, protocol, self)
         self.held: deque[list[bytes] | LineTooLong] = deque()
         self.replies: list[bytes] = []  # of the hook that runs, to be joined
-        self.out: list[Data] = []  # what leaves before these, when the hook is done
+        self.out: list[bytes] = []  # what leaves before these, when the hook is done
+        self.size = 0  # of both, in bytes
         self.delimiter = b"\n"  # of replies
         self.others: tuple[bytes, ...] = ()
         self.is_reading = True
@@ -249,6 +250,7 @@ class Link:
         if self.gate.stops & (BUSY | TLS_BEGINS):
             self.take_replies()
             self.out.append(bytes(data))
+            self.size += len(data)
             self.leave()
         else:
             self.transport.write(data)
@@ -282,15 +284,14 @@ class Link:
 
     def give_each(self, lines: list[bytes]) -> None:
         """Give *lines* to the hook for one line, until something stops that."""
-        received, size = self.protocol.line_received, 0
+        received = self.protocol.line_received
         rest = iter(lines)
         for line in rest:
             reply = received(line)
             if reply is not None:
-                size += self.add(reply)
-                if size > _FLUSH:
-                    self.flush()
-                    size = 0
+                self.add(reply)
+            if self.size > _FLUSH:
+                self.flush()
             if self.gate.stops & STOPPED:
                 break
         left = list(rest)
@@ -436,18 +437,19 @@ class Link:
         if reply is not None:
             self.add(reply)
 
-    def add(self, reply: list[bytes] | bytes) -> int:
-        """Send *reply* when the hook is done; returns how many bytes that adds."""
+    def add(self, reply: list[bytes] | bytes) -> None:
+        """Send *reply* when the hook is done."""
         self.gate.stops |= LEFT
         if isinstance(reply, bytes):
             self.replies.append(reply)
-            return len(reply)
+            self.size += len(reply)
+            return
         if not isinstance(reply, list):
             raise TypeError(f"a reply is bytes, a list of bytes or None, {_instead(reply)}")
         data = self.join(reply)
         self.take_replies()
         self.out.append(data)
-        return len(data)
+        self.size += len(data)
 
     def join(self, lines: Iterable[Data]) -> bytes:
         if self.others:
@@ -469,6 +471,7 @@ class Link:
             self.take_replies()
             data = b"".join(self.out)
             self.out.clear()
+            self.size = 0
             if data and not self.gate.stops & GONE:
                 self.transport.write(data)
 
