@@ -535,3 +535,40 @@ def test_the_end_closes_a_connection_over_tls(net: Aio) -> None:
             await reader.read()
 
     net.run(main)
+
+
+def test_an_override_may_give_the_lines_in_parts(alone: Aio) -> None:
+    got: list[bytes] = []
+
+    class Halves(alone.LineProtocol):
+        def lines_received(self, lines: list[bytes]) -> None:
+            super().lines_received(lines[:2])
+            super().lines_received(lines[2:])
+            if lines[-1] == b"pause":
+                self.pause_reading()
+                super().lines_received([b"more"])
+
+        def line_received(self, line: bytes) -> bytes:
+            got.append(line)
+            if line in (b"1", b"5"):
+                self.pause_reading()
+            if line == b"6":
+                self.close()
+            return line
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Halves())
+        transport.receive(b"0\n1\n2\n3\n4\n")
+        assert got == [b"0", b"1"]
+        transport.receive(b"5\npause\n")
+        for expected in (6, 8):
+            protocol.resume_reading()
+            await turns()
+            assert len(got) == expected
+        assert got == [b"0", b"1", b"2", b"3", b"4", b"5", b"pause", b"more"]
+        type(protocol).lines_received(protocol, [b"6", b"7", b"8"])  # by the program
+        assert transport.sent.endswith(b"more\n6\n")
+        assert transport.did[-1] == "close"
+
+    alone.run(main)

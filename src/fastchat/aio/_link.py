@@ -74,6 +74,7 @@ class Link:
         self.buffer = LineBuffer()  # with what else counts when the connection is made
         self.gate = Gate(self.buffer, protocol, self)
         self.held: deque[list[bytes] | LineTooLong] = deque()
+        self.left: list[bytes] = []  # that the hook that runs was not given
         self.replies: list[bytes] = []  # of the hook that runs, to be joined
         self.out: list[bytes] = []  # what leaves before these, when the hook is done
         self.size = 0  # of both, in bytes
@@ -284,19 +285,22 @@ class Link:
 
     def give_each(self, lines: list[bytes]) -> None:
         """Give *lines* to the hook for one line, until something stops that."""
-        received = self.protocol.line_received
+        if not self.gate.stops & BUSY:  # no hook for lines calls this, but the program
+            self.run(partial(self.give_each, lines))
+            return
         rest = iter(lines)
-        for line in rest:
-            reply = received(line)
-            if reply is not None:
-                self.add(reply)
-            if self.size > _FLUSH:
-                self.flush()
-            if self.gate.stops & STOPPED:
-                break
-        left = list(rest)
-        if left:
-            self.held.appendleft(left)
+        if not (self.left or self.gate.stops & STOPPED):
+            received = self.protocol.line_received
+            for line in rest:
+                reply = received(line)
+                if reply is not None:
+                    self.add(reply)
+                if self.size > _FLUSH:
+                    self.flush()
+                if self.gate.stops & STOPPED:
+                    break
+        self.left += rest
+        if self.left:
             self.gate.stops |= LEFT
 
     def run(self, call: Callable[[], Any]) -> Any:
@@ -318,6 +322,9 @@ class Link:
             self.flush()
         except BaseException as failure:
             self.fail(failure)
+        if self.left and not self.gate.stops & CLOSING:
+            self.held.appendleft(self.left)
+        self.left = []
         self.gate.stops &= ~(BUSY | LEFT)
         if self.gate.stops & CLOSING:
             if not self.gate.stops & GONE:
