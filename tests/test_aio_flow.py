@@ -285,8 +285,32 @@ def test_a_peer_that_takes_nothing_is_aborted(alone: Aio) -> None:
         assert protocol.is_full
         clock.move(200)
         protocol.send_line(b"more")  # which shows nothing of the peer
+        transport.waiting += 5
         clock.move(100)
         assert transport.did == ["pause", "abort"]
+
+    alone.run(main)
+
+
+def test_a_peer_that_takes_its_output_slowly_is_not_idle(alone: Aio) -> None:
+    async def main() -> None:
+        transport = Transport(high=10)
+        protocol = quiet(alone, transport)
+        clock = Clock(protocol)
+        transport.waiting = 5000
+        protocol.send_line(b"0123456789")
+        for _ in range(3):
+            transport.waiting -= 10
+            clock.move(299)
+            protocol.send_line(b"more")
+            transport.waiting += 5
+        protocol.close()
+        for _ in range(3):
+            transport.waiting -= 1
+            clock.move(299)
+        assert transport.did == ["pause", "close"]
+        clock.move(300)
+        assert transport.did == ["pause", "close", "abort"]
 
     alone.run(main)
 

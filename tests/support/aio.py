@@ -107,10 +107,14 @@ def context_of(version: str, protocol: int) -> ssl.SSLContext:
 
 
 class Transport:
-    """A transport without a network: *sent* is what was written; it calls back where it is told."""
+    """A transport without a network: *sent* is what was written; it calls back where it is told.
+
+    Of what was written *waiting* bytes wait.
+    """
 
     def __init__(self, *, high: int = sys.maxsize) -> None:
         self.sent = b""
+        self.waiting = 0
         self.did: list[str] = []
         self.high = high
         self.protocol: Any = None
@@ -138,6 +142,9 @@ class Transport:
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.limits = (high, low)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
 
     def get_extra_info(self, name: str) -> None:
         return None
