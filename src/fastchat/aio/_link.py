@@ -84,6 +84,7 @@ class Link:
         self.has_ended = False  # which no hook has heard yet
         self.stays_open: bool | None = None  # what the hook has said that heard it
         self.waiting = 0  # how much output did when somebody looked last, in bytes
+        self.is_due = False  # a deadline, when somebody looked last
         self.timer: asyncio.TimerHandle | None = None
         self.handshake: asyncio.Task[Any] | None = None
         for name, method in self.for_transport().items():
@@ -530,14 +531,20 @@ class Link:
         return found
 
     def look(self) -> None:
-        """See whether a deadline has passed."""
+        """See whether a deadline has passed.
+
+        Where one has, this looks again behind the input that may be there already: some loops call
+        timers before they read.
+        """
         now = self.time()
         waiting = self.transport.get_write_buffer_size()
         if waiting < self.waiting:  # the peer takes it, if slowly
             self.gate.heard = now
         self.waiting = waiting
         due, which = min(self.deadlines(), default=(now + 1, ""))
-        if due <= now:
+        was_due, self.is_due = self.is_due, due <= now
+        if self.is_due and was_due:
+            self.is_due = False
             if self.gate.stops & CLOSING:
                 self.abort()
             else:
