@@ -299,6 +299,21 @@ def test_deadlines_wait_for_who_has_paused(alone: Aio) -> None:
     alone.run(main)
 
 
+def test_the_idle_deadline_begins_anew_with_the_end_of_a_pause(alone: Aio) -> None:
+    async def main() -> None:
+        transport = Transport()
+        protocol = quiet(alone, transport)
+        clock = Clock(protocol)
+        protocol.pause_reading()
+        clock.now += 1000
+        protocol.resume_reading()
+        clock.move(0)
+        await turns()
+        assert transport.did == ["pause", "resume"]
+
+    alone.run(main)
+
+
 def test_a_peer_that_takes_nothing_is_aborted(alone: Aio) -> None:
     async def main() -> None:
         transport = Transport(high=10)

@@ -388,6 +388,7 @@ class Link:
         self.gate.stops &= ~why
         if not self.gate.stops:
             self.gate.stops = HELD
+            self.gate.heard = self.time()  # for a timer that comes before go_on()
             self.loop.call_soon(self.go_on)
 
     def go_on(self) -> None:
