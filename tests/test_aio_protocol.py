@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aio import Aio, Transport, turns
+from tests.support.aio import Aio, Transport, link_of, turns
 
 
 def test_importing_fastchat_imports_no_asyncio() -> None:
@@ -358,23 +358,45 @@ def test_an_init_without_super_does_no_harm_and_can_set_limits(alone: Aio) -> No
         alone.LineProtocol(1)
 
 
-def test_a_limit_that_is_none_is_refused(alone: Aio) -> None:
-    class Text(alone.LineProtocol):
-        delimiter = "\n"
+# By limit, what it cannot be, and what is said of that.
+NO_LIMITS = [
+    ("delimiter", "\n", "encode"),
+    ("max_line", 0, "max_line must be at least 1"),
+    ("idle_timeout", "30", "idle_timeout must be seconds, more than 0, or None, not '30'"),
+    ("line_timeout", float("nan"), "line_timeout must be seconds"),
+    ("line_timeout", 0, "line_timeout must be seconds"),
+]
 
-    class Late(alone.LineProtocol):
-        def __init__(self) -> None:
-            self.max_line = 0
 
+@pytest.mark.parametrize(("name", "value", "said"), NO_LIMITS)
+def test_a_limit_that_is_none_is_refused(alone: Aio, name: str, value: Any, said: str) -> None:
     async def main() -> None:
-        for kind, said in ((Text, "encode"), (Late, "max_line must be at least 1")):
-            transport = Transport()
-            transport.connect(kind())
-            assert transport.did == ["abort"]
-            (failure,) = alone.failures()
-            assert said in failure
+        transport = Transport()
+        protocol = transport.connect(type("Limited", (alone.LineProtocol,), {name: value})())
+        assert transport.did == ["abort"]
+        assert link_of(protocol).timer is None
+        (failure,) = alone.failures()
+        assert said in failure
 
     alone.run(main)
+
+
+def test_a_limit_may_be_as_large_as_one_likes(net: Aio) -> None:
+    class Large(net.LineProtocol):
+        high_water = 2**40
+        low_water = 2**39
+        idle_timeout = float("inf")
+        line_timeout = 1e12
+
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        async with net.talking(Large) as (reader, writer):
+            writer.write(b"one\n")
+            assert await reader.readexactly(4) == b"one\n"
+
+    net.run(main)
 
 
 def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -> None:

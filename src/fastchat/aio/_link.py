@@ -44,8 +44,9 @@ STOPPED = FULL | PAUSED | CLOSING
 _FLUSH = 65536
 # As water mark, in bytes: the most that uvloop takes.
 _UNLIMITED = 2**31 - 1
-# The least that a timer is set to, in seconds.
+# The least and the most that a timer is set to, in seconds; infinity is too much for uvloop.
 _TICK = 0.001
+_DAY = 86400.0
 
 # What a transport may call no more once the connection is lost.
 _ONCE = ("connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing")
@@ -120,6 +121,10 @@ class Link:
                     f"{name} of the object is what the transport calls, and was assigned to: "
                     "define the hook in the class"
                 )
+        for name in ("idle_timeout", "line_timeout"):
+            seconds = getattr(protocol, name)
+            if seconds is not None and (isinstance(seconds, str) or not seconds > 0):
+                raise ValueError(f"{name} must be seconds, more than 0, or None, not {seconds!r}")
         delimiter = protocol.delimiter
         self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
@@ -131,7 +136,7 @@ class Link:
         """Send by the transport from now on, within the limits."""
         self.gate.open(self.time, self.transport.write, self.delimiter, not self.others)
         high, low = self.protocol.high_water, self.protocol.low_water
-        high = _UNLIMITED if high is None else high
+        high = _UNLIMITED if high is None else min(high, _UNLIMITED)
         self.transport.set_write_buffer_limits(high, min(low, high))
 
     def lose(self, exc: Exception | None) -> None:
@@ -519,7 +524,7 @@ class Link:
             now = self.time()
             dues = [due for due, _ in self.deadlines()]
             at = min(dues + [now + each for each in limits])
-            self.timer = self.loop.call_later(max(at - now, _TICK), self.look)
+            self.timer = self.loop.call_later(min(max(at - now, _TICK), _DAY), self.look)
 
     def deadlines(self) -> list[tuple[float, str]]:
         """When the deadlines that run now will have passed, and what they are called."""
