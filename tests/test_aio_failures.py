@@ -248,3 +248,32 @@ def test_hooks_may_stop_the_lines_that_come_at_the_end(alone: Aio) -> None:
 
     alone.run(main)
     assert got == [b"one", b"two", None]
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError, KeyboardInterrupt])
+def test_whatever_a_hook_raises_at_the_end_the_end_is_told(alone: Aio, failure: Any) -> None:
+    got: list[Any] = []
+
+    class Raises(alone.LineProtocol):
+        def line_received(self, line: bytes) -> None:
+            got.append(line)
+            self.pause_reading()
+            if line == b"raise":
+                raise failure
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            got.append(exc)
+            raise failure
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Raises())
+        transport.receive(b"one\nraise\nafter\n")
+        with pytest.raises(failure):
+            protocol.connection_lost(None)
+        protocol.connection_lost(None)
+        transport.receive(b"late\n")
+        assert link_of(protocol).protocol is None
+
+    alone.run(main)
+    assert got == [b"one", b"raise", None]

@@ -150,13 +150,17 @@ class Link:
         protocol = self.protocol
         for name in _ONCE:
             setattr(protocol, name, _nothing)
-        if not self.gate.stops & CLOSING:
-            self.gate.stops = GONE
-            self.give_held()
-        self.gate.stops |= SHUT
-        self.run(lambda: type(protocol).connection_lost(protocol, exc))
-        self.gate.close()
-        self.protocol = None  # so that no cycle is left
+        try:
+            if not self.gate.stops & CLOSING:
+                self.gate.stops = GONE
+                self.give_held()
+        finally:  # a hook may raise what ends the program
+            self.gate.stops |= SHUT
+            try:
+                self.run(lambda: type(protocol).connection_lost(protocol, exc))
+            finally:
+                self.gate.close()
+                self.protocol = None  # so that no cycle is left
 
     def end(self) -> bool:
         """The peer sends no more, which a transport says again that is told to read on."""
