@@ -277,3 +277,47 @@ def test_whatever_a_hook_raises_at_the_end_the_end_is_told(alone: Aio, failure: 
 
     alone.run(main)
     assert got == [b"one", b"raise", None]
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_protocol_refuses_a_second_connection(net: Aio, is_lost: bool) -> None:
+    events: list[Any] = []
+
+    class Client(net.LineProtocol):
+        def connection_made(self, transport: Any) -> None:
+            events.append("made")
+
+        def line_received(self, line: bytes) -> None:
+            events.append(line)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            events.append(exc)
+
+    class Server(net.LineProtocol):
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        connect: Any = asyncio.get_running_loop().create_connection
+        async with net.serving(Server) as address:
+            protocol = Client()
+            await connect(lambda: protocol, **address)
+            if is_lost:
+                protocol.close()
+                while events[-1] is not None:
+                    await asyncio.sleep(0)
+            try:
+                await connect(lambda: protocol, **address)
+            except (RuntimeError, OSError):
+                pass  # of some loops
+            while not is_lost and events[-1] == "made":
+                protocol.send_line(b"one")
+                await asyncio.sleep(0.01)
+            protocol.close()
+            while events[-1] is not None:
+                await asyncio.sleep(0)
+            found = net.failures()
+            assert all("make a new one for each" in each for each in found)
+
+    net.run(main)
+    assert events.count("made") == events.count(None) == 1

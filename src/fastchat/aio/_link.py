@@ -49,7 +49,7 @@ _TICK = 0.001
 _DAY = 86400.0
 
 # What a transport may call no more once the connection is lost.
-_ONCE = ("connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing")
+_ONCE = ("connection_lost", "eof_received", "pause_writing", "resume_writing")
 
 
 def _nothing(*arguments: object) -> None:
@@ -70,7 +70,7 @@ class Link:
     time: Callable[[], float]
 
     def __init__(self, protocol: Any) -> None:
-        self.protocol = protocol
+        self.protocol: Any = protocol
         self.transport: Any = _None()
         self.buffer = LineBuffer()  # with what else counts when the connection is made
         self.gate = Gate(self.buffer, protocol, self)
@@ -106,6 +106,10 @@ class Link:
     # What the transport calls, beside the methods of the gate.
 
     def connect(self, transport: asyncio.Transport) -> None:
+        if not isinstance(self.transport, _None):
+            transport.set_protocol(asyncio.Protocol())  # so that this one hears nothing of it
+            transport.abort()
+            raise RuntimeError("a protocol is for one connection: make a new one for each")
         self.transport = transport
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
