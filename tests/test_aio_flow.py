@@ -634,3 +634,19 @@ def test_an_override_may_give_the_lines_in_parts(alone: Aio) -> None:
         assert transport.did[-1] == "close"
 
     alone.run(main)
+
+
+def test_a_low_water_mark_stops_no_handshake(net: Aio) -> None:
+    class Low(net.LineProtocol):
+        high_water = low_water = 0
+
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+    async def main() -> None:
+        async with net.talking(Low) as (reader, writer):
+            for _ in range(3):
+                writer.write(b"one\n" * 100)
+                assert await reader.readexactly(400) == b"one\n" * 100
+
+    net.run(main)

@@ -44,6 +44,9 @@ STOPPED = FULL | PAUSED | CLOSING
 _FLUSH = 65536
 # As water mark, in bytes: the most that uvloop takes.
 _UNLIMITED = 2**31 - 1
+# The least with TLS, which has output of its own, such as the session tickets of TLS 1.3: reading
+# would stop for it, and with that what sends it.
+_OF_TLS = 16384
 # The least and the most that a timer is set to, in seconds; infinity is too much for uvloop.
 _TICK = 0.001
 _DAY = 86400.0
@@ -141,19 +144,17 @@ class Link:
         self.gate.open(self.time, self.transport.write, self.delimiter, not self.others)
         high, low = self.protocol.high_water, self.protocol.low_water
         high = _UNLIMITED if high is None else min(high, _UNLIMITED)
+        if self.is_tls():
+            high = max(high, _OF_TLS)
         self.transport.set_write_buffer_limits(high, min(low, high))
 
     def lose(self, exc: Exception | None) -> None:
-        if self.protocol is None:  # it is lost
+        protocol = self.protocol
+        if protocol is None:  # it is lost
             return
         if self.gate.stops & BUSY:  # a transport that did not wait for the loop
             self.loop.call_soon(self.lose, exc)
             return
-        if self.timer is not None:
-            self.timer.cancel()
-        protocol = self.protocol
-        for name in _ONCE:
-            setattr(protocol, name, _nothing)
         try:
             if not self.gate.stops & CLOSING:
                 self.gate.stops = GONE
@@ -163,8 +164,7 @@ class Link:
             try:
                 self.run(lambda: type(protocol).connection_lost(protocol, exc))
             finally:
-                self.gate.close()
-                self.protocol = None  # so that no cycle is left
+                self.forget()
 
     def end(self) -> bool:
         """The peer sends no more, which a transport says again that is told to read on."""
@@ -251,6 +251,35 @@ class Link:
         self.switch(transport)
         self.flush()
         self.resume(0)
+
+    def detach(self) -> bytes:
+        if self.gate.stops & (BUSY | TLS_BEGINS):
+            raise RuntimeError("a hook cannot detach, nor start_tls(): let the loop call something")
+        self.current()
+        if self.gate.stops & SHUT or self.has_ended or self.transport.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        while self.cut_rest():
+            pass
+        for event in self.held:
+            if not isinstance(event, list):
+                raise event
+        if self.buffer.take(0) is None:
+            raise ValueError("a line that is too long goes on, and what it began with is dropped")
+        lines = [line for event in self.held if isinstance(event, list) for line in event]
+        self.stop_reading()
+        self.gate.stops |= SHUT
+        self.held.clear()
+        self.forget()
+        return self.join(lines) + self.buffer.rest()
+
+    def forget(self) -> None:
+        """The transport has no more to tell, and nobody looks at deadlines."""
+        if self.timer is not None:
+            self.timer.cancel()
+        for name in _ONCE:
+            setattr(self.protocol, name, _nothing)
+        self.gate.close()
+        self.protocol = None  # so that no cycle is left
 
     # What the program calls.
 

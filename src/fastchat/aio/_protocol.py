@@ -175,6 +175,21 @@ class LineProtocol(asyncio.BufferedProtocol):
         options["server_side"] = server_side
         await self.__link.start_tls(context, options)
 
+    def detach(self) -> bytes:
+        """Leave the connection to another protocol; returns the input that no hook was given.
+
+        The hook for the line that asks for that calls ``pause_reading()``, and has the loop call
+        what calls this, ``transport.set_protocol()`` and, with the rest, the other's
+        ``data_received()``.  The transport does not read: ``transport.resume_reading()`` is for the
+        caller.  No hook is called any more, ``connection_lost()`` neither.  Of several delimiters
+        each line in the rest has the first.
+
+        Raises RuntimeError in a hook and while TLS begins, ConnectionResetError where the
+        connection is closed, LineTooLong or another ValueError where the rest is not whole because
+        a line was too long.  Nothing has changed then.
+        """
+        return self.__link.detach()
+
     def close(self) -> None:
         """Close when all is sent.  In a hook that includes what it returns.  No line comes then.
 
