@@ -64,6 +64,43 @@ def test_a_hook_that_is_a_coroutine_function_is_told_so(alone: Aio) -> None:
     alone.run(main)  # a coroutine that nobody awaits would be a warning, hence an error
 
 
+@pytest.mark.parametrize("hook", ["connection_made", "eof_received", "pause_writing"])
+def test_any_other_hook_that_is_a_coroutine_function_is_told_so(alone: Aio, hook: str) -> None:
+    async def wrong(self: Any, *arguments: Any) -> None:
+        raise AssertionError("nobody runs this")
+
+    async def main() -> None:
+        transport = Transport(high=1)
+        protocol = transport.connect(type("Wrong", (alone.LineProtocol,), {hook: wrong})())
+        assert protocol.eof_received() is False
+        protocol.send_line(b"full")
+        (failure,) = alone.failures()
+        assert "no coroutine function: let it start a task" in failure
+
+    alone.run(main)
+
+
+@pytest.mark.parametrize("data", [5, [65, 66], "text", None])
+@pytest.mark.parametrize("is_in_hook", [True, False])
+def test_what_is_no_bytes_is_not_sent(alone: Aio, data: Any, is_in_hook: bool) -> None:
+    class Writes(alone.LineProtocol):
+        def connection_made(self, transport: Any) -> None:
+            if is_in_hook:
+                with pytest.raises(TypeError, match="bytes-like"):
+                    self.write(data)
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Writes())
+        if not is_in_hook:
+            with pytest.raises(TypeError, match="bytes-like"):
+                protocol.write(data)
+        protocol.write(memoryview(bytearray(b"ABCD"))[::2])
+        assert transport.sent == b"AC"
+
+    alone.run(main)
+
+
 def test_replies_are_checked_for_each_of_several_delimiters(alone: Aio) -> None:
     class Several(alone.LineProtocol):
         delimiter = (b"\r\n", b"\n")

@@ -89,6 +89,7 @@ class Link:
         self.stays_open: bool | None = None  # what the hook has said that heard it
         self.waiting = 0  # how much output did when somebody looked last, in bytes
         self.is_due = False  # a deadline, when somebody looked last
+        self.room: asyncio.Handle | None = None  # that will tell a hook of room for output
         self.timer: asyncio.TimerHandle | None = None
         self.handshake: asyncio.Task[Any] | None = None
         for name, method in self.for_transport().items():
@@ -109,7 +110,7 @@ class Link:
     # What the transport calls, beside the methods of the gate.
 
     def connect(self, transport: asyncio.Transport) -> None:
-        if not isinstance(self.transport, _None):
+        if self.is_connected():
             transport.set_protocol(asyncio.Protocol())  # so that this one hears nothing of it
             transport.abort()
             raise RuntimeError("a protocol is for one connection: make a new one for each")
@@ -120,7 +121,7 @@ class Link:
         self.run(self.begin)
         self.set_timer()
 
-    def begin(self) -> None:
+    def begin(self) -> Any:
         protocol = self.protocol
         for name, method in self.for_transport().items():
             if getattr(protocol, name) != method:
@@ -137,7 +138,7 @@ class Link:
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
         self.delimiter, self.others = several[0], several[1:]
         self.open()
-        type(protocol).connection_made(protocol, self.transport)
+        return type(protocol).connection_made(protocol, self.transport)
 
     def open(self) -> None:
         """Send by the transport from now on, within the limits."""
@@ -185,92 +186,21 @@ class Link:
         self.gate.stops |= FULL
         self.waiting = self.transport.get_write_buffer_size()
         self.stop_reading()
-        self.run(lambda: type(self.protocol).pause_writing(self.protocol))
+        if self.room is not None:  # of which the hook has not heard
+            self.room.cancel()
+            self.room = None
+        else:
+            self.run(lambda: type(self.protocol).pause_writing(self.protocol))
 
     def drain(self) -> None:
+        # By the loop, since transports of asyncio cannot be closed within this.
+        self.room = self.loop.call_soon(self.tell_room)
         self.resume(FULL)
-        self.run(lambda: type(self.protocol).resume_writing(self.protocol))
 
-    # A change of transport.
-
-    def switch(self, transport: Any) -> None:
-        """*transport* takes the place of the one there is; without a connection it changes nothing.
-
-        So an override may assign in ``connection_made()`` what it is there already.
-        """
-        if transport in (None, self.transport) or isinstance(self.transport, _None):
-            return
-        if self.gate.stops & GONE:
-            return
-        self.transport = transport
-        if self.gate.stops & FULL:  # of the other one, which tells this no more
-            self.drain()
-        self.is_reading = True
-        self.open()
-        if self.gate.stops & (FULL | PAUSED):
-            self.stop_reading()
-
-    async def start_tls(self, context: Any, options: dict[str, Any]) -> None:
-        while self.gate.stops & BUSY:  # a task that began within a hook, whose reply is plaintext
-            await asyncio.sleep(0)
-        self.current()
-        if self.gate.stops & SHUT or self.has_ended or self.transport.is_closing():
-            raise ConnectionResetError("the connection is closed")
-        if self.gate.stops & TLS_BEGINS:
-            raise RuntimeError("start_tls() runs already")
-        if self.held or self.waits():
-            # Behind the handshake it would pass for what TLS has protected.
-            self.abort()
-            raise ConnectionAbortedError(
-                "the peer has sent plaintext behind the line that starts TLS: aborted"
-            )
-        self.gate.stops |= TLS_BEGINS
-        self.gate.heard = self.time()
-        self.handshake = handshake = self.loop.create_task(
-            self.loop.start_tls(self.transport, self.protocol, context, **options)
-        )
-        transport: Any = None
-        failure: Any = None
-        try:
-            await asyncio.wait([handshake])
-            if not handshake.cancelled():
-                failure = handshake.exception()
-                transport = None if failure else handshake.result()
-        finally:
-            handshake.cancel()
-            self.handshake = None
-            self.gate.stops &= ~TLS_BEGINS
-            if transport is None or self.gate.stops & SHUT:
-                self.abort()
-                # Some transports that are closed within the handshake tell that nobody.
-                self.loop.call_soon(self.lose, failure)
-        if failure is not None:
-            raise failure
-        if transport is None or self.gate.stops & SHUT:
-            raise ConnectionResetError("the connection was closed while TLS began")
-        self.switch(transport)
-        self.flush()
-        self.resume(0)
-
-    def detach(self) -> bytes:
-        if self.gate.stops & (BUSY | TLS_BEGINS):
-            raise RuntimeError("a hook cannot detach, nor start_tls(): let the loop call something")
-        self.current()
-        if self.gate.stops & SHUT or self.has_ended or self.transport.is_closing():
-            raise ConnectionResetError("the connection is closed")
-        while self.cut_rest():
-            pass
-        for event in self.held:
-            if not isinstance(event, list):
-                raise event
-        if self.buffer.take(0) is None:
-            raise ValueError("a line that is too long goes on, and what it began with is dropped")
-        lines = [line for event in self.held if isinstance(event, list) for line in event]
-        self.stop_reading()
-        self.gate.stops |= SHUT
-        self.held.clear()
-        self.forget()
-        return self.join(lines) + self.buffer.rest()
+    def tell_room(self) -> None:
+        self.room = None
+        if not self.gate.stops & GONE:
+            self.run(lambda: type(self.protocol).resume_writing(self.protocol))
 
     def forget(self) -> None:
         """The transport has no more to tell, and nobody looks at deadlines."""
@@ -283,9 +213,13 @@ class Link:
 
     # What the program calls.
 
+    def is_connected(self) -> bool:
+        """Whether there is a connection, or was one."""
+        return not isinstance(self.transport, _None)
+
     def current(self) -> asyncio.Transport:
         """The transport.  Raises AttributeError where there is none yet."""
-        if isinstance(self.transport, _None):
+        if not self.is_connected():
             raise AttributeError("there is no connection yet, and no transport")
         transport: asyncio.Transport = self.transport
         return transport
@@ -293,9 +227,11 @@ class Link:
     def write(self, data: Data) -> None:
         if self.gate.stops & SHUT:
             return
+        if type(data) is not bytes:  # which may change meanwhile, and an int is no data
+            data = bytes(memoryview(data))
         if self.gate.stops & (BUSY | TLS_BEGINS):
             self.take_replies()
-            self.out.append(bytes(data))
+            self.out.append(data)
             self.size += len(data)
             self.leave()
         else:
@@ -355,7 +291,11 @@ class Link:
         result = None
         try:
             result = call()
+            if inspect.iscoroutine(result):
+                result.close()  # which it would say nobody has awaited
+                raise TypeError("a hook is no coroutine function: let it start a task")
         except BaseException as failure:
+            result = None
             self.fail(failure)
         if is_outermost:
             self.settle()
@@ -536,7 +476,7 @@ class Link:
     # Reading, closing, deadlines.
 
     def stop_reading(self) -> None:
-        if self.gate.stops & TLS_BEGINS:  # which reads; switch() looks again
+        if self.gate.stops & TLS_BEGINS:  # which reads; who changes the transport looks again
             return
         if self.is_reading and not self.transport.is_closing():
             self.is_reading = False

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
+from fastchat.aio import _changes
 from fastchat.aio._link import FULL, PAUSED, Data, Link, Reply
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     @transport.setter
     def transport(self, transport: asyncio.Transport | None) -> None:
-        self.__link.switch(transport)
+        _changes.switch(self.__link, transport)
 
     # Hooks.
 
@@ -173,7 +174,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         RuntimeError where a call of this runs already.
         """
         options["server_side"] = server_side
-        await self.__link.start_tls(context, options)
+        await _changes.start_tls(self.__link, context, options)
 
     def detach(self) -> bytes:
         """Leave the connection to another protocol; returns the input that no hook was given.
@@ -188,7 +189,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         connection is closed, LineTooLong or another ValueError where the rest is not whole because
         a line was too long.  Nothing has changed then.
         """
-        return self.__link.detach()
+        return _changes.detach(self.__link)
 
     def close(self) -> None:
         """Close when all is sent.  In a hook that includes what it returns.  No line comes then.
