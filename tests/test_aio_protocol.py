@@ -408,6 +408,8 @@ def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -
 
 def test_a_transport_may_ask_for_any_size_of_buffer(alone: Aio) -> None:
     protocol = alone.LineProtocol()
+    with pytest.raises(ValueError, match=r"gave 0 bytes, of which 1 cannot be filled"):
+        protocol.buffer_updated(1)
     assert [len(protocol.get_buffer(size)) for size in (-1, 0, 1, 65536)] == [65536] * 4
     for size in (-1, 65537):
         with pytest.raises(ValueError, match=rf"65536 bytes, of which {size} cannot be filled"):

@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import itertools
 import os
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
+import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +376,157 @@ def test_standard_input_and_output(alone: Aio, tmp_path: Path) -> None:
     with open(tmp_path / "out", "w+b") as file:
         assert subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file).returncode == 0
         assert file.read() == b""
+
+
+def test_a_peer_that_takes_nothing_can_be_given_up(net: Aio) -> None:
+    class Deaf(net.LineProtocol):
+        def connection_made(self, transport: Any) -> None:
+            protocols.append(self)
+
+    protocols: list[Any] = []
+
+    async def main() -> None:
+        async with net.serving(Deaf) as address:
+            reader, writer = await net.module.open_lines(**address)
+            while not protocols:
+                await asyncio.sleep(0)
+            protocols[0].pause_reading()
+            assert writer.get_extra_info("peername") == (address["host"], address["port"])
+            assert writer.get_extra_info("nothing", 1) == 1
+            task = asyncio.create_task(writer.writelines([b"x" * 2**25]))
+            await turns()
+            writer.abort()
+            await asyncio.wait([task, asyncio.create_task(writer.wait_closed())])
+            assert isinstance(task.exception(), (ConnectionResetError, type(None)))
+            assert await reader.line() is None
+            protocols[0].abort()
+            await turns()
+
+    net.run(main)
+
+
+def test_the_output_can_end_before_the_input(tcp: Aio) -> None:
+    class Counts(tcp.LineProtocol):
+        def eof_received(self) -> None:
+            self.send_line(b"the end of " + self.unterminated)
+
+    async def main() -> None:
+        async with tcp.serving(Counts) as address:
+            streams = await asyncio.open_connection(**address)
+            for reader, writer in (
+                await tcp.module.open_lines(**address),
+                (tcp.module.LineReader(streams[0]), tcp.module.LineWriter(streams[1])),
+            ):
+                writer.write_eof()
+                assert await reader.line() == b"the end of "
+                assert await reader.line() is None
+                writer.abort()
+                await writer.wait_closed()
+
+    tcp.run(main)
+
+
+def test_nothing_comes_of_lines_without_end_but_pieces(alone: Aio) -> None:
+    """Of empty lines, too."""
+    sizes: list[int] = []
+
+    class Sink:
+        def write(self, data: bytes) -> None:
+            sizes.append(len(data))
+
+        async def drain(self) -> None: ...
+
+    async def main() -> None:
+        await alone.module.LineWriter(Sink()).writelines(b"" for _ in range(200000))
+        assert sum(sizes) == 200000
+        assert max(sizes) <= 65536
+
+    alone.run(main)
+
+
+def test_a_plain_file_is_closed_behind_the_read_that_was_begun(alone: Aio, tmp_path: Path) -> None:
+    """Its number would go to another file, whose bytes the read would take."""
+
+    async def main() -> None:
+        loop, gate = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        blocking = loop.run_in_executor(None, gate.wait)
+        (tmp_path / "lines").write_bytes(b"one\n")
+        file: Any = (tmp_path / "lines").open("rb", 0)
+        reader = await alone.module.open_reader(file)
+        waiting = asyncio.create_task(reader.line())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="two tasks"):
+            await reader.line()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        pending = reader._source._pending
+        reader.close()
+        assert not file.closed
+        gate.set()
+        await blocking
+        await asyncio.wait([pending])
+        await turns()
+        assert file.closed
+
+        file = (tmp_path / "lines").open("rb", 0)
+        reader = await alone.module.open_reader(file)
+        reader._source._pending = loop.create_future()
+        reader.close()
+        reader._source._pending.cancel()
+        await turns()
+        assert file.closed
+        writer = await alone.module.open_writer((tmp_path / "lines").open("wb"))
+        writer.write_eof()
+        assert writer.get_extra_info("peername", 1) == 1
+        writer.abort()
+
+    alone.run(main)
+
+
+@posix_only
+def test_a_terminal_that_hangs_up_has_ended(tcp: Aio) -> None:
+    pty: Any = importlib.import_module("pty")
+
+    async def main() -> None:
+        master, slave = pty.openpty()
+        reader = await tcp.module.open_reader(open(master, "rb", 0))  # noqa: SIM115 (it closes)
+        file = open(slave, "wb", 0)  # noqa: SIM115 (the writer closes it)
+        writer = await tcp.module.open_writer(file)
+        assert os.get_blocking(slave)  # for what shares it
+        await writer.write_line(b"one")
+        assert await reader.line() == b"one\r"
+        os.write(slave, b"begun")
+        assert await next_piece(reader) == b"begun"
+        writer.close()
+        await writer.wait_closed()
+        assert file.closed
+        assert await rest_of(reader) == [b"begun"]
+        assert not reader.is_terminated
+
+    tcp.run(main)
+
+
+async def next_piece(reader: Any) -> bytes:
+    """What comes next, which *reader* finds then."""
+    while not reader._source._pieces:
+        await asyncio.sleep(0)
+    piece: bytes = reader._source._pieces[0]
+    return piece
+
+
+@posix_only
+def test_who_reads_no_more_has_broken_the_pipe(tcp: Aio) -> None:
+    async def main() -> None:
+        near, far = os.pipe()
+        writer = await tcp.module.open_writer(open(far, "wb"))  # noqa: SIM115 (the writer closes it)
+        await writer.write_line(b"one")
+        os.close(near)
+        with pytest.raises(BrokenPipeError):
+            await writer.writelines(itertools.repeat(b"more" * 10000))
+        for _ in range(3):
+            with pytest.raises(BrokenPipeError) as found:
+                await writer.write_line(b"more")
+            assert len(traceback.extract_tb(found.tb)) < 10
+
+    tcp.run(main)

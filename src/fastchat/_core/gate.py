@@ -68,7 +68,7 @@ class Gate:
         self._buffer: Any = buffer
         self._owner: Any = owner
         self._link: Any = link
-        self._room = bytearray(ROOM)
+        self._room = bytearray()  # until a transport asks, for a connection may never send
         self._time: Any = None
         self._write: Any = None
         self._delimiter = b"\n"
@@ -98,6 +98,8 @@ class Gate:
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next input can be written to."""
+        if not self._room:
+            self._room = bytearray(ROOM)
         return memoryview(self._room)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -106,8 +108,10 @@ class Gate:
         Raises ValueError where there are not so many.
         """
         size = nbytes
-        if not 0 <= size <= ROOM:
-            raise ValueError(f"get_buffer() gave {ROOM} bytes, of which {size} cannot be filled")
+        if not 0 <= size <= len(self._room):
+            raise ValueError(
+                f"get_buffer() gave {len(self._room)} bytes, of which {size} cannot be filled"
+            )
         if cython.compiled:
             data = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self._room), size)
         else:

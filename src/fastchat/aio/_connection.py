@@ -11,6 +11,7 @@ Rules this file keeps:
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections import deque
@@ -28,9 +29,10 @@ _PIECE = 64
 class _Connection(asyncio.Protocol):
     """One end of a connection or a pipe: what a reader reads from, and a writer writes to."""
 
-    _transport: Any
+    transport: Any
 
-    def __init__(self) -> None:
+    def __init__(self, file: _File | None = None) -> None:
+        self._file = file  # that closes with this
         self._loop = asyncio.get_running_loop()
         self._pieces: deque[bytes] = deque()
         self._size = 0
@@ -45,21 +47,21 @@ class _Connection(asyncio.Protocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)
         self._size += len(data) + _PIECE
-        if self._size > _HIGH and self._is_reading and not self._transport.is_closing():
+        if self._size > _HIGH and self._is_reading and not self.transport.is_closing():
             self._is_reading = False
-            self._transport.pause_reading()
+            self.transport.pause_reading()
         self._wake_reader()
 
     def eof_received(self) -> bool:
         self._has_ended = True
         self._wake_reader()
         # So that what the program has still to write can be; with TLS that is impossible.
-        return self._transport.get_extra_info("sslcontext") is None
+        return self.transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         self._has_room.clear()
@@ -69,6 +71,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_ended = True
+        if self._file is not None:
+            self._file.close()
+        if isinstance(exc, OSError) and exc.errno == errno.EIO:
+            exc = None  # a terminal has been hung up
         self._failure = exc
         self._lost.set_result(None)
         self._wake_reader()
@@ -80,8 +86,7 @@ class _Connection(asyncio.Protocol):
         """The next piece of input, however long; none at the end."""
         while not self._pieces:
             if self._has_ended:
-                if self._failure is not None:
-                    raise self._failure
+                self._raise_failure()
                 return b""
             if self._reader is not None:
                 raise RuntimeError("two tasks read from one connection")
@@ -92,28 +97,42 @@ class _Connection(asyncio.Protocol):
                 self._reader = None
         piece = self._pieces.popleft()
         self._size -= len(piece) + _PIECE
-        if self._size < _LOW and not (self._is_reading or self._transport.is_closing()):
+        goes_on = not (self._is_reading or self._has_ended or self.transport.is_closing())
+        if self._size < _LOW and goes_on:
             self._is_reading = True
-            self._transport.resume_reading()
+            self.transport.resume_reading()
         return piece
 
     def write(self, data: bytes, /) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     async def drain(self) -> None:
         """Wait until there is room.  Raises ConnectionResetError where nothing can be sent."""
         await self._has_room.wait()
-        if self._transport.is_closing():
-            raise self._failure or ConnectionResetError("the connection is closed")
+        if self.transport.is_closing():
+            if not self._lost.done():
+                await asyncio.sleep(0)  # why, the transport tells next
+            self._raise_failure()
+            raise ConnectionResetError("the connection is closed")
+
+    def write_eof(self) -> None:
+        self.transport.write_eof()
+
+    def get_extra_info(self, name: str, default: Any = None, /) -> Any:
+        return self.transport.get_extra_info(name, default)
 
     def close(self) -> None:
-        self._transport.close()
+        self.transport.close()
 
     async def wait_closed(self) -> None:
         await asyncio.shield(self._lost)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            # It is raised for each call, and would grow by the way of each.
+            raise self._failure.with_traceback(None)
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
@@ -134,12 +153,20 @@ class _PlainFile:
     def __init__(self, file: _File) -> None:
         self._file = file
         self._pending: asyncio.Future[bytes] | None = None
+        self._is_waited_for = False
+        self.transport = self  # of LineWriter, for abort()
 
     async def read(self, n: int, /) -> bytes:
+        if self._is_waited_for:
+            raise RuntimeError("two tasks read from one file")
         if self._pending is None:
             loop = asyncio.get_running_loop()
             self._pending = loop.run_in_executor(None, os.read, self._file.fileno(), n)
-        await asyncio.wait([self._pending])  # a cancellation leaves it for the next call
+        self._is_waited_for = True
+        try:
+            await asyncio.wait([self._pending])  # a cancellation leaves it for the next call
+        finally:
+            self._is_waited_for = False
         done, self._pending = self._pending, None
         return done.result()
 
@@ -151,11 +178,46 @@ class _PlainFile:
     async def drain(self) -> None:
         """There is always room."""
 
+    def write_eof(self) -> None:
+        """A file ends where it ends."""
+
+    def get_extra_info(self, name: str, default: Any = None, /) -> Any:
+        return default
+
     def close(self) -> None:
+        if self._pending is None:
+            self._file.close()
+        else:
+            # Before the thread has read, its number may go to another file.
+            self._pending.add_done_callback(self._close_behind)
+
+    abort = close
+
+    def _close_behind(self, read: asyncio.Future[bytes]) -> None:
         self._file.close()
+        if not read.cancelled():
+            read.exception()  # nobody waits for it
 
     async def wait_closed(self) -> None:
         """It is closed."""
+
+
+def _opened_anew(file: _File, mode: Literal["rb", "wb"]) -> Any:
+    """*file*, or the terminal that it is under a number of its own, where that can be.
+
+    The standard files are often one open file, in which all are non-blocking where one is.
+    """
+    number = file.fileno()
+    if not os.isatty(number):
+        return file
+    flags = os.O_RDONLY if mode == "rb" else os.O_WRONLY
+    try:
+        name = os.ttyname(number)
+        if "ptmx" in name:  # the master's end, of which another opening is another terminal
+            return file
+        return open(os.open(name, flags | os.O_NOCTTY), mode, 0)
+    except OSError:  # another user's, for example
+        return file
 
 
 def _can_be_waited_for(file: _File) -> bool:
@@ -201,16 +263,17 @@ async def open_reader(
 ) -> LineReader:
     """A reader of the lines of *file*, which nobody has read from: ``sys.stdin``, a pipe, a file.
 
-    The reader has the file then, and closes it.  The other arguments are LineReader's.  A pipe
-    becomes non-blocking; any other file, and a pipe on Windows, is read by a thread, for which the
-    end of the program may have to wait.
+    The reader has the file then, and closes it.  The other arguments are LineReader's.  Its
+    bytes are read, whatever kind of file object it is.  A pipe becomes non-blocking, and with it
+    what shares it; a terminal is opened anew.  Any other file, and a pipe on Windows, is read by a
+    thread, for which the end of the program may have to wait.
     """
-    source = _Connection() if _can_be_waited_for(file) else _PlainFile(file)
+    source = _Connection(file) if _can_be_waited_for(file) else _PlainFile(file)
     reader = LineReader(
         source, delimiter=delimiter, max_line=max_line, keepends=keepends, overflow=overflow
     )
     if isinstance(source, _Connection):
-        await asyncio.get_running_loop().connect_read_pipe(lambda: source, file)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: source, _opened_anew(file, "rb"))
     return reader
 
 
@@ -218,11 +281,12 @@ async def open_writer(file: _File, *, delimiter: bytes = b"\n") -> LineWriter:
     """A writer of lines to *file*: ``sys.stdout``, a pipe, a file.
 
     What the file has in its own buffer is sent before.  The writer has the file then, and closes
-    it.  A pipe becomes non-blocking; any other file, and a pipe on Windows, blocks for a write.
+    it.  A pipe becomes non-blocking, and with it what shares it; a terminal is opened anew.  Any
+    other file, and a pipe on Windows, blocks for a write.
     """
     file.flush()
-    sink = _Connection() if _can_be_waited_for(file) else _PlainFile(file)
+    sink = _Connection(file) if _can_be_waited_for(file) else _PlainFile(file)
     writer = LineWriter(sink, delimiter=delimiter)
     if isinstance(sink, _Connection):
-        await asyncio.get_running_loop().connect_write_pipe(lambda: sink, file)
+        await asyncio.get_running_loop().connect_write_pipe(lambda: sink, _opened_anew(file, "wb"))
     return writer

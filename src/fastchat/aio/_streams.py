@@ -35,8 +35,12 @@ class Source(Protocol):
 class Sink(Protocol):
     """What lines can be written to: an ``asyncio.StreamWriter``, or what is like one."""
 
+    @property
+    def transport(self) -> Any: ...
     def write(self, data: bytes, /) -> Any: ...
     async def drain(self) -> Any: ...
+    def write_eof(self) -> Any: ...
+    def get_extra_info(self, name: str, default: Any = None, /) -> Any: ...
     def close(self) -> Any: ...
     async def wait_closed(self) -> Any: ...
 
@@ -185,7 +189,7 @@ class LineWriter:
         piece, size = [], 0
         for line in lines:
             piece.append(line)
-            size += len(line)
+            size += len(line) + len(self._delimiter)
             if size >= SIZE:
                 await self._write(piece)
                 piece, size = [], 0
@@ -197,6 +201,18 @@ class LineWriter:
         if data:
             self._sink.write(data)
         await self._sink.drain()
+
+    def write_eof(self) -> None:
+        """Send no more, and read on.  Raises NotImplementedError where TLS has no such thing."""
+        self._sink.write_eof()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows under *name*, such as ``"peername"``; *default* for nothing."""
+        return self._sink.get_extra_info(name, default)
+
+    def abort(self) -> None:
+        """Close the sink at once; what is not sent is lost.  For a peer that takes nothing."""
+        self._sink.transport.abort()
 
     def close(self) -> None:
         """Close the sink, when what was written is sent.  The reader beside it ends, too."""
