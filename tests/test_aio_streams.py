@@ -507,6 +507,29 @@ def test_a_terminal_that_hangs_up_has_ended(tcp: Aio) -> None:
     tcp.run(main)
 
 
+@posix_only
+def test_a_terminal_that_cannot_be_opened_is_used_as_it_is(
+    alone: Aio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pty: Any = importlib.import_module("pty")
+
+    def refuse(number: int) -> str:
+        raise PermissionError("another user's")
+
+    monkeypatch.setattr(os, "ttyname", refuse)
+
+    async def main() -> None:
+        master, slave = pty.openpty()
+        writer = await alone.module.open_writer(open(slave, "wb", 0))  # noqa: SIM115 (it closes)
+        await writer.write_line(b"one")
+        assert os.read(master, 10) == b"one\r\n"
+        writer.close()
+        await writer.wait_closed()
+        os.close(master)
+
+    alone.run(main)
+
+
 async def next_piece(reader: Any) -> bytes:
     """What comes next, which *reader* finds then."""
     while not reader._source._pieces:

@@ -182,6 +182,9 @@ def test_what_a_protocol_sends_goes_by_the_transport_that_was_assigned(alone: Ai
         protocol.send_line(b"more")
         assert (first.sent, second.sent) == (b"full\n", b"reply\nmore\n")
         assert protocol.transport is second
+        protocol.transport = third = Transport()
+        assert (protocol.transport, third.did) == (third, [])
+        protocol.transport = second
         protocol.connection_lost(None)
         assert protocol.transport is second
         protocol.transport = first
