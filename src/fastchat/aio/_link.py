@@ -271,14 +271,14 @@ class Link:
             return
         rest = iter(lines)
         if not (self.left or self.gate.stops & STOPPED):
-            received = self.protocol.line_received
+            received, add, gate = self.protocol.line_received, self.add, self.gate
             for line in rest:
                 reply = received(line)
                 if reply is not None:
-                    self.add(reply)
+                    add(reply)
                 if self.size > _FLUSH:
                     self.flush()
-                if self.gate.stops & STOPPED:
+                if gate.stops & STOPPED:
                     break
         self.left += rest
         if self.left:
