@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.lines import LineTooLong
+from fastchat._core.line_rules import LineTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
