@@ -5,6 +5,7 @@ the standard library in Python 3.12.  ``install()`` makes them importable under 
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
 ``LineBuffer`` cuts lines out of bytes for any program; ``join_lines()`` is the way back.
+``fastchat.aio``, which is imported by itself, has both for asyncio.
 
 ``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``;
 ``python -m fastchat --version`` says why they are not.

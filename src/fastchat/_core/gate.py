@@ -1,10 +1,10 @@
 # cython: annotation_typing=False, auto_pickle=False, nonecheck=True
-"""The way of one read from a transport of asyncio to a hook of ``LineProtocol``, and back.
+"""The fast path of ``LineProtocol``: cut what was read, call a hook, and write its reply.
 
 Rules this file keeps:
 
-* It has the way that nearly every read takes, and no other: what stops it, and what a hook leaves
-  behind, is a matter of the link, an object of Python, of which it calls methods.
+* It handles the case that nearly every read is.  Whatever stops lines, or is left by a hook, goes
+  to the link, by its methods.
 * ``stops`` is 0 when the next read may take that way; its bits are the link's, and here only that
   of a hook that runs has a meaning.
 * It belongs to the thread of its event loop, as the transport does, and locks nothing.  ``_owner``

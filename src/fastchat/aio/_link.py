@@ -5,8 +5,8 @@ It is an object of its own, so that a subclass may give its attributes whatever 
 Rules this file keeps:
 
 * Hooks get lines one after the other, in the order of the input, and none while another hook runs.
-  What has been cut and cannot be given now is held; ``stops`` says why, and is 0 on the way that
-  nearly every read takes, which is in ``_core/gate.py``.
+  What has been cut and cannot be given now is held; ``stops`` says why, and is 0 in the
+  usual case, which ``_core/gate.py`` handles.
 * What hooks send, and what they return, leaves in that order, joined, when they are done.
 * After ``close()``, ``abort()`` or ``connection_lost()`` a hook hears of no further line.
 * Deadlines cost a look at the clock for each read.  One timer for each connection looks whether one
@@ -40,7 +40,7 @@ TLS_BEGINS = 128  # start_tls() runs, and what is sent waits for its end
 SHUT = CLOSING | GONE
 STOPPED = FULL | PAUSED | CLOSING
 
-# Of how many bytes on what hooks for single lines send leaves before the next line is given to one.
+# More bytes of replies than this leave before ``line_received()`` gets its next line.
 _FLUSH = 65536
 # As water mark, in bytes: the most that uvloop takes.
 _UNLIMITED = 2**31 - 1

@@ -20,7 +20,7 @@ from fastchat import LineBuffer, LineTooLong, join_lines
 
 _Data: TypeAlias = bytes | bytearray | memoryview
 
-# How many bytes are read, and of lines that come one by one written, at once.
+# How many bytes one read asks for, and how many bytes of lines from an iterator leave at once.
 SIZE = 65536
 
 
@@ -28,7 +28,7 @@ class Source(Protocol):
     """What lines can be read from: an ``asyncio.StreamReader``, or what is like one."""
 
     async def read(self, n: int, /) -> bytes:
-        """At most *n* bytes, or so; none at the end."""
+        """The next bytes, about *n* of them; ``b""`` at the end."""
         ...
 
 
@@ -86,8 +86,7 @@ class LineReader:
         return self._lines.popleft() if self._lines else None
 
     def batches(self) -> AsyncIterator[list[bytes]]:
-        """An iterator of lists: the lines that wait, or else those of the next read.  None is
-        empty."""
+        """Iterate over lists of lines, never empty: those that wait, or else those of a read."""
         return _Batches(self)
 
     def close(self) -> None:
