@@ -28,6 +28,7 @@ def main(word: bytes) -> int:
             show(lines.buffer_updated(size))
     if (rest := lines.feed_eof()) is not None:
         show([rest])
+    sys.stdout.flush()
     return count
 
 

@@ -335,6 +335,8 @@ def test_a_dumb_terminal_shows_no_progress(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_interrupt_on_a_terminal() -> None:
     """It shows how far it is, and after Ctrl-C what it has."""
     terminal, own = open_terminal()
+    # What a shell starts in the background ignores it, and so would the child.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(terminal, "rb", buffering=0) as screen:
         with open(own, "wb") as errors:
             process = subprocess.Popen(
@@ -344,6 +346,7 @@ def test_an_interrupt_on_a_terminal() -> None:
                 stdout=subprocess.PIPE,
                 stderr=errors,
             )
+        signal.signal(signal.SIGINT, before)
         assert process.stdin
         process.stdin.write(b"one\ntwo\nthr")
         process.stdin.flush()

@@ -151,6 +151,7 @@ async def main():
         await tools.call("add", a=1, b=1)
     except EOFError as failure:
         print(failure)
+    await process.wait()
 
 asyncio.run(main())
 """

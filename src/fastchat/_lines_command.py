@@ -170,7 +170,11 @@ def main(words: Sequence[str]) -> None:
     try:
         with _opened(path) as file:
             begin = time.perf_counter()  # anew, for a FIFO that nobody wrote to yet
-            while counter.read(file):
+            # Where "while" has a condition, CPython 3.12 and later leave the jump back to it out of
+            # what "try" covers.
+            while True:
+                if not counter.read(file):
+                    break
                 progress.show(counter.counted, time.perf_counter() - begin)
     except KeyboardInterrupt:
         status, why = 130, "interrupted"

@@ -288,7 +288,8 @@ def _cut_lines_at(
     of the longest delimiter.
     """
     longest = max(longest, 0)
-    before = sorted((each[:-1] for each in delimiters if each != last), key=len, reverse=True)
+    # The last of these is that of *last*, which has nothing before it.
+    before = sorted([each[:-1] for each in delimiters], key=len, reverse=True)[:-1]
     reach = longest + max(map(len, delimiters))
     while most > 0:
         some: list[bytes] = []
@@ -315,9 +316,15 @@ def _without(lines: list[bytes], ends: list[bytes]) -> list[bytes]:
     """The *lines*, each without the first of *ends* that it ends with."""
     if len(ends) == 1:
         return [line.removesuffix(ends[0]) for line in lines]
-    return [
-        line.removesuffix(next((end for end in ends if line.endswith(end)), b"")) for line in lines
-    ]
+    return [line.removesuffix(_end_of(line, ends)) for line in lines]
+
+
+def _end_of(line: bytes, ends: list[bytes]) -> bytes:
+    """The first of *ends* that *line* ends with; none is ``b""``."""
+    for end in ends:
+        if line.endswith(end):
+            return end
+    return b""
 
 
 def find_line_end(
