@@ -301,3 +301,13 @@ def test_deadlines_can_be_switched_off(alone: Aio) -> None:
         assert transport.did == ["close"]
 
     alone.run(main)
+
+
+def test_deadlines_count_as_they_are_when_the_connection_is_made(alone: Aio) -> None:
+    async def main() -> None:
+        protocol = Transport().connect(alone.LineProtocol())
+        protocol.idle_timeout = protocol.line_timeout = "no number at all"
+        assert Clock(protocol).move(1.0) > 30
+        link_of(protocol).timer.cancel()
+
+    alone.run(main)

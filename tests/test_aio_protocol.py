@@ -406,6 +406,11 @@ def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -
         alone.LineProtocol().send_line(b"x")
     with pytest.raises(AttributeError, match="no connection yet"):
         _ = alone.LineProtocol().transport
+    for name in ("pause_reading", "resume_reading", "close", "abort"):
+        protocol = alone.LineProtocol()
+        with pytest.raises(AttributeError, match="no connection yet"):
+            getattr(protocol, name)()
+        assert link_of(protocol).gate.stops == 0
 
 
 def test_a_transport_may_ask_for_any_size_of_buffer(alone: Aio) -> None:

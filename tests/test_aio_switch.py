@@ -341,3 +341,22 @@ def test_a_rest_that_is_not_whole_is_refused(alone: Aio) -> None:
             protocol.detach()
 
     alone.run(main)
+
+
+def test_a_rest_that_cannot_be_told_in_one_delimiter_changes_nothing(alone: Aio) -> None:
+    class Several(alone.LineProtocol):
+        delimiter = (b"aba", b"c")
+
+        def connection_made(self, transport: Any) -> None:
+            self.pause_reading()
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(Several())
+        transport.receive(b"xabcrest")
+        for _ in range(2):
+            with pytest.raises(ValueError, match="delimiter"):
+                protocol.detach()
+        protocol.abort()
+
+    alone.run(main)

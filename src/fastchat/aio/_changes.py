@@ -94,8 +94,9 @@ def detach(link: Link) -> bytes:
     if link.buffer.take(0) is None:
         raise ValueError("a line that is too long goes on, and what it began with is dropped")
     lines = [line for event in link.held if isinstance(event, list) for line in event]
+    rest = link.join(lines)  # which may raise, where nothing has changed yet
     link.stop_reading()
     link.gate.stops |= SHUT
     link.held.clear()
     link.forget()
-    return link.join(lines) + link.buffer.rest()
+    return rest + link.buffer.rest()

@@ -84,6 +84,8 @@ class Link:
         self.size = 0  # of both, in bytes
         self.delimiter = b"\n"  # of replies
         self.others: tuple[bytes, ...] = ()
+        self.idle_timeout: float | None = None
+        self.line_timeout: float | None = None
         self.is_reading = True
         self.has_ended = False  # which no hook has heard yet
         self.stays_open: bool | None = None  # what the hook has said that heard it
@@ -129,10 +131,8 @@ class Link:
                     f"{name} of the object is what the transport calls, and was assigned to: "
                     "define the hook in the class"
                 )
-        for name in ("idle_timeout", "line_timeout"):
-            seconds = getattr(protocol, name)
-            if seconds is not None and (isinstance(seconds, str) or not seconds > 0):
-                raise ValueError(f"{name} must be seconds, more than 0, or None, not {seconds!r}")
+        self.idle_timeout = _seconds_of(protocol, "idle_timeout")
+        self.line_timeout = _seconds_of(protocol, "line_timeout")
         delimiter = protocol.delimiter
         self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
@@ -240,11 +240,13 @@ class Link:
                 self.gate.heard = self.time()
 
     def pause(self) -> None:
+        self.current()
         if not self.gate.stops & GONE:
             self.gate.stops |= PAUSED
             self.stop_reading()
 
     def close(self) -> None:
+        self.current()
         if not self.gate.stops & CLOSING:
             self.gate.stops |= CLOSING
             self.held.clear()
@@ -252,6 +254,7 @@ class Link:
                 self.close_now()
 
     def abort(self) -> None:
+        self.current()
         was_gone = self.gate.stops & GONE
         self.gate.stops |= SHUT
         self.held.clear()
@@ -495,8 +498,7 @@ class Link:
         """Look again when a deadline may have passed that is the next, or begins meanwhile."""
         if self.gate.stops & GONE:
             return
-        both = (self.protocol.idle_timeout, self.protocol.line_timeout)
-        limits = [each for each in both if each is not None]
+        limits = [each for each in (self.idle_timeout, self.line_timeout) if each is not None]
         if limits:
             now = self.time()
             dues = [due for due, _ in self.deadlines()]
@@ -507,10 +509,10 @@ class Link:
         """When the deadlines that run now will have passed, and what they are called."""
         found = []
         is_waiting = self.gate.stops & PAUSED and not self.gate.stops & (FULL | CLOSING)
-        if self.protocol.idle_timeout is not None and not is_waiting:
-            found.append((self.gate.heard + self.protocol.idle_timeout, "idle"))
-        if self.protocol.line_timeout is not None and self.gate.began and not self.gate.stops:
-            found.append((self.gate.began + self.protocol.line_timeout, "line"))
+        if self.idle_timeout is not None and not is_waiting:
+            found.append((self.gate.heard + self.idle_timeout, "idle"))
+        if self.line_timeout is not None and self.gate.began and not self.gate.stops:
+            found.append((self.gate.began + self.line_timeout, "line"))
         return found
 
     def look(self) -> None:
@@ -535,6 +537,14 @@ class Link:
                 self.gate.began = now if self.gate.began else 0.0
                 self.run(lambda: self.answer(self.protocol.timed_out(which)))
         self.set_timer()
+
+
+def _seconds_of(protocol: Any, name: str) -> float | None:
+    """The deadline *name* of *protocol*.  Raises ValueError where it is none."""
+    seconds: Any = getattr(protocol, name)
+    if seconds is not None and (isinstance(seconds, str) or not seconds > 0):
+        raise ValueError(f"{name} must be seconds, more than 0, or None, not {seconds!r}")
+    return seconds
 
 
 def _instead(reply: object) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastchat.aio import _changes
 from fastchat.aio._link import FULL, PAUSED, Data, Link, Reply
@@ -99,7 +99,7 @@ class LineProtocol(asyncio.BufferedProtocol):
         self.close()
         return None
 
-    def timed_out(self, which: str) -> Reply:
+    def timed_out(self, which: Literal["idle", "line"]) -> Reply:
         """Hook: a deadline has passed, ``"idle"`` or ``"line"``; closes, or aborts a full output.
 
         After an override that does neither, the deadline begins anew.
@@ -157,6 +157,7 @@ class LineProtocol(asyncio.BufferedProtocol):
 
     def resume_reading(self) -> None:
         """Go on, from the loop: no hook is called before this returns."""
+        self.__link.current()
         self.__link.resume(PAUSED)
 
     async def start_tls(
