@@ -92,9 +92,11 @@ test-asan: ## run it under the address and undefined-behaviour sanitizers
 test-all-pythons: ## run it on CPython 3.11 to 3.15, PyPy and without a GIL; makes what is missing
 	tools/all-pythons
 
-# In one process each, because what they patch is what workers would work with.
+# In one process each, because what they patch is what workers would work with.  hypothesis imports
+# its plugins, trio's among them, which cannot be imported where eventlet has patched.
 test-gevent: ## run it where gevent has patched, before the import of fastchat and after
 test-eventlet: ## run it where eventlet has
+test-gevent test-eventlet: export HYPOTHESIS_NO_PLUGINS := 1
 test-gevent test-eventlet: $(installed) $(VENV)/.group-test
 	$(VENV_PYTHON) -m pytest -p tests.support.patched --patched $(@:test-%=%)-before $(PYTEST_ARGS)
 	$(VENV_PYTHON) -m pytest -p tests.support.patched --patched $(@:test-%=%)-after $(PYTEST_ARGS)
