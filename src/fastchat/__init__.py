@@ -4,8 +4,9 @@
 the standard library in Python 3.12.  ``install()`` makes them importable under the old names;
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
-``LineBuffer`` cuts lines out of bytes for any program; ``join_lines()`` is the way back.
-``fastchat.aio``, which is imported by itself, has both for asyncio.
+``LineChannel`` serves lines in asyncore's loop, with limits; ``call_later()`` and its kind are
+timers of that loop.  ``LineBuffer`` cuts lines out of bytes for any program; ``join_lines()`` is
+the way back.  ``fastchat.aio``, which is imported by itself, has both for asyncio.
 
 ``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``;
 ``python -m fastchat --version`` says why they are not.
@@ -13,6 +14,7 @@ the standard library in Python 3.12.  ``install()`` makes them importable under 
 Every name: https://github.com/fastchat/fastchat/blob/main/docs/reference.md
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 from fastchat import asynchat, asyncore
@@ -22,15 +24,22 @@ from fastchat._core.lines import LineBuffer, join_lines
 
 if TYPE_CHECKING:
     from fastchat.aliases import install, uninstall
+    from fastchat.channel import LineChannel
+    from fastchat.timers import Timer, call_every, call_later, call_threadsafe
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LineBuffer",
+    "LineChannel",
     "LineTooLong",
+    "Timer",
     "__version__",
     "asynchat",
     "asyncore",
+    "call_every",
+    "call_later",
+    "call_threadsafe",
     "implementation",
     "install",
     "join_lines",
@@ -38,12 +47,22 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Most programs import the modules by their own names, and need none of what replaces the old.
-    if name in ("install", "uninstall"):
-        from fastchat import aliases  # noqa: PLC0415
+_ELSEWHERE = {
+    "LineChannel": "channel",
+    "Timer": "timers",
+    "call_every": "timers",
+    "call_later": "timers",
+    "call_threadsafe": "timers",
+    "install": "aliases",
+    "uninstall": "aliases",
+}
 
-        return getattr(aliases, name)
+
+def __getattr__(name: str) -> object:
+    # Most programs import the modules by their own names, and need none of these.
+    module = _ELSEWHERE.get(name)
+    if module is not None:
+        return getattr(importlib.import_module(f"fastchat.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -44,11 +44,13 @@ _COMPILED = (
     "fastchat._core.outgoing",
     "fastchat._core.incoming",
     "fastchat._core.family",
+    "fastchat._core.agenda",
+    "fastchat._core.lines",
+    "fastchat._core.line_state",
     "fastchat._core.asking",
     "fastchat._core.watch",
     "fastchat._core.maps",
     "fastchat._core.passes",
-    "fastchat._core.lines",
     "fastchat._core.gate",
 )
 
@@ -61,6 +63,7 @@ _COMPANIONS = (
     "fastchat._core.full_passes",
     "fastchat._core.generic",
     "fastchat._core.line_rules",
+    "fastchat._core.line_stops",
     "fastchat._core.pollers",
     "fastchat._core.shown",
     "fastchat._core.sockets",

@@ -51,6 +51,7 @@ from errno import (  # noqa: F401 (programs take them from here)
 from fastchat import _copying
 from fastchat._accepting import accept as _accept
 from fastchat._backend import methods as _methods
+from fastchat._core.agenda import run_due as _run_due
 from fastchat._core.failures import fail as _fail
 from fastchat._core.failures import safe_repr as _safe_repr
 from fastchat._core.family import Family as _Family
@@ -212,6 +213,7 @@ def poll(timeout=0.0, map=None):
     if watch is None:
         _flush_this_thread()
         _select_once(_family, timeout, map)
+        _run_due(map)
     else:
         _make_pass(watch, timeout, False, True)
 
@@ -230,6 +232,7 @@ def poll2(timeout=0.0, map=None):
     if watch is None:
         _flush_this_thread()
         _poll_once(_family, timeout, map)
+        _run_due(map)
     else:
         _make_pass(watch, timeout, True, True)
 
@@ -317,6 +320,8 @@ class dispatcher:
     _fc_delivers = False
     # What an async_chat keeps of its input and output.
     _fc_state = None
+    # What a LineChannel keeps.
+    _fc_line = None
     # Whether the last accept() found the process out of descriptors or memory.
     _fc_accept_failing = False
     # Properties that were attributes of the instance in CPython 3.11.
@@ -734,7 +739,10 @@ def close_all(map=None, ignore_all=False):
         map = socket_map
     for channel in list(map.values()):
         try:
-            channel.close()
+            if _dispatcher_attribute(channel, "_fc_line") is None:
+                channel.close()
+            else:
+                channel.abort()  # nobody will send what waits
         except _reraised_exceptions:
             raise
         except BaseException as failure:

@@ -2,6 +2,7 @@ cimport cython
 
 from fastchat._core.facts cimport binds
 from fastchat._core.family cimport Family
+from fastchat._core.line_state cimport LineState
 from fastchat._core.state cimport State
 
 cdef int READ, URGENT, WRITE
@@ -20,6 +21,8 @@ cpdef registration_of(channel)
 cpdef tuple ask_one(Family family, channel, map, fd)
 cpdef bint wants_urgent(Family family, channel) except -1
 cdef bint _fits(State state, channel) except -1
+
+cpdef LineState line_of(Family family, channel)
 
 
 @cython.locals(knows=bint)

@@ -31,11 +31,16 @@ else:
 if not cython.compiled:
     from fastchat._core.facts import binds
     from fastchat._core.family import Family
+    from fastchat._core.line_state import LineState
     from fastchat._core.state import State
 
 # Who was asked, how often it had joined or left its map, and what it waits for, as flags: None
 # where asking failed.
 Answer = tuple[Any, int | None, int | None]
+
+
+# In the order of Family.line_stock.
+_LINE_METHODS = ("readable", "writable", "handle_read_event", "handle_write_event")
 
 
 def has_stock(channel: Any, name: str, function: Any) -> bool:
@@ -152,6 +157,17 @@ def _fits(state: State, channel: Any) -> bool:
         return state.fits(channel)
 
 
+def line_of(family: Family, channel: Any) -> LineState | None:
+    """What *channel* keeps as a LineChannel with stock methods; None where it is no such thing."""
+    if type(getattr(channel, "_fc_line", None)) is not LineState or channel.accepting:
+        return None
+    for name, function in zip(_LINE_METHODS, family.line_stock, strict=True):
+        if not has_stock(channel, name, function):
+            return None
+    found: LineState = channel._fc_line
+    return found
+
+
 def is_tracked(family: Family, channel: Any) -> bool:
     """Whether *channel* has stock predicates, and so has to be asked only when it was touched."""
     kind: Any = type(channel)
@@ -161,6 +177,8 @@ def is_tracked(family: Family, channel: Any) -> bool:
         return False  # no dispatcher
     # The class first: what it has may be a property, whose code is not run here.
     readable, writable = kind.readable, kind.writable
+    if readable is family.line_stock[0]:
+        return line_of(family, channel) is not None
     if readable is not family.readables[0] and readable is not family.readables[1]:
         return False
     if writable is family.stock_chat[1]:

@@ -12,6 +12,7 @@ cdef class Family:
     cdef public object expt_event
     cdef public object error
     cdef public tuple stock_chat
+    cdef public tuple line_stock
     cdef public object resting
 
     cpdef reraised(self)

@@ -25,6 +25,7 @@ class Family:
         "events",
         "expt",
         "expt_event",
+        "line_stock",
         "names",
         "readables",
         "resting",
@@ -46,6 +47,8 @@ class Family:
         self.expt_event: Any = None
         self.error: Any = None
         self.stock_chat: tuple[Any, ...] = ()
+        # The predicates and event methods of LineChannel, once that is there.
+        self.line_stock: tuple[Any, ...] = (None, None, None, None)
         # When the rests of listeners end (time.monotonic() in seconds), by the id of the channel: a
         # pass must not sleep through it.
         self.resting: dict[int, float] = {}

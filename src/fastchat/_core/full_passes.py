@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from fastchat._core.agenda import agenda_of
 from fastchat._core.asking import Answer, ask_one, registration_of
 from fastchat._core.failures import bury, contain, drop
 from fastchat._core.family import Family
@@ -39,8 +40,12 @@ def _ask(family: Family, map: Any, timeout: Any) -> tuple[dict[int, Answer], Any
     """Ask every channel of *map* what it waits for.
 
     Returns a dict that takes descriptors to answers, and *timeout* (seconds or None), shortened to
-    the end of the first rest of a listener.
+    the end of the first rest of a listener, and to the first timer.
     """
+    agenda = agenda_of(map)
+    if agenda is not None:
+        agenda.run()
+        timeout = agenda.until_next(timeout)
     timeout = family.until_rest_ends(timeout, system_of(map))
     answers = {}
     for fd, channel in list(map.items()):

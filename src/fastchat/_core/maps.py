@@ -13,6 +13,7 @@ import weakref
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from fastchat._core.agenda import release as release_agenda
 from fastchat._core.pollers import is_ours
 from fastchat._core.system import REAL, system_of
 from fastchat._core.touch import watches
@@ -23,6 +24,7 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
+    from fastchat._core.agenda import Agenda
     from fastchat._core.family import Family
     from fastchat._core.outgoing import flush_all_threads, leave_to_the_parent
     from fastchat._core.watch import Watch
@@ -35,10 +37,11 @@ class ChannelMap(dict[int, Any]):
     programs can make one of their own as ``asyncore.channel_map()``.
     """
 
-    __slots__ = ("__weakref__", "_fc_system", "_watch")
+    __slots__ = ("__weakref__", "_fc_agenda", "_fc_system", "_watch")
 
     def __init__(self, *args: Any, **channels: Any) -> None:
         self._watch: Watch | None = None
+        self._fc_agenda: dict[int, Agenda] = {}  # one, or none yet
         self._fc_system: Any = REAL
         super().__init__(*args, **channels)
 
@@ -197,6 +200,7 @@ def release(map: Any) -> None:
         watch, map._watch = map._watch, None
     else:
         watch = watches.pop(id(map), None)
+        release_agenda(map)
     if watch is not None:
         _all.discard(watch)
         watch.close()

@@ -1,9 +1,11 @@
 cimport cython
 
+from fastchat._core.agenda cimport Agenda
 from fastchat._core.asking cimport ask_one, registration_of
 from fastchat._core.facts cimport get_item
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Entry, Flags, Watch
+from fastchat._core.line_state cimport LineState
 from fastchat._core.outgoing cimport flush_this_thread
 from fastchat._core.state cimport State, has_queue, set_current
 from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
@@ -14,7 +16,7 @@ cdef int ERROR, HANG_UP, INVALID, READ, WRITE
 cpdef make_pass(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
 
 
-@cython.locals(ok=bint, is_cut=bint, waits=bint, registered=Flags)
+@cython.locals(ok=bint, is_cut=bint, waits=bint, registered=Flags, agenda=Agenda)
 cdef _make_pass_alone(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
 cdef bint _has_to_sleep(Watch watch, timeout) except -1
 cdef int _milliseconds(timeout, bint is_poll2) except -2
@@ -32,7 +34,7 @@ cpdef list _wait(Watch watch, int milliseconds, bint is_poll2)
     pass_number=Py_ssize_t, room=EventBuffer, happened=list, epoll=int, count=Py_ssize_t,
     is_stock=bint,
     answers=dict, index=Py_ssize_t, fd=int, flags=int, slow=list, roomy=list, entries=dict,
-    entry=Entry
+    entry=Entry, agenda=Agenda
 )
 cdef list _wait_and_dispatch(Watch watch, int milliseconds, bint is_poll2)
 
@@ -41,7 +43,7 @@ cdef list _wait_and_dispatch(Watch watch, int milliseconds, bint is_poll2)
 cdef _save_answer(Watch watch, dict answers, int fd)
 
 
-@cython.locals(state=State)
+@cython.locals(state=State, line=LineState)
 cdef _give_input(Watch watch, Entry entry, bint is_poll2)
 
 

@@ -44,6 +44,7 @@ else:
 if not cython.compiled:
     from fastchat._core._cy import get_item
     from fastchat._core.asking import ask_one, registration_of
+    from fastchat._core.line_state import LineState
     from fastchat._core.outgoing import flush_this_thread
     from fastchat._core.pollers import is_readable
     from fastchat._core.state import has_queue
@@ -106,6 +107,9 @@ def _make_pass_alone(
             watch._begin_pass()
         if is_poll2 != watch.is_poll2:
             watch.change_to(is_poll2)
+        agenda = watch.agenda
+        if agenda.is_busy():
+            agenda.run()
         if not watch.reports_changes:
             watch.find_changes()
         ok = True
@@ -126,14 +130,19 @@ def _make_pass_alone(
             timeout = 0
         elif watch.family.resting:
             timeout = watch.family.until_rest_ends(timeout, watch.system)
+        if agenda.is_busy():
+            timeout = agenda.until_next(timeout)
         registered = watch.registered
         waits = registered.has_any() if cython.compiled else registered.count > 0
         if not waits and not is_poll2 and _has_to_sleep(watch, timeout):
             watch.system.sleep(watch.family.names, timeout if watch.map else 0)
-            return
-        slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
-        if slow:
-            _hand_out_slow(watch, slow, is_poll2)
+            agenda.look()
+        else:
+            slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
+            if slow:
+                _hand_out_slow(watch, slow, is_poll2)
+        if agenda.is_busy():
+            agenda.run_due()
     finally:
         if outer is not None:
             watch.set_asking(outer)
@@ -229,6 +238,9 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
             count = len(happened)
     finally:
         watch.end_wait()
+    agenda = watch.agenda
+    if agenda.is_busy():
+        agenda.look()
     if not count:
         watch.event_buffer = room
         return None
@@ -295,6 +307,14 @@ def _save_answer(watch: Watch, answers: dict[Any, Any], fd: int) -> None:
 def _give_input(watch: Watch, entry: Entry, is_poll2: bool) -> None:
     """Tell the channel of *entry*, which is tracked, that there is input, if it still wants any."""
     channel = entry.channel
+    line: LineState | None = entry.line
+    if line is not None:
+        try:
+            line.read_event()
+        except BaseException:
+            watch.mark(entry.fd)
+            settle_failure(watch.family, channel, watch.map, entry.fd, is_poll2)
+        return
     state: State | None = entry.state
     try:
         if cython.compiled and state is not None:

@@ -97,6 +97,9 @@ OWN_MODULES = {
     "fastchat._core.maps",
     "fastchat._core.passes",
     "fastchat._core.full_passes",
+    "fastchat._core.line_state",
+    "fastchat._core.line_events",
+    "fastchat._sysio",
     "fastchat._core.system",
     "fastchat.asyncore",
 }

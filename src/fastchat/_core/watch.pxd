@@ -1,14 +1,17 @@
 cimport cython
 
+from fastchat._core.agenda cimport Agenda
 from fastchat._core.asking cimport (
     ask_chat,
     ask_one,
     is_tracked,
+    line_of,
     registration_of,
     wants_urgent,
 )
 from fastchat._core.facts cimport HAS_GIL, get_item
 from fastchat._core.family cimport Family
+from fastchat._core.line_state cimport LineState
 from fastchat._sysio cimport EventBuffer, add, remove
 
 cdef int READ, URGENT, WRITE
@@ -26,6 +29,7 @@ cdef class Entry:
     cdef public int flags
     cdef public bint tracked
     cdef public object state
+    cdef public LineState line
 
 
 @cython.final
@@ -43,6 +47,7 @@ cdef class Watch:
     cdef public object map
     cdef readonly object passing
     cdef public Family family
+    cdef public Agenda agenda
     cdef public object kind
     cdef public object system
     cdef public bint is_real

@@ -40,6 +40,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core import pollers
+from fastchat._core.agenda import agenda_for
 from fastchat._core.failures import bury, fail_to_answer
 from fastchat._core.pollers import READ, URGENT, WRITE, Epoll, is_ours
 from fastchat._core.system import REAL
@@ -55,6 +56,7 @@ if not cython.compiled:
         ask_chat,
         ask_one,
         is_tracked,
+        line_of,
         registration_of,
         wants_urgent,
     )
@@ -80,6 +82,7 @@ class Entry:
         "channel",
         "fd",
         "flags",
+        "line",
         "registration",
         "said",
         "state",
@@ -97,6 +100,7 @@ class Entry:
         self.flags = 0  # what is waited for: what was answered, as the poller has it
         self.tracked = False  # whether it is asked only when something happens
         self.state: Any = None  # that of an async_chat
+        self.line: Any = None  # that of a LineChannel whose methods are stock ones
 
 
 class Flags:
@@ -165,6 +169,7 @@ class Watch:
         self.kind = kind
         self.system = system
         self.is_real = system is REAL  # for compiled code, which may then make system calls
+        self.agenda = agenda_for(map, family)
         self.poller = system.make(kind)
         # Those that it was last: where there is no GIL, another thread's pass may still use one.
         self.replaced: deque[Any] = deque(maxlen=16)
@@ -581,10 +586,12 @@ class Watch:
         if flags:
             entry.tracked = True
             entry.state = channel._fc_state
+            entry.line = None
             if self.untracked:
                 self.untracked.pop(entry.fd, None)
             return self._set_interest(entry, flags)
         entry.tracked = is_tracked(self.family, entry.channel)
+        entry.line = line_of(self.family, entry.channel) if entry.tracked else None
         entry.state = entry.channel._fc_state if entry.tracked else None
         if entry.tracked:
             self.untracked.pop(entry.fd, None)

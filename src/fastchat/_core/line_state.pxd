@@ -1,0 +1,100 @@
+cimport cython
+
+from fastchat._core.agenda cimport Agenda
+from fastchat._core.facts cimport is_plain_socket
+from fastchat._core.lines cimport LineBuffer
+from fastchat._scanner cimport join_checked
+from fastchat._sysio cimport receive, send_bytes
+
+cdef int BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED
+cdef Py_ssize_t SIZE, FLUSH
+
+
+@cython.final
+cdef class LineState:
+    cdef object __weakref__
+    cdef public object channel
+    cdef public object sock
+    cdef public LineBuffer buffer
+    cdef public Agenda agenda
+    cdef public object events
+    cdef public int stops
+    cdef public int wants
+    cdef public bint is_batch
+    cdef public int mode
+    cdef public Py_ssize_t exact
+    cdef public bint has_changed
+    cdef public bint has_begun
+    cdef public bint has_ended
+    cdef public bint has_told_end
+    cdef public bint is_ending
+    cdef public bint has_shut
+    cdef public bint has_overflowed
+    cdef public object held
+    cdef public list batch
+    cdef public Py_ssize_t next_line
+    cdef public bytes delimiter
+    cdef public bytes cut_by
+    cdef public tuple others
+    cdef public list replies
+    cdef public list out
+    cdef public Py_ssize_t out_size
+    cdef public object queue
+    cdef public Py_ssize_t offset
+    cdef public Py_ssize_t waiting
+    cdef public object failure
+    cdef public object timers
+    cdef public double armed
+    cdef public double heard
+    cdef public double began
+    cdef public double wrote
+    cdef public Py_ssize_t max_line
+    cdef public Py_ssize_t lines_per_pass
+    cdef public Py_ssize_t most
+    cdef public Py_ssize_t max_body
+    cdef public Py_ssize_t high_water
+    cdef public Py_ssize_t low_water
+    cdef public Py_ssize_t max_output
+    cdef public double idle_timeout
+    cdef public double line_timeout
+    cdef public double write_timeout
+    cdef public double linger_timeout
+
+    cpdef read_event(self)
+
+    @cython.locals(data=bytes, lines=list, size=Py_ssize_t)
+    cdef _read(self)
+
+    @cython.locals(line=bytes, longest=Py_ssize_t)
+    cdef bint _has_long(self, list lines) except -1
+    cpdef receive(self)
+
+    @cython.locals(is_done=bint)
+    cpdef give(self, list lines)
+
+    @cython.locals(lines=list)
+    cpdef end_hook(self)
+    cpdef keep_first(self, list lines)
+    cpdef keep(self, list lines)
+
+    @cython.locals(lines=list)
+    cpdef bint cut(self, Py_ssize_t most) except -1
+    cpdef requeue(self)
+
+    @cython.locals(lines=list, count=Py_ssize_t)
+    cdef _give_each(self)
+    cpdef add(self, reply)
+
+    @cython.locals(replies=list, out=list)
+    cpdef flush(self)
+
+    @cython.locals(sent=Py_ssize_t)
+    cpdef transmit(self, bytes data)
+
+    cpdef enqueue(self, bytes data, Py_ssize_t sent)
+
+    @cython.locals(sent=Py_ssize_t, left=Py_ssize_t)
+    cpdef Py_ssize_t send_head(self, data) except -2
+
+    @cython.locals(sent=Py_ssize_t)
+    cpdef Py_ssize_t send_some(self, data) except -2

@@ -1,0 +1,404 @@
+# cython: annotation_typing=False, auto_pickle=False, nonecheck=True
+"""What a ``LineChannel`` keeps, and the way of its lines: from a readable descriptor to a hook.
+
+``LineState`` here has the way that nearly every read takes, and the output; ``line_events.py`` has
+the rest, in Python: what a hook has asked for, what is too long, ends, deadlines.
+
+Rules these two files keep:
+
+* Hooks get lines one after the other, in the order of the input, and none while another hook of
+  the channel runs.  ``stops`` says why none is given now, and is 0 on the ordinary way.
+* What hooks send, and what they return, leaves in that order, joined, when they are done.
+* After ``close()`` a hook hears of no further line, after ``connection_lost()`` of nothing.
+* A hook that raises ends its own channel.  What leaves the loop loses nothing that was not given
+  to a hook yet.
+* Everything belongs to the thread of the loop, and nothing is locked.
+* A read costs no look at the clock: what came and went is noted by the time of the pass.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fastchat._core.line_stops import BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED
+from fastchat._core.pollers import is_ours
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from fastchat._core import _cy as cython
+
+if not cython.compiled:
+    from fastchat._core.facts import is_plain_socket
+    from fastchat._scanner_py import join_checked
+
+    if TYPE_CHECKING:
+        from fastchat._sysio import receive, send_bytes
+
+# How much is received at once, in bytes.
+SIZE = 65536
+# Of how many bytes on what hooks send leaves before they are done.
+FLUSH = 65536
+
+
+class LineState:
+    """What the *channel* keeps: its buffer cuts the input, its agenda has the deadlines.
+
+    The buffer and the limits come from ``line_limits.py``.  *events* has the functions of
+    ``line_events.py``, which stands above this file.
+    """
+
+    if not cython.compiled:
+        __slots__ = (  # noqa: RUF023 (what belongs together stands together)
+            "__weakref__",
+            "channel",
+            "sock",
+            "buffer",
+            "agenda",
+            "events",
+            "stops",
+            "wants",  # what to wait for, as the flags of a poller
+            "is_batch",  # whether lines_received() is the program's
+            "mode",  # of line_stops.py; EXACT: the next ``exact`` bytes are one piece
+            "exact",
+            "has_changed",  # whether a hook has changed the mode, so that lines are cut anew
+            "has_begun",  # whether connection_made() was called
+            "has_ended",  # whether the end of the input was received
+            "has_told_end",  # and eof_received() was called
+            "is_ending",  # by shut_down()
+            "has_shut",  # whether the own half of the connection is shut
+            "has_overflowed",  # whether a line was too long, and may go on
+            "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
+            "batch",  # the lines that line_received() gets, and which is next
+            "next_line",
+            "delimiter",  # of replies
+            "cut_by",  # what was behind the lines that the hook has which runs
+            "others",  # what else must not be in them
+            "replies",  # lines that hooks have returned
+            "out",  # what leaves before these
+            "out_size",
+            "queue",  # what the kernel did not take, the first piece from ``offset`` on
+            "offset",
+            "waiting",  # how many bytes that is
+            "failure",  # what ended the connection
+            "timers",  # those of call_later(), or None
+            "armed",  # for when it has an entry in the heap of the agenda, 0 for none
+            "heard",  # when input came last or output went
+            "began",  # when the line that waits began, 0 where none does
+            "wrote",  # when the kernel took output last, or output began to wait
+            "max_line",
+            "lines_per_pass",
+            "most",  # how many lines are cut at once
+            "max_body",
+            "high_water",
+            "low_water",
+            "max_output",
+            "idle_timeout",
+            "line_timeout",
+            "write_timeout",
+            "linger_timeout",
+        )
+
+    def __init__(self, channel: Any, events: Any) -> None:
+        self.channel = channel
+        self.events = events
+        self.sock: Any = None
+        self.buffer: Any = None
+        self.agenda: Any = None
+        self.stops: int = HELD
+        self.wants: int = 1
+        self.is_batch = False
+        self.mode: int = 0
+        self.exact: int = 0
+        self.has_changed = False
+        self.has_begun = False
+        self.has_ended = False
+        self.has_told_end = False
+        self.is_ending = False
+        self.has_shut = False
+        self.has_overflowed = False
+        self.held: deque[Any] | None = None
+        self.batch: list[bytes] | None = None
+        self.next_line: int = 0
+        self.delimiter = self.cut_by = b"\r\n"
+        self.others: tuple[bytes, ...] = ()
+        self.replies: list[bytes] | None = None
+        self.out: list[bytes] | None = None
+        self.out_size: int = 0
+        self.queue: deque[bytes] | None = None
+        self.offset: int = 0
+        self.waiting: int = 0
+        self.failure: Any = None
+        self.timers: set[Any] | None = None
+        self.armed: float = 0.0
+        self.heard: float = 0.0
+        self.began: float = 0.0
+        self.wrote: float = 0.0
+        self.max_line = self.lines_per_pass = self.most = self.max_body = 0
+        self.high_water = self.low_water = self.max_output = 0
+        self.idle_timeout: float = 0.0
+        self.line_timeout: float = 0.0
+        self.write_timeout: float = 0.0
+        self.linger_timeout: float = 0.0
+
+    # Input.
+
+    def read_event(self) -> None:
+        """There is input, or its end."""
+        try:
+            self._read()
+        except BaseException:
+            self.requeue()
+            raise
+
+    def _read(self) -> None:
+        if self.stops:
+            self.events.read_slowly(self)
+            return
+        data = self.receive()
+        if data is None:
+            return
+        self.heard = self.agenda.now
+        if self.mode or not data:
+            self.has_ended = not data
+            self.began = 0.0
+            self.buffer.feed(data, 0)
+            self.events.go_on(self)
+            return
+        size = len(self.buffer) + len(data)
+        lines = self.buffer.feed(data, self.most)  # whose limit is none: see line_events.overflow()
+        if lines:
+            self.began = 0.0
+            if size > self.max_line and self._has_long(lines):
+                self.keep(lines)
+                self.events.go_on(self)
+                return
+            if len(lines) >= self.most and len(self.buffer):
+                self.requeue()
+            self.give(lines)
+        if len(self.buffer) or self.has_overflowed:
+            if not self.began:
+                self.began = self.heard
+            if len(self.buffer) > self.max_line and not self.stops:
+                self.events.overflow(self)
+
+    def _has_long(self, lines: list[bytes]) -> bool:
+        """Whether one of *lines* is too long."""
+        longest = 0
+        for line in lines:
+            longest = max(longest, len(line))
+        return longest > self.max_line
+
+    def receive(self) -> bytes | None:
+        """What the socket has, None where that is nothing; a connection that broke is lost."""
+        try:
+            if cython.compiled and is_plain_socket(self.sock):
+                return receive(self.sock, SIZE)
+            data: bytes = self.sock.recv(SIZE)
+            return data
+        except BlockingIOError as failure:
+            if not is_ours(failure):
+                raise
+        except OSError as failure:
+            if not is_ours(failure):
+                raise
+            self.events.lose(self, failure)
+        return None
+
+    def give(self, lines: list[bytes]) -> None:
+        """Let the hook have *lines*, and send what it answers."""
+        self.stops |= BUSY
+        try:
+            if self.is_batch:
+                reply = self.channel.lines_received(lines)
+                if (
+                    type(reply) is list
+                    and self.replies is None
+                    and self.out is None
+                    and not self.others
+                ):
+                    if reply:
+                        self.transmit(join_checked(reply, self.delimiter))
+                else:
+                    if reply is not None:
+                        self.add(reply)
+                    self.flush()
+            else:
+                self.batch = lines
+                self.next_line = 0
+                self._give_each()
+                self.flush()
+        except BaseException as failure:
+            self.events.fail(self, failure)
+        finally:
+            is_done = self.stops == BUSY
+            self.end_hook()
+        if not is_done:
+            self.events.settle(self)
+
+    def end_hook(self) -> None:
+        """A hook is done, whatever has become of it: keep the lines that it was not given."""
+        lines = self.batch
+        self.batch = None
+        if lines is not None and self.next_line < len(lines) and not self.stops & CLOSING:
+            self.keep_first(lines[self.next_line :])
+        self.has_changed = False
+        self.cut_by = self.delimiter
+        self.stops &= ~(BUSY | LEFT | NESTED)
+
+    def keep_first(self, lines: list[bytes]) -> None:
+        """Hold *lines*, before all that is held."""
+        if self.held is None:
+            self.held = deque()
+        self.held.appendleft(lines)
+
+    def keep(self, lines: list[bytes]) -> None:
+        """Hold *lines*, of which some may be too long."""
+        if self.held is None:
+            self.held = deque()
+        if self._has_long(lines):
+            self.held.extend([(line,) if len(line) > self.max_line else [line] for line in lines])
+        else:
+            self.held.append(lines)
+
+    def cut(self, most: int) -> bool:
+        """Cut at most so many lines of what waits, and hold them; whether there is one."""
+        lines = self.buffer.feed(b"", most)
+        if lines:
+            self.keep(lines)
+        return bool(lines)
+
+    def _give_each(self) -> None:
+        """Let ``line_received`` have the lines of the batch, until something stops that."""
+        channel, lines = self.channel, self.batch
+        assert lines is not None
+        count = len(lines)
+        while self.next_line < count:
+            line = lines[self.next_line]
+            self.next_line += 1
+            reply = channel.line_received(line)
+            if reply is not None:
+                self.add(reply)
+            if self.stops != BUSY and (self.has_changed or self.stops & STOPPED):
+                self.stops |= LEFT
+                return
+        self.batch = None
+
+    # Output.
+
+    def add(self, reply: Any) -> None:
+        """Send *reply*, of a hook, when that is done."""
+        if type(reply) is bytes:
+            if self.replies is None:
+                self.replies = []
+            self.replies.append(reply)
+            self.out_size += len(reply)
+        else:
+            self.events.add(self, reply)
+        if self.out_size > FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what hooks have left."""
+        replies, out = self.replies, self.out
+        if replies is None and out is None:
+            return
+        self.out_size = 0
+        if replies is not None and out is None and not self.others:
+            self.replies = None
+            self.transmit(join_checked(replies, self.delimiter))
+        else:
+            self.transmit(self.events.take_all(self))
+
+    def transmit(self, data: bytes) -> None:
+        """Send *data*, behind what waits."""
+        sent = 0
+        if self.stops & GONE or not data:
+            return
+        if not self.waiting:
+            sent = self.send_some(data)
+            if sent == len(data):
+                self.heard = self.agenda.now
+                return
+            if sent < 0:
+                return
+        self.enqueue(data, sent)
+        self.events.check_output(self)
+
+    def enqueue(self, data: bytes, sent: int) -> None:
+        """Let *data* wait, of which so many bytes were *sent*."""
+        if 2 * sent > len(data):  # so that what waits keeps at most as much again alive
+            data = data[sent:]
+            sent = 0
+        if self.queue is None:
+            self.queue = deque()
+        if not self.waiting:
+            self.offset = sent
+            self.wrote = self.agenda.now
+        self.queue.append(data)
+        self.waiting += len(data) - sent
+
+    def send_head(self, data: Any) -> int:
+        """Send *data*, with which the queue begins; returns as ``send_some`` does."""
+        sent = self.send_some(data)
+        if sent <= 0:
+            return sent
+        queue, left = self.queue, sent + self.offset
+        self.waiting -= sent
+        while queue and left >= len(queue[0]):
+            left -= len(queue[0])
+            del queue[0]
+        self.offset = left
+        return sent
+
+    def send_some(self, data: bytes) -> int:
+        """How many bytes of *data* the socket took; -1 where the connection is broken."""
+        sent = -1
+        try:
+            if cython.compiled and type(data) is bytes and is_plain_socket(self.sock):
+                sent = send_bytes(self.sock, data, False)
+            if sent < 0:  # pragma: no branch (compiled, where the socket is one of the system)
+                sent = self.sock.send(data)
+        except BlockingIOError as failure:
+            if not is_ours(failure):
+                raise
+            sent = 0
+        except OSError as failure:
+            if not is_ours(failure):
+                raise
+            self.events.lose(self, failure)
+            sent = -1
+        return sent
+
+    # What the agenda calls.
+
+    def go_on(self) -> None:
+        """Give the hooks what waits."""
+        self.stops &= ~HELD
+        try:
+            self.events.go_on(self)
+        except BaseException:
+            self.requeue()
+            raise
+
+    def requeue(self) -> None:
+        """There is more to give, or something leaves the loop: go on in the next pass."""
+        if not self.stops & (HELD | OVER):
+            self.stops |= HELD
+            self.agenda.ready.append(self)
+
+    def _is_over(self) -> bool:
+        """Whether its entry in the heap of the agenda stands for nothing."""
+        return self.stops & OVER != 0
+
+    def _run(self, due: float) -> None:
+        """A deadline may have passed."""
+        if due != self.armed:  # there is an earlier one by now
+            return
+        self.armed = 0.0
+        try:
+            self.events.look(self)
+        except BaseException:
+            self.requeue()
+            raise

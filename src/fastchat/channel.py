@@ -1,0 +1,360 @@
+"""``LineChannel``: lines for hooks, whose return values are the replies, in asyncore's loop.
+
+Rules this file keeps:
+
+* What a subclass overrides is a hook, and nothing depends on its calling ``super()``.
+* The work is done in ``_core/line_state.py`` and ``_core/line_events.py``; here is what a program
+  sees of it.  What a ``dispatcher`` calls by itself, ``handle_close`` and its kind, is no hook: a
+  class that overrides it gets what it asks for, by a slower way.
+* Limits are descriptors, which check what is assigned, and let it count at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket as _socket
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from fastchat import asyncore
+from fastchat._core import line_events
+from fastchat._core.agenda import Timer, add_later, agenda_for
+from fastchat._core.line_limits import LIMITS, Defaults, Limit
+from fastchat._core.line_state import LineState
+from fastchat._core.line_stops import EXACT, LINES, OVER, RAW
+
+Reply: TypeAlias = list[bytes] | bytes | None
+_Data: TypeAlias = bytes | bytearray | memoryview
+_Socket: TypeAlias = _socket.socket
+
+logger: logging.Logger = logging.getLogger("fastchat.channel")
+_family: Any = asyncore._family  # type: ignore[attr-defined]
+
+
+class LineChannel(asyncore.dispatcher):
+    """Lines from one connection, and replies to them; to be derived from.
+
+    *sock* is a connected socket, or None (then call ``create_socket`` and ``connect``); *map* is
+    the map to join, ``asyncore.socket_map`` by default.
+
+    Override ``line_received`` or ``lines_received``.  What a hook returns is the reply: a list of
+    bytes is one line each, bytes are one line, None is nothing.  Delimiters are taken off lines,
+    and put behind replies.  The class attributes below are the limits.  They can be assigned on a
+    channel, too, and count from then on; a wrong one raises TypeError or ValueError, which names
+    it, also in the body of a class.
+
+    An exception in a hook goes to ``handle_error``, which logs it and aborts the connection.  All
+    methods belong to the thread of the loop; ``call_threadsafe`` is the way there.
+    """
+
+    # What ends a line; a reply ends with the first of several.
+    delimiter: Limit[bytes | tuple[bytes, ...]] = Limit("delimiter", b"\r\n")
+    # The most bytes of a line, its delimiter not counted.
+    max_line: Limit[int | None] = Limit("max_line", 65536)
+    # The most lines that hooks get before other channels have their turn.
+    lines_per_pass: Limit[int | None] = Limit("lines_per_pass", 256)
+    # The most bytes that receive_exactly() takes.
+    max_body: Limit[int | None] = Limit("max_body", 16 * 2**20)
+    # How many bytes of output wait before no further line is read or given to a hook, and how few
+    # before that goes on.
+    high_water: Limit[int | None] = Limit("high_water", 256 * 1024)
+    low_water: Limit[int | None] = Limit("low_water", 64 * 1024)
+    # With how many waiting bytes the connection is aborted.
+    max_output: Limit[int | None] = Limit("max_output", 8 * 2**20)
+    # Seconds without input or output; from the first byte of a line to its delimiter; in which the
+    # peer takes none of the output that waits; and that its input is read after close().
+    idle_timeout: Limit[float | None] = Limit("idle_timeout", 300.0)
+    line_timeout: Limit[float | None] = Limit("line_timeout", 60.0)
+    write_timeout: Limit[float | None] = Limit("write_timeout", 60.0)
+    linger_timeout: Limit[float | None] = Limit("linger_timeout", 5.0)
+
+    # What came behind the last delimiter, once the input has ended.
+    unterminated: bytes = b""
+
+    _fc_line: LineState
+    _fc_defaults: Defaults | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in LIMITS:
+            if name in vars(cls):
+                setattr(cls, name, Limit(name, vars(cls)[name]))
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        """Make a channel that has its limits, whatever its ``__init__`` does."""
+        self = super().__new__(cls)
+        self._fc_line = state = LineState(self, line_events)
+        values = tuple([getattr(cls, name) for name in LIMITS])
+        if cls._fc_defaults is None or cls._fc_defaults.values != values:
+            cls._fc_defaults = Defaults(values)
+        cls._fc_defaults.give_to(state)
+        state.is_batch = cls.lines_received is not LineChannel.lines_received
+        return self
+
+    def __init__(self, sock: _Socket | None = None, map: Any = None) -> None:
+        super().__init__(sock, map)
+        if self.connected:
+            self._fc_line.agenda.ready.append(self._fc_line)
+
+    # Hooks.
+
+    def connection_made(self) -> Reply:
+        """Hook: there is a connection; ``addr`` is its peer."""
+        return None
+
+    def line_received(self, line: bytes) -> Reply:
+        """Hook: a line.
+
+        ``close()``, ``pause_reading()`` and a change of mode in it stop before the next line.
+        """
+        raise NotImplementedError("override line_received() or lines_received()")
+
+    def lines_received(self, lines: list[bytes]) -> Reply:
+        """Hook: the lines that one read has completed, at most ``lines_per_pass``.
+
+        A class that has it gets no ``line_received()``.  What it has not used when it changes the
+        mode, it gives back by ``unread()``.
+        """
+        raise NotImplementedError("override line_received() or lines_received()")
+
+    def raw_received(self, data: bytes) -> Reply:
+        """Hook: input that is no line, after ``receive_exactly()`` or ``read_raw()``."""
+        raise NotImplementedError("override raw_received()")
+
+    def line_too_long(self, prefix: bytes, size: int) -> Reply:
+        """Hook: a line has *size* bytes or more, of which *prefix* are the first; it is dropped.
+
+        Logs that, and closes.
+        """
+        logger.warning(
+            "%r sent a line of %d bytes or more, %r: closed", self.addr, size, prefix[:40]
+        )
+        self.close()
+        return None
+
+    def timed_out(self, which: str) -> Reply:
+        """Hook: a deadline has passed, ``"idle"``, ``"line"`` or ``"write"``.
+
+        Closes, or aborts where the peer does not read.  After an override that does neither, the
+        deadline begins anew.
+        """
+        if which == "write":
+            self.abort()
+        else:
+            self.close()
+        return None
+
+    def eof_received(self) -> bool | None:
+        """Hook: the peer sends no more; ``unterminated`` has what was no line.
+
+        Where it returns True the connection stays open for output.
+        """
+        return None
+
+    def shutting_down(self) -> Reply:
+        """Hook: the server stops, and this connection is closed when the reply is sent."""
+        return None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Hook: the connection is gone, by *exc* or else in order.  It comes once, and last."""
+
+    # Output.
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes of output wait."""
+        return self._fc_line.waiting
+
+    def send(self, data: _Data) -> None:  # type: ignore[override]
+        """Send *data* as it is.  Once the channel is closed that goes nowhere.
+
+        Raises TypeError where it is not bytes-like, OSError (ENOTCONN) before there is a socket.
+        """
+        state = self._fc_line
+        if not isinstance(data, bytes):
+            data = line_events.bytes_of(data)
+        if state.agenda is None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        line_events.put_out(state, data)
+
+    def send_line(self, line: _Data) -> None:
+        """Send one line.  Raises what ``send_lines`` does."""
+        self.send_lines((line,))
+
+    def send_lines(self, lines: Iterable[_Data]) -> None:
+        """Send *lines*, each with the delimiter behind it.
+
+        Raises ValueError where a line has a delimiter inside, TypeError where one is not
+        bytes-like, and what ``send()`` does.
+        """
+        self.send(line_events.join(self._fc_line, lines))
+
+    # Input.
+
+    def unread(self, what: list[bytes] | bytes) -> None:
+        """Let *what*, lines or bytes, be the next input, before all that waits.
+
+        Lines get the (first) delimiter behind them, where they are to be anything but lines.
+        Raises what ``send_lines()`` does.
+        """
+        line_events.unread(self._fc_line, what)
+
+    def receive_exactly(self, size: int) -> None:
+        """Give the next *size* bytes to ``raw_received()``, in one piece; then lines again.
+
+        Raises TypeError where that is no int, ValueError where it is negative or above
+        ``max_body``.
+        """
+        limit = self._fc_line.max_body
+        if type(size) is not int:
+            raise TypeError(f"receive_exactly() wants an int, not {type(size).__name__}")
+        if not 0 <= size <= limit:
+            raise ValueError(f"receive_exactly() takes 0 to {limit} bytes (max_body), not {size}")
+        line_events.change_mode(self._fc_line, EXACT, size)
+
+    def read_raw(self) -> None:
+        """Give all that follows to ``raw_received()``, as it comes."""
+        line_events.change_mode(self._fc_line, RAW)
+
+    def read_lines(self) -> None:
+        """Give lines again, also of what was received already."""
+        line_events.change_mode(self._fc_line, LINES)
+
+    def pause_reading(self) -> None:
+        """Stop reading, and giving lines to hooks.  The deadlines of input stop, too."""
+        line_events.pause(self._fc_line)
+
+    def resume_reading(self) -> None:
+        """Go on, in the next pass: no hook is called before this returns."""
+        line_events.resume(self._fc_line)
+
+    # Control.
+
+    def close(self) -> None:
+        """Close when all is sent.  In a hook that includes what it returns.  No line comes then.
+
+        What the peer still sends is read and dropped for up to ``linger_timeout``, so that it does
+        not destroy what is on its way.
+        """
+        if self._fc_line.agenda is None:
+            self._fc_leave()
+        else:
+            line_events.close(self._fc_line)
+
+    def abort(self) -> None:
+        """Close at once; what is not sent is lost.
+
+        ``connection_lost()`` comes before this returns, or when the hook that runs is done.
+        """
+        if self._fc_line.agenda is None:
+            self._fc_leave()
+        else:
+            line_events.abort(self._fc_line)
+
+    def shut_down(self) -> None:
+        """Close when all lines are answered that were received in full, as a server that stops.
+
+        Nothing more is read; what ``shutting_down()`` returns is sent last.
+        """
+        state = self._fc_line
+        if state.agenda is None or not state.has_begun:
+            self.close()
+        else:
+            line_events.shut_down(state)
+
+    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> Timer:
+        """Let the loop call ``function(*args)`` in so many *seconds*, if the channel is there.
+
+        Raises what ``fastchat.call_later()`` does, OSError (ENOTCONN) once the channel is closed.
+        """
+        state = self._fc_line
+        if state.agenda is None or state.stops & OVER:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        timers = state.timers = state.timers or set()
+
+        def call() -> None:
+            timers.discard(timer)
+            line_events.run(state, without_reply)
+
+        def without_reply() -> None:
+            function(*args)
+
+        timer = add_later(self._map, _family, seconds, call, ())
+        timers.add(timer)
+        return timer
+
+    # What the loop and dispatcher call.
+
+    def set_socket(self, sock: Any, map: Any = None) -> None:
+        state = self._fc_line
+        state.sock = sock
+        state.agenda = agenda_for(self._map if map is None else map, _family)
+        super().set_socket(sock, map)
+
+    def readable(self) -> bool:
+        """Whether to wait for input."""
+        return self._fc_line.wants & 1 != 0
+
+    def writable(self) -> bool:
+        """Whether to wait for room for output."""
+        return not self.connected or self._fc_line.wants & 4 != 0
+
+    def handle_read_event(self) -> None:
+        """There is input."""
+        if self.connected:
+            state = self._fc_line
+            state.agenda.look()
+            state.read_event()
+        elif self.connecting:
+            self.handle_connect_event()
+
+    def handle_write_event(self) -> None:
+        """There is room for output, or the connection is there."""
+        if not self.connected and self.connecting:
+            self.handle_connect_event()
+        line_events.write_event(self._fc_line)
+
+    def handle_connect_event(self) -> None:
+        """The connection is there, or cannot be had."""
+        number = self.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if number:
+            line_events.lose(self._fc_line, OSError(number, os.strerror(number)))
+        else:
+            self.connected, self.connecting = True, False
+            line_events.go_on(self._fc_line)
+
+    def handle_close(self) -> None:
+        """The connection is gone."""
+        state = self._fc_line
+        number = errno.EBADF
+        if self.socket.fileno() >= 0:
+            number = self.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if not number and state.waiting:
+            number = errno.ECONNRESET
+        line_events.lose(state, OSError(number, os.strerror(number)) if number else None)
+        line_events.finish(state)
+
+    def handle_error(self) -> None:
+        """An exception left a hook: log it, and abort the connection."""
+        state = self._fc_line
+        if not state.stops & OVER:
+            logger.error(
+                "a hook for %r has raised, and its connection is aborted", self.addr, exc_info=True
+            )
+            state.failure = sys.exc_info()[1]
+            line_events.abort(state)
+
+    def _fc_leave(self) -> None:
+        """Leave the map and close the socket."""
+        super().close()
+
+
+_family.line_stock = (
+    LineChannel.readable,
+    LineChannel.writable,
+    LineChannel.handle_read_event,
+    LineChannel.handle_write_event,
+)

@@ -1,0 +1,52 @@
+"""Timers in asyncore's loop, and calls into it from other threads.
+
+They belong to a map, and do not keep its loop running: that ends when the map is empty, as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastchat import asyncore
+from fastchat._core import agenda
+from fastchat._core.agenda import Timer
+
+__all__ = ["Timer", "call_every", "call_later", "call_threadsafe"]
+
+_family: Any = asyncore._family  # type: ignore[attr-defined]
+
+
+def call_later(seconds: float, function: Callable[..., Any], *args: Any, map: Any = None) -> Timer:
+    """Let the loop over *map* call ``function(*args)`` in so many *seconds*.
+
+    *map* is ``asyncore.socket_map`` by default.  The clock is ``time.monotonic()``.  What is to be
+    called at one time is called in the order of the calls.  To be called in the thread of the loop.
+    An exception that *function* raises is logged ("fastchat.loop"), and no other call hears of it.
+
+    Raises TypeError where *seconds* is no number or *function* cannot be called, and ValueError
+    where *seconds* is negative or not finite.
+    """
+    return agenda.add_later(_map(map), _family, seconds, function, args)
+
+
+def call_every(seconds: float, function: Callable[..., Any], *args: Any, map: Any = None) -> Timer:
+    """As ``call_later``, again and again until the timer is cancelled, every so many *seconds*.
+
+    The times do not drift; calls that a busy loop has missed are not made up for.  *seconds* must
+    be at least 0.001.
+    """
+    return agenda.add_every(_map(map), _family, seconds, function, args)
+
+
+def call_threadsafe(function: Callable[..., Any], *args: Any, map: Any = None) -> None:
+    """Let the loop over *map* call ``function(*args)`` soon, and end its wait.
+
+    Any thread and any signal handler may call this.  Calls are made in order, in the loop, and
+    wait for it where none runs.  Raises TypeError where *function* cannot be called.
+    """
+    agenda.add_call(_map(map), _family, function, args)
+
+
+def _map(map: Any) -> Any:
+    return asyncore.socket_map if map is None else map
