@@ -19,9 +19,15 @@ from tests.support.documents import read
 # Where the signatures stand, by heading of the page.
 SOURCES = {
     "fastchat": [
-        "src/fastchat/aliases.py",
-        "src/fastchat/_core/lines.py",
-        "src/fastchat/_core/line_rules.py",
+        f"src/fastchat/{name}.py"
+        for name in (
+            "aliases",
+            "channel",
+            "timers",
+            "_core/agenda",
+            "_core/lines",
+            "_core/line_rules",
+        )
     ],
     "fastchat.aio": [
         f"src/fastchat/aio/_{name}.py" for name in ("connection", "protocol", "streams")

@@ -43,6 +43,9 @@ class Implementation:
     # Modules of fastchat's core by name, for tests of what a program cannot reach.
     core: Mapping[str, ModuleType]
     aio: Any = None
+    # fastchat.channel and fastchat.timers.
+    channel: Any = None
+    timers: Any = None
 
     @property
     def is_stdlib(self) -> bool:
@@ -67,10 +70,13 @@ def load(name: str) -> Implementation:
     os.environ["FASTCHAT_IMPLEMENTATION"] = name
     try:
         asynchat = importlib.import_module("fastchat.asynchat")
+        channel = importlib.import_module("fastchat.channel")
+        timers = importlib.import_module("fastchat.timers")
         prefix = "fastchat._core."
         core = {n.removeprefix(prefix): m for n, m in sys.modules.items() if n.startswith(prefix)}
         aio = importlib.import_module("fastchat.aio")
-        return Implementation(name, asynchat.asyncore, asynchat, asynchat._scanner, core, aio)
+        modules = (asynchat.asyncore, asynchat, asynchat._scanner)
+        return Implementation(name, *modules, core, aio, channel, timers)
     finally:
         if setting is None:
             del os.environ["FASTCHAT_IMPLEMENTATION"]

@@ -1,0 +1,117 @@
+"""``LineChannel`` under signal handlers that raise: what leaves the loop loses nothing.
+
+Compiled, for there the hooks of these tests run no code of Python, so that a handler runs anywhere
+but in them.  As it is, the core can be interrupted between a system call and what notes its result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+import pytest
+
+from tests.support.channels import Stage, alarms, posix_only
+from tests.support.implementations import load
+from tests.support.line_channels import line_channel
+
+pytestmark = [posix_only, pytest.mark.compiled]
+
+OFTEN = 0.0003  # in seconds
+INTERRUPTIONS = 300
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """One for what is compiled."""
+    with Stage(load("cython")) as stage:
+        yield stage
+
+
+class Exchange:
+    """What a peer sends and gets while handlers raise."""
+
+    def __init__(self, stage: Stage, peer: socket.socket) -> None:
+        self.stage = stage
+        self.peer = peer
+        self.sent = self.got = b""
+        self.interruptions = 0
+        self.is_in_loop = False
+        peer.setblocking(False)
+
+    def interrupt(self, *args: object) -> None:
+        if self.is_in_loop:
+            self.is_in_loop = False
+            self.interruptions += 1
+            raise self.stage.asyncore.ExitNow
+
+    def loop(self) -> None:
+        """Make passes until a handler raises, or nothing is left to do."""
+        try:
+            self.is_in_loop = True
+            self.stage.asyncore.loop(0, True, self.stage.map, 50)
+        except self.stage.asyncore.ExitNow:
+            pass
+        finally:
+            self.is_in_loop = False
+
+    def talk(self, lines: list[bytes]) -> None:
+        """Send *lines*, as far as there is room, and receive."""
+        data = b"".join([line + b"\r\n" for line in lines])
+        with contextlib.suppress(BlockingIOError):
+            self.sent += data[: self.peer.send(data)]
+        self.loop()
+        self.receive()
+
+    def receive(self) -> None:
+        try:
+            while part := self.peer.recv(1 << 16):
+                self.got += part
+        except BlockingIOError:
+            pass
+
+
+@pytest.mark.parametrize("limit", [1, 3, 256], ids=lambda limit: f"{limit} a pass")
+@pytest.mark.parametrize("hook", ["line_received", "lines_received"])
+def test_each_line_is_given_and_answered_once(stage: Stage, hook: str, limit: int) -> None:
+    given: list[Any] = []
+    members: dict[str, Any] = {"lines_per_pass": limit, "high_water": 500, "low_water": 100}
+    if hook == "lines_received":
+        members[hook] = staticmethod(itemgetter(slice(None)))
+    channel = line_channel(stage, **members)
+    if hook == "line_received":
+        channel.line_received = given.append
+    exchange = Exchange(stage, channel.peer)
+    rounds = 0
+    with alarms(exchange.interrupt, OFTEN, OFTEN):
+        while exchange.interruptions < INTERRUPTIONS and rounds < 20 * INTERRUPTIONS:
+            exchange.talk([b"%d" % each for each in range(rounds, rounds + 10)])
+            rounds += 1
+    for _ in range(10 * rounds):
+        stage.loop(use_poll=True)
+        exchange.receive()
+    lines = exchange.sent.split(b"\r\n")[:-1]
+    if hook == "line_received":
+        assert given == lines
+    else:
+        assert exchange.got == exchange.sent
+    assert channel.events == []
+
+
+def test_timers_are_called_once(stage: Stage) -> None:
+    timers = stage.implementation.timers
+    channel = line_channel(stage)
+    called: list[int] = []
+    exchange = Exchange(stage, channel.peer)
+    number = 0
+    with alarms(exchange.interrupt, OFTEN, OFTEN):
+        while exchange.interruptions < INTERRUPTIONS and number < 100_000:
+            timers.call_later(0, called.append, number, map=stage.map)
+            timers.call_threadsafe(called.append, -number - 1, map=stage.map)
+            number += 1
+            exchange.loop()
+    stage.loop(2, use_poll=True)
+    assert sorted(called) == list(range(-number, number))
