@@ -100,6 +100,13 @@ def _aio(loop: str, kind: str = "") -> Engine:
     )
 
 
+def _line_channel(name: str, label: str, *services: str) -> Engine:
+    environment = {"FASTCHAT_IMPLEMENTATION": "cython"}
+    return Engine(
+        name, label, "line_channel", services, ("fastchat._scanner",), environment, joins=True
+    )
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
@@ -110,6 +117,8 @@ ENGINES = {
             *("cython", "fastchat._scanner"),
             coalesce="0",
         ),
+        _line_channel("linechannel", "LineChannel, a call per read", "echo", "ingest", "bodies"),
+        _line_channel("linechannel-by-line", "LineChannel, a call per line", "echo", "ingest"),
         _fastchat("fastchat-python", "fastchat, Python", "python"),
         Engine("stdlib", "stdlib asynchat", "async_chat"),
         Engine("pyasynchat", "pyasynchat", "async_chat"),
