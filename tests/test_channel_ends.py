@@ -514,6 +514,8 @@ def test_full_output_stops_input(own: Stage) -> None:
     settle(own, 20)
     stopped = len(channel.events)
     assert stopped < 100
+    assert not channel.readable()
+    assert channel.writable()
     assert channel.waiting < channel.high_water + 200_000
     channel.peer.settimeout(0.02)
     got = 0
