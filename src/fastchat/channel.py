@@ -17,7 +17,7 @@ import os
 import socket as _socket
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastchat import asyncore
 from fastchat._core import line_events
@@ -50,26 +50,39 @@ class LineChannel(asyncore.dispatcher):
     methods belong to the thread of the loop; ``call_threadsafe`` is the way there.
     """
 
-    # What ends a line; a reply ends with the first of several.
-    delimiter: Limit[bytes | tuple[bytes, ...]] = Limit("delimiter", b"\r\n")
-    # The most bytes of a line, its delimiter not counted.
-    max_line: Limit[int | None] = Limit("max_line", 65536)
-    # The most lines that hooks get before other channels have their turn.
-    lines_per_pass: Limit[int | None] = Limit("lines_per_pass", 256)
-    # The most bytes that receive_exactly() takes.
-    max_body: Limit[int | None] = Limit("max_body", 16 * 2**20)
-    # How many bytes of output wait before no further line is read or given to a hook, and how few
-    # before that goes on.
-    high_water: Limit[int | None] = Limit("high_water", 256 * 1024)
-    low_water: Limit[int | None] = Limit("low_water", 64 * 1024)
-    # With how many waiting bytes the connection is aborted.
-    max_output: Limit[int | None] = Limit("max_output", 8 * 2**20)
-    # Seconds without input or output; from the first byte of a line to its delimiter; in which the
-    # peer takes none of the output that waits; and that its input is read after close().
-    idle_timeout: Limit[float | None] = Limit("idle_timeout", 300.0)
-    line_timeout: Limit[float | None] = Limit("line_timeout", 60.0)
-    write_timeout: Limit[float | None] = Limit("write_timeout", 60.0)
-    linger_timeout: Limit[float | None] = Limit("linger_timeout", 5.0)
+    if TYPE_CHECKING:  # a subclass assigns plain values, which become descriptors
+        # What ends a line; a reply ends with the first of several.
+        delimiter: bytes | tuple[bytes, ...]
+        # The most bytes of a line, its delimiter not counted.
+        max_line: int | None
+        # The most lines that hooks get before other channels have their turn.
+        lines_per_pass: int | None
+        # The most bytes that receive_exactly() takes.
+        max_body: int | None
+        # How many bytes of output wait before no further line is read or given to a hook, and how
+        # few before that goes on.
+        high_water: int | None
+        low_water: int | None
+        # With how many waiting bytes the connection is aborted.
+        max_output: int | None
+        # Seconds without input or output; from the first byte of a line to its delimiter; in which
+        # the peer takes none of the output that waits; and that its input is read after close().
+        idle_timeout: float | None
+        line_timeout: float | None
+        write_timeout: float | None
+        linger_timeout: float | None
+    else:
+        delimiter = Limit("delimiter", b"\r\n")
+        max_line = Limit("max_line", 65536)
+        lines_per_pass = Limit("lines_per_pass", 256)
+        max_body = Limit("max_body", 16 * 2**20)
+        high_water = Limit("high_water", 256 * 1024)
+        low_water = Limit("low_water", 64 * 1024)
+        max_output = Limit("max_output", 8 * 2**20)
+        idle_timeout = Limit("idle_timeout", 300.0)
+        line_timeout = Limit("line_timeout", 60.0)
+        write_timeout = Limit("write_timeout", 60.0)
+        linger_timeout = Limit("linger_timeout", 5.0)
 
     # What came behind the last delimiter, once the input has ended.
     unterminated: bytes = b""

@@ -437,3 +437,23 @@ async def lines_with_asyncio(context: ssl.SSLContext, process: asyncio.subproces
     assert_type(await aio.open_writer(sys.stdout.buffer), aio.LineWriter)
     reply: aio.Reply = None
     print(reply)
+
+
+class Lines(fastchat.LineChannel):
+    """A channel with limits of its own."""
+
+    delimiter = (b"\r\n", b"\n")
+    max_line = 100
+    idle_timeout = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.max_output = 1000
+        self.timer: fastchat.Timer = self.call_later(1.5, self.send_line, b"still there")
+
+    def connection_made(self) -> bytes:
+        return b"hello"
+
+    def lines_received(self, lines: list[bytes]) -> list[bytes]:
+        self.timer.cancel()
+        return lines

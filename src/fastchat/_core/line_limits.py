@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from fastchat._core import line_events
 from fastchat._core.lines import LineBuffer
 
 if TYPE_CHECKING:
     from fastchat._core.line_state import LineState
-
-T = TypeVar("T")
 
 # Those that are numbers, and the least that each may be; those of times are in seconds.
 _SIZES = {
@@ -30,7 +28,7 @@ _TIMES = ("idle_timeout", "line_timeout", "write_timeout", "linger_timeout")
 LIMITS = ("delimiter", *_SIZES, *_TIMES)
 
 
-class Limit(Generic[T]):
+class Limit:
     """The limit *name*, whose default is *value*, None for no limit.
 
     Raises TypeError where *value* is of a wrong type, and ValueError where it is too small.
@@ -38,15 +36,11 @@ class Limit(Generic[T]):
 
     __slots__ = ("_name", "_value")
 
-    def __init__(self, name: str, value: T) -> None:
+    def __init__(self, name: str, value: Any) -> None:
         self._name = name
         self._value = value
         _checked(name, value)
 
-    @overload
-    def __get__(self, channel: None, kind: Any) -> T: ...
-    @overload
-    def __get__(self, channel: Any, kind: Any) -> T: ...
     def __get__(self, channel: Any, kind: Any) -> Any:
         if channel is None:
             return self._value
@@ -56,7 +50,7 @@ class Limit(Generic[T]):
         value = getattr(state, self._name)
         return None if value in (sys.maxsize, math.inf) else value
 
-    def __set__(self, channel: Any, value: T) -> None:
+    def __set__(self, channel: Any, value: Any) -> None:
         _set(channel._fc_line, self._name, _checked(self._name, value))
 
 
