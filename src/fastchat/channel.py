@@ -24,7 +24,7 @@ from fastchat._core import line_events
 from fastchat._core.agenda import Timer, add_later, agenda_for
 from fastchat._core.line_limits import LIMITS, Defaults, Limit
 from fastchat._core.line_state import LineState
-from fastchat._core.line_stops import EXACT, LINES, OVER, RAW
+from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
 
 Reply: TypeAlias = list[bytes] | bytes | None
 _Data: TypeAlias = bytes | bytearray | memoryview
@@ -32,6 +32,12 @@ _Socket: TypeAlias = _socket.socket
 
 logger: logging.Logger = logging.getLogger("fastchat.channel")
 _family: Any = asyncore._family  # type: ignore[attr-defined]
+
+# What asyncore and asynchat call, and the loop of a LineChannel does not.
+_NO_HOOKS = (
+    *("handle_read", "handle_write", "handle_close", "handle_connect", "handle_accept"),
+    *("handle_accepted", "recv", "collect_incoming_data", "found_terminator"),
+)
 
 
 class LineChannel(asyncore.dispatcher):
@@ -88,6 +94,7 @@ class LineChannel(asyncore.dispatcher):
     unterminated: bytes = b""
 
     _fc_line: LineState
+    _fc_socket: Any
     _fc_defaults: Defaults | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -95,22 +102,40 @@ class LineChannel(asyncore.dispatcher):
         for name in LIMITS:
             if name in vars(cls):
                 setattr(cls, name, Limit(name, vars(cls)[name]))
+        for name in _NO_HOOKS:
+            if getattr(cls, name, None) is not getattr(LineChannel, name, None):
+                raise TypeError(
+                    f"{cls.__name__}.{name}() would not be called: a LineChannel has other hooks, "
+                    "as line_received() and connection_lost()"
+                )
+        is_batch = cls.lines_received is not LineChannel.lines_received
+        if is_batch and "line_received" in vars(cls) and "lines_received" not in vars(cls):
+            raise TypeError(
+                f"{cls.__name__}.line_received() would not be called, for a base has "
+                "lines_received(): override that, too"
+            )
 
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         """Make a channel that has its limits, whatever its ``__init__`` does."""
         self = super().__new__(cls)
+        self._fc_socket = None
+        self._fc_new_state()
+        return self
+
+    def _fc_new_state(self) -> None:
+        """Keep what is kept for one connection anew, with the limits of the class."""
+        cls = type(self)
         self._fc_line = state = LineState(self, line_events)
         values = tuple([getattr(cls, name) for name in LIMITS])
         if cls._fc_defaults is None or cls._fc_defaults.values != values:
             cls._fc_defaults = Defaults(values)
         cls._fc_defaults.give_to(state)
         state.is_batch = cls.lines_received is not LineChannel.lines_received
-        return self
 
     def __init__(self, sock: _Socket | None = None, map: Any = None) -> None:
         super().__init__(sock, map)
         if self.connected:
-            self._fc_line.agenda.ready.append(self._fc_line)
+            self._fc_line.requeue()
 
     # Hooks.
 
@@ -155,7 +180,7 @@ class LineChannel(asyncore.dispatcher):
         deadline begins anew.
         """
         if which == "write":
-            self.abort()
+            line_events.time_out(self._fc_line)
         else:
             self.close()
         return None
@@ -187,7 +212,7 @@ class LineChannel(asyncore.dispatcher):
         Raises TypeError where it is not bytes-like, OSError (ENOTCONN) before there is a socket.
         """
         state = self._fc_line
-        if not isinstance(data, bytes):
+        if type(data) is not bytes:
             data = line_events.bytes_of(data)
         if state.agenda is None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
@@ -273,7 +298,7 @@ class LineChannel(asyncore.dispatcher):
         Nothing more is read; what ``shutting_down()`` returns is sent last.
         """
         state = self._fc_line
-        if state.agenda is None or not state.has_begun:
+        if state.agenda is None or state.stops & UNBEGUN:
             self.close()
         else:
             line_events.shut_down(state)
@@ -301,11 +326,35 @@ class LineChannel(asyncore.dispatcher):
 
     # What the loop and dispatcher call.
 
+    @property
+    def socket(self) -> Any:
+        """The socket, None before there is one.  Another one that is assigned counts at once."""
+        return self._fc_socket
+
+    @socket.setter
+    def socket(self, sock: Any) -> None:
+        if "ssl" in sys.modules and isinstance(sock, sys.modules["ssl"].SSLSocket):
+            raise TypeError("a LineChannel cannot speak TLS: let a TLS proxy stand before it")
+        self._fc_socket = sock
+        if not self._fc_line.stops & OVER:
+            self._fc_line.sock = sock
+
     def set_socket(self, sock: Any, map: Any = None) -> None:
+        if self._fc_line.stops & OVER:  # it connects again
+            limits = {name: getattr(self, name) for name in LIMITS}
+            self._fc_new_state()
+            for name, value in limits.items():
+                setattr(self, name, value)
+            self.unterminated = b""
+        self.socket = sock
         state = self._fc_line
-        state.sock = sock
         state.agenda = agenda_for(self._map if map is None else map, _family)
+        state.pid = os.getpid()
         super().set_socket(sock, map)
+
+    def listen(self, num: int) -> None:
+        """Raises TypeError: a LineChannel is a connection."""
+        raise TypeError("a LineChannel is one connection: let an asyncore.dispatcher listen")
 
     def readable(self) -> bool:
         """Whether to wait for input."""
@@ -317,17 +366,13 @@ class LineChannel(asyncore.dispatcher):
 
     def handle_read_event(self) -> None:
         """There is input."""
-        if self.connected:
-            state = self._fc_line
+        state = self._fc_line
+        if state.agenda is not None:
             state.agenda.look()
             state.read_event()
-        elif self.connecting:
-            self.handle_connect_event()
 
     def handle_write_event(self) -> None:
         """There is room for output, or the connection is there."""
-        if not self.connected and self.connecting:
-            self.handle_connect_event()
         line_events.write_event(self._fc_line)
 
     def handle_connect_event(self) -> None:
@@ -337,7 +382,7 @@ class LineChannel(asyncore.dispatcher):
             line_events.lose(self._fc_line, OSError(number, os.strerror(number)))
         else:
             self.connected, self.connecting = True, False
-            line_events.go_on(self._fc_line)
+            self._fc_line.requeue()  # for this may be called by connect()
 
     def handle_close(self) -> None:
         """The connection is gone."""
@@ -348,7 +393,7 @@ class LineChannel(asyncore.dispatcher):
         if not number and state.waiting:
             number = errno.ECONNRESET
         line_events.lose(state, OSError(number, os.strerror(number)) if number else None)
-        line_events.finish(state)
+        state.go_on()
 
     def handle_error(self) -> None:
         """An exception left a hook: log it, and abort the connection."""

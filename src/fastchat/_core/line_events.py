@@ -8,18 +8,35 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fastchat._core.line_ends import (
+    abort,
+    close,
+    close_now,
+    end,
+    finish,
+    leaves,
+    lose,
+    say_goodbye,
+    shut,
+    shut_down,
+    tell_the_end,
+    time_out,
+)
 from fastchat._core.line_output import (
     add,
     bytes_of,
     check_output,
-    drop_output,
     join,
+    keep_good,
     put_out,
+    seal,
     send_waiting,
     take_all,
 )
@@ -30,16 +47,16 @@ from fastchat._core.line_stops import (
     FULL,
     GONE,
     HELD,
-    LAST,
     LEFT,
     LINES,
     NESTED,
     OVER,
     PAUSED,
     RAW,
+    UNBEGUN,
 )
-from fastchat._core.lines import LineTooLong, join_lines
-from fastchat._core.pollers import READ, WRITE, is_ours
+from fastchat._core.lines import LineBuffer, join_lines
+from fastchat._core.pollers import READ, WRITE
 from fastchat._core.touch import touch
 
 if TYPE_CHECKING:
@@ -47,14 +64,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fastchat.channel")
 
-# What LineState calls as well.
-__all__ = ["add", "bytes_of", "check_output", "join", "put_out", "take_all"]
+# What LineState, the files below this one and LineChannel call as well.
+__all__ = [
+    *("abort", "add", "bytes_of", "check_output", "close", "finish", "join", "keep_good", "lose"),
+    *("put_out", "shut_down", "take_all", "time_out"),
+]
 
-# How much is received at once, and how much line_too_long() gets, in bytes.
-_SIZE = 65536
+# How much of a line line_too_long() gets, in bytes.
 _PREFIX = 1024
-# How much is still received from a peer that goes on sending when the server stops, in bytes.
-_MOST_AT_THE_END = 1 << 20
 
 
 # Hooks.
@@ -79,21 +96,44 @@ def run(state: LineState, function: Callable[..., Any], *args: Any) -> None:
 
 
 def fail(state: LineState, failure: BaseException) -> None:
-    """A hook has raised *failure*, which is being handled: end this channel, and no other."""
-    if isinstance(failure, state.agenda.family.reraised()):
+    """A hook has raised *failure*, which is being handled: send what was answered before."""
+    try:
+        state.flush()
+    except BaseException as earlier:
+        contain(state, earlier)
+    contain(state, failure)
+
+
+def contain(state: LineState, failure: BaseException) -> None:
+    """End this channel, and no other, because of *failure*, which is being handled."""
+    channel = state.channel
+    if leaves(state, failure):
+        state.requeue()
         raise failure
-    state.channel.handle_error()
+    if channel is None:
+        logger.error("the end of a channel has failed", exc_info=failure)
+        return
+    try:
+        channel.handle_error()
+    except BaseException as worse:
+        if leaves(state, worse):
+            state.requeue()
+            raise
+        logger.error("handle_error() of %r has failed", channel, exc_info=worse)
+        abort(state)
 
 
 def settle(state: LineState) -> None:
     """Do what a hook has asked for that is done, or what was left undone."""
     if state.stops & GONE:
-        if not state.stops & LAST:
+        if state.stops & CLOSING:
             finish(state)
+        else:
+            state.requeue()
         return
     if state.stops & CLOSING:
         if not state.has_shut:
-            _close_now(state)
+            close_now(state)
     elif not state.stops & (FULL | PAUSED) and has_input(state):
         state.requeue()
     sync(state)
@@ -101,10 +141,29 @@ def settle(state: LineState) -> None:
 
 def begin(state: LineState) -> None:
     """The connection is there."""
-    state.has_begun = True
+    state.stops &= ~UNBEGUN
     state.heard = state.wrote = state.agenda.look()
-    run(state, state.channel.connection_made)
     arm(state)
+    run(state, state.channel.connection_made)
+
+
+def look_for_peer(state: LineState) -> None:
+    """There is an event of a socket that had no connection so far."""
+    channel = state.channel
+    if channel.connecting:
+        channel.handle_connect_event()
+        return
+    try:
+        channel.addr = channel.socket.getpeername()
+    except OSError as failure:
+        if not state.is_of_socket(failure):
+            raise
+        # A peer that has reset the connection before it was accepted is one that was there.
+        number = channel.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        lose(state, OSError(number, os.strerror(number)) if number else failure)
+    else:
+        channel.connected = True
+        state.requeue()
 
 
 # Input.
@@ -122,26 +181,18 @@ def read_slowly(state: LineState) -> None:
                 finish(state)
             else:
                 sync(state)
-    elif not state.has_begun:
-        go_on(state)
+    elif state.stops & UNBEGUN:
+        if state.channel.connected:
+            go_on(state)
+        else:
+            look_for_peer(state)
 
 
 def overflow(state: LineState) -> None:
-    """The line that waits is too long, if no delimiter has begun: drop it, and say so.
-
-    The buffer itself has no limit, so that nothing is dropped which a hook takes by another mode.
-    """
-    state.buffer.max_line = state.max_line
-    try:
-        state.buffer.feed(b"")
-    except LineTooLong as failure:
-        prefix, size = failure.prefix, failure.size
-    else:
-        return
-    finally:
-        state.buffer.max_line = sys.maxsize
-    state.has_overflowed = True
-    run(state, state.channel.line_too_long, prefix, size)
+    """The line that waits is too long, if no delimiter has begun: drop it, and say so."""
+    failure = state.drop_long()
+    if failure is not None:
+        run(state, state.channel.line_too_long, failure.prefix, failure.size)
 
 
 def has_input(state: LineState) -> bool:
@@ -156,35 +207,43 @@ def go_on(state: LineState) -> None:
     if state.stops & BUSY:
         state.stops |= LEFT
         return
-    if not state.has_begun and not state.stops & CLOSING:
+    if state.stops & GONE:
+        end(state)
+        return
+    if state.stops & UNBEGUN and not state.stops & CLOSING:
+        if not state.channel.connected:
+            return
         begin(state)
     left = state.lines_per_pass
     while not state.stops:
         if left <= 0:
             state.requeue()
         else:
-            given = _give_some(state, left)
+            given = give_some(state, left)
             if not given:
                 break
+            state.began = 0.0
             left -= given
     if state.stops:
         settle(state)
         return
-    state.began = 0.0
     if state.is_ending:
-        _say_goodbye(state)
+        say_goodbye(state)
     elif state.has_ended:
-        _tell_the_end(state)
-    elif state.mode == LINES and (len(state.buffer) or _is_skipping(state)):
+        tell_the_end(state)
+    elif state.mode != LINES or not (len(state.buffer) or state.is_skipping()):
+        state.began = 0.0
+    elif not state.began:
         state.began = state.heard
+    sync(state)
 
 
-def _give_some(state: LineState, most: int) -> int:
+def give_some(state: LineState, most: int) -> int:
     """Give the hooks something, at most so many lines; returns how many, or 0 for nothing."""
     if state.mode != LINES:
         if state.held:
             take_back(state)
-    elif not state.held and not state.cut(min(state.most, most)):
+    elif not state.held and not state.cut(most):
         size = len(state.buffer)
         if size > state.max_line:
             overflow(state)
@@ -212,49 +271,25 @@ def _give_some(state: LineState, most: int) -> int:
     return 1
 
 
-def _is_skipping(state: LineState) -> bool:
-    """Whether a line that is too long goes on."""
-    state.has_overflowed = state.has_overflowed and state.buffer.take(0) is None
-    return state.has_overflowed
-
-
-def _tell_the_end(state: LineState) -> None:
-    """The input has ended, and all of it was given, but what is no line."""
-    if state.has_told_end:
-        return
-    state.has_told_end = True
-    state.channel.unterminated = state.buffer.rest()
-    stays = False
-
-    def tell() -> None:
-        nonlocal stays
-        stays = bool(state.channel.eof_received())
-
-    run(state, tell)
-    if not stays:
-        close(state)
-
-
-def _keep_batch(state: LineState) -> None:
-    """Hold what is left of the lines that ``line_received`` was to get."""
-    lines, state.batch = state.batch, None
-    if lines is not None and state.next_line < len(lines):
-        state.keep_first(lines[state.next_line :])
-
-
 def take_back(state: LineState) -> None:
     """Let the lines that were cut, and not given, be input again, since the mode changes."""
-    _keep_batch(state)
+    state.keep_batch()
     if state.held:
-        lines = [line for each in state.held for line in each]
-        state.held = None
-        put_before(state, join_lines(lines, state.cut_by))
+        put_before(state, b"")
+        state.most = 1  # who changes the mode once may do so for each line
 
 
 def put_before(state: LineState, data: bytes) -> None:
-    """Let *data* be the next input."""
-    rest = state.buffer.rest()
-    state.buffer.feed(data + rest, 0)
+    """Let *data* be the next input, and what is held after it."""
+    if state.held:
+        data += join_lines([line for each in state.held for line in each], state.cut_by)
+    if not state.is_skipping() or state.mode == RAW:
+        state.put_back(data)
+        return
+    # A line is being dropped, and what is no line of its own in front of it is part of it.
+    lines = LineBuffer(state.buffer.delimiter, max_line=sys.maxsize).feed(data)
+    longest = state.max_line
+    state.held = deque([(line,) if len(line) > longest else [line] for line in lines])
 
 
 # What methods of the channel do.
@@ -265,12 +300,12 @@ def set_delimiter(state: LineState, delimiter: bytes | tuple[bytes, ...]) -> Non
     take_back(state)
     state.buffer.delimiter = delimiter
     set_ending(state, delimiter)
-    if state.has_begun:
-        change(state)
+    change(state)
 
 
 def set_ending(state: LineState, delimiter: bytes | tuple[bytes, ...]) -> None:
     """Let *delimiter* end replies, or the first of several."""
+    seal(state)
     several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
     state.delimiter, state.others = several[0], several[1:]
     if not state.stops & BUSY:
@@ -281,7 +316,7 @@ def set_ending(state: LineState, delimiter: bytes | tuple[bytes, ...]) -> None:
 def set_most(state: LineState) -> None:
     """Cut as many lines at once as can be taken back, when a hook changes the mode."""
     is_exact = state.is_batch or not state.others
-    state.most = state.lines_per_pass if is_exact else 1
+    state.most = state.most_ever = state.lines_per_pass if is_exact else 1
 
 
 def change_mode(state: LineState, mode: int, size: int = 0) -> None:
@@ -305,17 +340,19 @@ def unread(state: LineState, what: list[bytes] | bytes) -> None:
     if state.stops & CLOSING:
         return
     if isinstance(what, list):
-        lines = list(what)
+        lines = [line if type(line) is bytes else bytes_of(line) for line in what]
         data = join_lines(lines, state.cut_by)  # which raises where they cannot be lines
+        state.keep_batch()
         if state.has_changed:
-            take_back(state)
             put_before(state, data)
-        elif lines:
-            _keep_batch(state)
-            state.keep_first(lines)
+        else:
+            most = state.lines_per_pass
+            for start in reversed(range(0, len(lines), most)):
+                state.keep_first(lines[start : start + most])
     else:
-        take_back(state)
-        put_before(state, bytes_of(what))
+        data = bytes_of(what)
+        state.keep_batch()
+        put_before(state, data)
     change(state)
 
 
@@ -335,11 +372,13 @@ def resume(state: LineState) -> None:
         sync(state)
 
 
-# The end.
+# What the loop calls, besides.
 
 
 def write_event(state: LineState) -> None:
     """There is room for output."""
+    if state.stops & UNBEGUN and not state.channel.connected:
+        look_for_peer(state)
     send_waiting(state)
     if state.stops & GONE:
         return
@@ -349,134 +388,8 @@ def write_event(state: LineState) -> None:
             state.requeue()
     is_closing = state.stops & CLOSING and not state.stops & BUSY and not state.has_shut
     if is_closing and not state.waiting:
-        _shut(state)
+        shut(state)
     sync(state)
-
-
-def shut_down(state: LineState) -> None:
-    """Read no more, answer all lines that were received in full, say goodbye, and close."""
-    if state.stops & CLOSING or state.is_ending:
-        return
-    left = _MOST_AT_THE_END
-    while left > 0 and not state.has_ended and (data := _receive_quietly(state)):
-        state.buffer.feed(data, 0)
-        left -= len(data)
-    state.is_ending = True
-    if state.stops & BUSY:
-        state.stops |= LEFT
-    elif not state.stops & (FULL | PAUSED):
-        state.requeue()
-    sync(state)
-
-
-def _say_goodbye(state: LineState) -> None:
-    run(state, state.channel.shutting_down)
-    close(state)
-
-
-def close(state: LineState) -> None:
-    """Send what waits, then close; no further line is given to a hook."""
-    if state.stops & CLOSING:
-        return
-    state.stops |= CLOSING
-    state.held = None
-    if state.stops & BUSY:
-        state.stops |= LEFT
-    else:
-        _close_now(state)
-        sync(state)
-
-
-def _close_now(state: LineState) -> None:
-    state.began = 0.0
-    state.buffer.clear()
-    if not state.waiting:
-        _shut(state)
-
-
-def _shut(state: LineState) -> None:
-    """All is sent: say so, and read on until the peer has read it, so that nothing destroys it."""
-    state.has_shut = True
-    state.heard = state.agenda.look()
-    try:
-        state.sock.shutdown(socket.SHUT_WR)
-    except OSError as failure:
-        if not is_ours(failure):
-            raise
-        state.has_ended = True  # there is no connection any more
-    if state.has_ended or state.linger_timeout <= 0:
-        finish(state)
-    else:
-        arm(state)
-
-
-def abort(state: LineState) -> None:
-    """Close at once; what is not sent is lost, and so is what was not given."""
-    state.stops |= CLOSING | GONE | LEFT
-    drop_output(state)
-    state.held = None
-    if not state.stops & BUSY:
-        finish(state)
-
-
-def lose(state: LineState, failure: BaseException | None) -> None:
-    """The connection is gone, by *failure* or in order."""
-    if state.stops & GONE:
-        return
-    state.failure = failure
-    state.stops |= GONE | LEFT
-    drop_output(state)
-    if not state.stops & BUSY:
-        finish(state)
-
-
-def finish(state: LineState) -> None:
-    """Nothing can be sent any more: give what was received, and tell the end, once."""
-    if state.stops & (OVER | BUSY | LAST):
-        return
-    channel = state.channel
-    if not state.stops & CLOSING and state.has_begun:
-        _give_the_last(state)
-    state.stops |= OVER | CLOSING | GONE
-    for timer in list(state.timers or ()):
-        timer.cancel()
-    if state.armed:
-        state.armed = 0.0
-        state.agenda.forget_one()
-    drop_output(state)
-    state.held = state.timers = None
-    state.buffer.clear()
-    channel._fc_leave()
-    failure, state.failure = state.failure, None
-    try:
-        channel.connection_lost(failure)
-    except BaseException as problem:
-        if isinstance(problem, state.agenda.family.reraised()):
-            raise
-        logger.error("connection_lost() of %r has failed", channel, exc_info=problem)
-    finally:
-        state.channel = state.sock = None
-
-
-def _give_the_last(state: LineState) -> None:
-    """Give the hooks what came before the connection was lost."""
-    state.stops = GONE | LAST
-    if not state.has_ended and state.sock.fileno() >= 0:
-        while data := _receive_quietly(state):
-            state.buffer.feed(data, 0)
-    while not state.stops & (CLOSING | BUSY) and _give_some(state, state.lines_per_pass):
-        pass
-    state.stops &= ~LAST
-
-
-def _receive_quietly(state: LineState) -> bytes:
-    try:
-        data: bytes = state.sock.recv(_SIZE)
-    except OSError as failure:
-        if not is_ours(failure):
-            raise
-        return b""
-    return data
 
 
 # What to wait for, and how long.
@@ -500,7 +413,7 @@ def sync(state: LineState) -> None:
 
 def arm(state: LineState) -> None:
     """Look again when the next deadline may have passed, or one that begins meanwhile."""
-    if state.stops & OVER or not state.has_begun:
+    if state.stops & GONE or (state.stops & UNBEGUN and not state.stops & CLOSING):
         return
     now = state.agenda.now
     limits = (state.idle_timeout, state.line_timeout, state.write_timeout)
@@ -530,13 +443,13 @@ def look(state: LineState) -> None:
     now = state.agenda.now
     due, which = min(_deadlines(state), default=(math.inf, ""))
     try:
-        if due <= now and not state.stops & BUSY:
+        if due <= now and not state.stops & (BUSY | GONE):
             state.heard = state.wrote = now
             state.began = now if state.began else 0.0
             if which == "linger":
                 finish(state)
             elif state.stops & CLOSING:
-                abort(state)
+                time_out(state)
             else:
                 run(state, state.channel.timed_out, which)
     finally:

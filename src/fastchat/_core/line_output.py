@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.line_stops import BUSY, CLOSING, FULL, GONE
+from fastchat._core.line_stops import BUSY, CLOSING, FULL, GONE, UNBEGUN
 from fastchat._core.lines import join_lines
 
 if TYPE_CHECKING:
@@ -28,40 +28,73 @@ _PIECE = 65536
 
 def add(state: LineState, reply: Any) -> None:
     """Send *reply*, which is no bytes, when the hook is done."""
-    if not isinstance(reply, list):
+    if isinstance(reply, (bytes, bytearray, memoryview)):
+        state.add(bytes(reply))
+    elif not isinstance(reply, list):
         raise TypeError(f"a reply is bytes, a list of bytes or None, {_instead(reply)}")
-    if reply:
-        put_out(state, join(state, reply))
+    elif reply:  # also where the hook has closed: what it returns is sent
+        _put_behind(state, join(state, reply))
 
 
 def put_out(state: LineState, data: bytes) -> None:
     """Send *data*: at once, or behind what the hook that runs has answered."""
-    if state.stops & (CLOSING | GONE):
+    if not data or state.stops & (CLOSING | GONE):
         return
-    if not state.has_begun:
+    if state.stops & UNBEGUN:
         state.enqueue(data, 0)
         check_output(state)
-        return
-    if not state.stops & BUSY:
+    elif state.stops & BUSY:
+        _put_behind(state, data)
+    else:
         state.transmit(data)
-        return
-    out = state.out or []
-    if state.replies:
-        out.append(join(state, state.replies))
-    state.replies, state.out = None, out
-    out.append(data)
+
+
+def _put_behind(state: LineState, data: bytes) -> None:
+    seal(state)
+    _append(state, data)
     state.out_size += len(data)
     if state.out_size > _PIECE:
         state.flush()
 
 
+def _append(state: LineState, data: bytes) -> None:
+    if state.out is None:
+        state.out = []
+    state.out.append(data)
+
+
+def seal(state: LineState) -> None:
+    """Join what hooks have returned by now: what comes may end with another delimiter."""
+    if not state.replies:
+        return
+    try:
+        data = join(state, state.replies)
+    except BaseException:
+        keep_good(state)
+        raise
+    _append(state, data)
+    state.replies = None
+
+
+def keep_good(state: LineState) -> None:
+    """A reply has a delimiter inside: drop those that have, which cost no other its way."""
+    several = (state.delimiter, *state.others)
+    good = [
+        reply
+        for reply in state.replies or ()
+        if all([(reply + each).find(each) == len(reply) for each in several])
+    ]
+    if good:
+        _append(state, join(state, good))
+    state.replies = None
+
+
 def take_all(state: LineState) -> bytes:
     """What hooks have left to send, joined."""
-    replies, out = state.replies, state.out or []
-    state.replies = state.out = None
-    if replies:
-        out.append(join(state, replies))
-    return b"".join(out)
+    seal(state)
+    data = b"".join(state.out or ())
+    state.out = None
+    return data
 
 
 def join(state: LineState, lines: Iterable[Any]) -> bytes:
@@ -77,9 +110,10 @@ def check_output(state: LineState) -> None:
     """More output waits: hold it to the limits."""
     if state.waiting > state.max_output:
         logger.warning(
-            "%s does not read: %d bytes wait for it, and max_output is %d: aborted",
-            *(repr(state.channel.addr), state.waiting, state.max_output),
+            "%d bytes wait for %r, %d of them since just now, and max_output is %d: aborted",
+            *(state.waiting, state.channel.addr, len(state.queue[-1]), state.max_output),
         )
+        state.stops |= CLOSING  # what it has sent is not given to hooks, either
         problem = OSError(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} (max_output)")
         state.events.lose(state, problem)
         return
@@ -97,7 +131,10 @@ def send_waiting(state: LineState) -> None:
         if sent <= 0:
             return
         left -= sent
-        state.heard = state.wrote = state.agenda.now
+        state.heard = state.agenda.now
+        state.taken += sent
+        if state.taken >= _PIECE:  # who takes a byte now and then is not waited for
+            state.wrote, state.taken = state.heard, 0
         if sent < len(data):
             return
 
@@ -105,7 +142,7 @@ def send_waiting(state: LineState) -> None:
 def drop_output(state: LineState) -> None:
     """Send nothing of what is left."""
     state.queue = state.replies = state.out = None
-    state.waiting = state.offset = state.out_size = 0
+    state.waiting = state.offset = state.out_size = state.taken = 0
 
 
 def _head(queue: deque[bytes], offset: int) -> Any:

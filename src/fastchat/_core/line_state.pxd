@@ -6,7 +6,7 @@ from fastchat._core.lines cimport LineBuffer
 from fastchat._scanner cimport join_checked
 from fastchat._sysio cimport receive, send_bytes
 
-cdef int BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED
+cdef int BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED, UNBEGUN
 cdef Py_ssize_t SIZE, FLUSH
 
 
@@ -15,6 +15,7 @@ cdef class LineState:
     cdef object __weakref__
     cdef public object channel
     cdef public object sock
+    cdef public int pid
     cdef public LineBuffer buffer
     cdef public Agenda agenda
     cdef public object events
@@ -24,12 +25,10 @@ cdef class LineState:
     cdef public int mode
     cdef public Py_ssize_t exact
     cdef public bint has_changed
-    cdef public bint has_begun
     cdef public bint has_ended
     cdef public bint has_told_end
     cdef public bint is_ending
     cdef public bint has_shut
-    cdef public bint has_overflowed
     cdef public object held
     cdef public list batch
     cdef public Py_ssize_t next_line
@@ -39,6 +38,7 @@ cdef class LineState:
     cdef public list replies
     cdef public list out
     cdef public Py_ssize_t out_size
+    cdef public Py_ssize_t taken
     cdef public object queue
     cdef public Py_ssize_t offset
     cdef public Py_ssize_t waiting
@@ -51,6 +51,7 @@ cdef class LineState:
     cdef public Py_ssize_t max_line
     cdef public Py_ssize_t lines_per_pass
     cdef public Py_ssize_t most
+    cdef public Py_ssize_t most_ever
     cdef public Py_ssize_t max_body
     cdef public Py_ssize_t high_water
     cdef public Py_ssize_t low_water
@@ -62,30 +63,44 @@ cdef class LineState:
 
     cpdef read_event(self)
 
-    @cython.locals(data=bytes, lines=list, size=Py_ssize_t)
+    @cython.locals(data=bytes, lines=list, size=Py_ssize_t, buffer=LineBuffer)
     cdef _read(self)
+    cpdef feed(self, bytes data)
+
+    @cython.locals(data=bytes)
+    cpdef gather(self, Py_ssize_t most)
+    cpdef put_back(self, bytes data)
+    cpdef bint is_skipping(self) except -1
+
+    @cython.locals(buffer=LineBuffer, longest=Py_ssize_t)
+    cpdef drop_long(self)
+    cdef _cut_more(self)
 
     @cython.locals(line=bytes, longest=Py_ssize_t)
     cdef bint _has_long(self, list lines) except -1
     cpdef receive(self)
+    cpdef bint is_of_socket(self, failure) except -1
 
     @cython.locals(is_done=bint)
     cpdef give(self, list lines)
 
-    @cython.locals(lines=list)
     cpdef end_hook(self)
+
+    @cython.locals(lines=list)
+    cpdef keep_batch(self)
     cpdef keep_first(self, list lines)
     cpdef keep(self, list lines)
 
     @cython.locals(lines=list)
     cpdef bint cut(self, Py_ssize_t most) except -1
     cpdef requeue(self)
+    cpdef say_lost(self)
 
     @cython.locals(lines=list, count=Py_ssize_t)
     cdef _give_each(self)
     cpdef add(self, reply)
 
-    @cython.locals(replies=list, out=list)
+    @cython.locals(replies=list, out=list, data=bytes)
     cpdef flush(self)
 
     @cython.locals(sent=Py_ssize_t)

@@ -14,6 +14,8 @@ Rules these two files keep:
   to a hook yet.
 * Everything belongs to the thread of the loop, and nothing is locked.
 * A read costs no look at the clock: what came and went is noted by the time of the pass.
+* From where input was received to the hook nothing of Python is called, so that no signal handler
+  can raise there; hence the inner methods of the buffer, and of this class.
 """
 
 from __future__ import annotations
@@ -21,7 +23,18 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.line_stops import BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED
+from fastchat._core.line_rules import LineTooLong
+from fastchat._core.line_stops import (
+    BUSY,
+    CLOSING,
+    GONE,
+    HELD,
+    LEFT,
+    NESTED,
+    OVER,
+    STOPPED,
+    UNBEGUN,
+)
 from fastchat._core.pollers import is_ours
 
 if TYPE_CHECKING:
@@ -54,6 +67,7 @@ class LineState:
             "__weakref__",
             "channel",
             "sock",
+            "pid",  # of the process that has made the connection
             "buffer",
             "agenda",
             "events",
@@ -63,12 +77,10 @@ class LineState:
             "mode",  # of line_stops.py; EXACT: the next ``exact`` bytes are one piece
             "exact",
             "has_changed",  # whether a hook has changed the mode, so that lines are cut anew
-            "has_begun",  # whether connection_made() was called
             "has_ended",  # whether the end of the input was received
             "has_told_end",  # and eof_received() was called
             "is_ending",  # by shut_down()
             "has_shut",  # whether the own half of the connection is shut
-            "has_overflowed",  # whether a line was too long, and may go on
             "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
             "batch",  # the lines that line_received() gets, and which is next
             "next_line",
@@ -78,6 +90,7 @@ class LineState:
             "replies",  # lines that hooks have returned
             "out",  # what leaves before these
             "out_size",
+            "taken",  # how many bytes of output the kernel took since ``wrote``
             "queue",  # what the kernel did not take, the first piece from ``offset`` on
             "offset",
             "waiting",  # how many bytes that is
@@ -90,6 +103,7 @@ class LineState:
             "max_line",
             "lines_per_pass",
             "most",  # how many lines are cut at once
+            "most_ever",  # and how many where none is taken back
             "max_body",
             "high_water",
             "low_water",
@@ -104,20 +118,19 @@ class LineState:
         self.channel = channel
         self.events = events
         self.sock: Any = None
+        self.pid: int = 0
         self.buffer: Any = None
         self.agenda: Any = None
-        self.stops: int = HELD
+        self.stops: int = UNBEGUN
         self.wants: int = 1
         self.is_batch = False
         self.mode: int = 0
         self.exact: int = 0
         self.has_changed = False
-        self.has_begun = False
         self.has_ended = False
         self.has_told_end = False
         self.is_ending = False
         self.has_shut = False
-        self.has_overflowed = False
         self.held: deque[Any] | None = None
         self.batch: list[bytes] | None = None
         self.next_line: int = 0
@@ -126,6 +139,7 @@ class LineState:
         self.replies: list[bytes] | None = None
         self.out: list[bytes] | None = None
         self.out_size: int = 0
+        self.taken: int = 0
         self.queue: deque[bytes] | None = None
         self.offset: int = 0
         self.waiting: int = 0
@@ -135,7 +149,8 @@ class LineState:
         self.heard: float = 0.0
         self.began: float = 0.0
         self.wrote: float = 0.0
-        self.max_line = self.lines_per_pass = self.most = self.max_body = 0
+        self.max_line = self.lines_per_pass = self.max_body = 0
+        self.most = self.most_ever = 0
         self.high_water = self.low_water = self.max_output = 0
         self.idle_timeout: float = 0.0
         self.line_timeout: float = 0.0
@@ -163,25 +178,77 @@ class LineState:
         if self.mode or not data:
             self.has_ended = not data
             self.began = 0.0
-            self.buffer.feed(data, 0)
+            self.feed(data)
             self.events.go_on(self)
             return
-        size = len(self.buffer) + len(data)
-        lines = self.buffer.feed(data, self.most)  # whose limit is none: see line_events.overflow()
+        buffer = self.buffer
+        size = buffer._waiting() + len(data)
+        lines = buffer._feed(data, self.most)  # whose limit is none: see drop_long()
         if lines:
             self.began = 0.0
             if size > self.max_line and self._has_long(lines):
                 self.keep(lines)
                 self.events.go_on(self)
                 return
-            if len(lines) >= self.most and len(self.buffer):
-                self.requeue()
+            if len(lines) >= self.most:
+                self._cut_more()
+                if buffer._waiting():
+                    self.requeue()
             self.give(lines)
-        if len(self.buffer) or self.has_overflowed:
+        if buffer._waiting() or buffer._is_skipping:
             if not self.began:
                 self.began = self.heard
-            if len(self.buffer) > self.max_line and not self.stops:
+            if buffer._waiting() > self.max_line and not self.stops:
                 self.events.overflow(self)
+
+    def feed(self, data: bytes) -> None:
+        """Let *data* wait, behind all input."""
+        self.buffer._feed(data, 0)
+
+    def gather(self, most: int) -> None:
+        """Receive what the socket has, some *most* bytes, and let it wait."""
+        while most > 0:
+            data = self.receive()
+            if not data:
+                self.has_ended = self.has_ended or data is not None
+                return
+            self.feed(data)
+            most -= len(data)
+
+    def put_back(self, data: bytes) -> None:
+        """Let *data* be the next input, and forget what is held."""
+        rest = self.buffer.rest()
+        self.held = None
+        self.buffer._feed(data + rest, 0)
+
+    def is_skipping(self) -> bool:
+        """Whether a line that is too long, and was dropped so far, goes on."""
+        return self.buffer._is_skipping
+
+    def drop_long(self) -> Any:
+        """Drop the line that waits, if it is too long where no delimiter has begun.
+
+        Returns the LineTooLong that says so, or None.  The buffer has no limit but here, so that
+        nothing is dropped which a hook takes by another mode.
+        """
+        buffer = self.buffer
+        longest = buffer._longest
+        buffer._take_back()
+        buffer._longest = self.max_line
+        try:
+            buffer._feed(b"", longest)
+        except LineTooLong as failure:
+            if not is_ours(failure):
+                raise
+            return failure
+        finally:
+            buffer._longest = longest
+        return None
+
+    def _cut_more(self) -> None:
+        """As many lines came as were cut at once: cut more, if it was few."""
+        if self.most < self.most_ever:
+            self.most = self.most_ever if self.most > self.most_ever // 2 else 2 * self.most
 
     def _has_long(self, lines: list[bytes]) -> bool:
         """Whether one of *lines* is too long."""
@@ -198,13 +265,20 @@ class LineState:
             data: bytes = self.sock.recv(SIZE)
             return data
         except BlockingIOError as failure:
-            if not is_ours(failure):
+            if not self.is_of_socket(failure):
                 raise
         except OSError as failure:
-            if not is_ours(failure):
+            if not self.is_of_socket(failure):
                 raise
             self.events.lose(self, failure)
         return None
+
+    def is_of_socket(self, failure: BaseException) -> bool:
+        """Whether the socket has raised *failure*, and no signal handler.
+
+        One that is not of the system, and so may be written in Python, is taken at its word.
+        """
+        return is_ours(failure) or not is_plain_socket(self.sock)
 
     def give(self, lines: list[bytes]) -> None:
         """Let the hook have *lines*, and send what it answers."""
@@ -238,14 +312,18 @@ class LineState:
             self.events.settle(self)
 
     def end_hook(self) -> None:
-        """A hook is done, whatever has become of it: keep the lines that it was not given."""
+        """A hook is done, whatever has become of it."""
+        self.keep_batch()
+        self.has_changed = False
+        self.cut_by = self.delimiter
+        self.stops &= ~(BUSY | LEFT | NESTED)
+
+    def keep_batch(self) -> None:
+        """Hold the lines of the batch that ``line_received`` was not given."""
         lines = self.batch
         self.batch = None
         if lines is not None and self.next_line < len(lines) and not self.stops & CLOSING:
             self.keep_first(lines[self.next_line :])
-        self.has_changed = False
-        self.cut_by = self.delimiter
-        self.stops &= ~(BUSY | LEFT | NESTED)
 
     def keep_first(self, lines: list[bytes]) -> None:
         """Hold *lines*, before all that is held."""
@@ -264,10 +342,14 @@ class LineState:
 
     def cut(self, most: int) -> bool:
         """Cut at most so many lines of what waits, and hold them; whether there is one."""
-        lines = self.buffer.feed(b"", most)
-        if lines:
-            self.keep(lines)
-        return bool(lines)
+        most = min(most, self.most)
+        lines = self.buffer._feed(b"", most)
+        if not lines:
+            return False
+        self.keep(lines)
+        if len(lines) >= most:
+            self._cut_more()
+        return True
 
     def _give_each(self) -> None:
         """Let ``line_received`` have the lines of the batch, until something stops that."""
@@ -306,8 +388,13 @@ class LineState:
             return
         self.out_size = 0
         if replies is not None and out is None and not self.others:
+            try:
+                data = join_checked(replies, self.delimiter)
+            except BaseException:
+                self.events.keep_good(self)
+                raise
             self.replies = None
-            self.transmit(join_checked(replies, self.delimiter))
+            self.transmit(data)
         else:
             self.transmit(self.events.take_all(self))
 
@@ -335,6 +422,7 @@ class LineState:
             self.queue = deque()
         if not self.waiting:
             self.offset = sent
+            self.taken = 0
             self.wrote = self.agenda.now
         self.queue.append(data)
         self.waiting += len(data) - sent
@@ -361,11 +449,11 @@ class LineState:
             if sent < 0:  # pragma: no branch (compiled, where the socket is one of the system)
                 sent = self.sock.send(data)
         except BlockingIOError as failure:
-            if not is_ours(failure):
+            if not self.is_of_socket(failure):
                 raise
             sent = 0
         except OSError as failure:
-            if not is_ours(failure):
+            if not self.is_of_socket(failure):
                 raise
             self.events.lose(self, failure)
             sent = -1
@@ -376,15 +464,24 @@ class LineState:
     def go_on(self) -> None:
         """Give the hooks what waits."""
         self.stops &= ~HELD
+        if self.stops & OVER:
+            return
         try:
             self.events.go_on(self)
-        except BaseException:
+        except BaseException as failure:
             self.requeue()
-            raise
+            self.events.contain(self, failure)
+
+    def say_lost(self) -> None:
+        """Call ``connection_lost``, in one step with what keeps it from being called again."""
+        channel, failure = self.channel, self.failure
+        self.stops |= OVER
+        self.channel = self.sock = self.failure = None
+        channel.connection_lost(failure)
 
     def requeue(self) -> None:
         """There is more to give, or something leaves the loop: go on in the next pass."""
-        if not self.stops & (HELD | OVER):
+        if not self.stops & (HELD | OVER) and self.agenda is not None:
             self.stops |= HELD
             self.agenda.ready.append(self)
 

@@ -15,9 +15,9 @@ CLOSING = 32  # by close()
 GONE = 64  # nothing can be sent any more
 OVER = 128  # and connection_lost() was called
 NESTED = 256  # a hook that runs makes passes, in which there is input
-LAST = 512  # the connection is gone, and what was received before is given
+UNBEGUN = 512  # connection_made() was not called
 # What stops the lines of a hook that runs.
-STOPPED = FULL | PAUSED | CLOSING | GONE
+STOPPED = FULL | PAUSED | CLOSING
 
 # Modes: lines, input as it comes, or one piece of a given size.
 LINES, RAW, EXACT = 0, 1, 2

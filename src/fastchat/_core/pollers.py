@@ -99,6 +99,8 @@ OWN_MODULES = {
     "fastchat._core.full_passes",
     "fastchat._core.line_state",
     "fastchat._core.line_events",
+    "fastchat._core.line_ends",
+    "fastchat._core.lines",
     "fastchat._sysio",
     "fastchat._core.system",
     "fastchat.asyncore",

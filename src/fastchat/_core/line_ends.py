@@ -1,0 +1,220 @@
+"""How a ``LineChannel`` ends: in order, at once, or because its connection is gone.
+
+Rules this file keeps, besides those of ``line_state.py``:
+
+* ``lose`` and ``close`` call no hook, for they may be called in a hook of another channel.  The
+  next pass, by ``end``, gives what was received before the connection was lost, and
+  ``connection_lost``.  Only ``abort`` outside of a hook ends the channel at once.
+* A channel that was closed, or is paused, is given no line, whatever becomes of its connection.
+* Whatever leaves ``finish`` before ``connection_lost`` was called lets the next pass come back.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from fastchat._core.failures import drop
+from fastchat._core.line_output import drop_output
+from fastchat._core.line_stops import BUSY, CLOSING, FULL, GONE, LEFT, OVER, PAUSED, UNBEGUN
+
+if TYPE_CHECKING:
+    from fastchat._core.line_state import LineState
+
+logger = logging.getLogger("fastchat.channel")
+
+# How much is still received from a peer that goes on sending when the server stops, or has when
+# its connection is lost, in bytes.
+_MOST_AT_THE_END = 1 << 20
+
+
+def leaves(state: LineState, failure: BaseException) -> bool:
+    """Whether *failure* is of those that leave the loop, which asyncore names."""
+    return isinstance(failure, state.agenda.family.reraised())
+
+
+# In order.
+
+
+def tell_the_end(state: LineState) -> None:
+    """The input has ended, and all of it was given, but what is no line."""
+    if state.has_told_end:
+        return
+    state.has_told_end = True
+    state.channel.unterminated = state.buffer.rest()
+    stays = False
+
+    def tell() -> None:
+        nonlocal stays
+        answer = state.channel.eof_received()
+        if not (answer is None or isinstance(answer, bool)):
+            raise TypeError(
+                "eof_received() returns True, False or None, for which a reply could be taken: "
+                f"send() it; not {type(answer).__name__}"
+            )
+        stays = bool(answer)
+
+    try:
+        state.events.run(state, tell)
+    finally:
+        if not stays:
+            close(state)
+
+
+def shut_down(state: LineState) -> None:
+    """Read no more, answer all lines that were received in full, say goodbye, and close."""
+    if state.stops & CLOSING or state.is_ending:
+        return
+    if not state.has_ended:
+        state.gather(_MOST_AT_THE_END)
+    state.is_ending = True
+    if state.stops & BUSY:
+        state.stops |= LEFT
+    elif not state.stops & (FULL | PAUSED):
+        state.requeue()
+    state.events.sync(state)
+
+
+def say_goodbye(state: LineState) -> None:
+    """All lines are answered that were received."""
+    try:
+        state.events.run(state, state.channel.shutting_down)
+    finally:
+        close(state)
+
+
+def close(state: LineState) -> None:
+    """Send what waits, then close; no further line is given to a hook."""
+    if state.stops & CLOSING:
+        return
+    if state.pid != os.getpid():  # the connection is that of the process that has forked
+        abort(state)
+        return
+    state.stops |= CLOSING
+    state.held = None
+    if state.stops & BUSY:
+        state.stops |= LEFT
+        return
+    if state.stops & UNBEGUN:
+        state.heard = state.wrote = state.agenda.look()
+    if not state.stops & GONE:
+        close_now(state)
+    elif state.sock.fileno() < 0:  # it is about to be taken out of the map
+        finish(state)
+        return
+    state.events.sync(state)
+
+
+def close_now(state: LineState) -> None:
+    """No hook runs: close once all is sent."""
+    state.began = 0.0
+    state.buffer.clear()
+    if state.waiting:
+        state.events.arm(state)
+    else:
+        shut(state)
+
+
+def shut(state: LineState) -> None:
+    """All is sent: say so, and read on until the peer has read it, so that nothing destroys it."""
+    state.has_shut = True
+    state.heard = state.agenda.look()
+    try:
+        state.sock.shutdown(socket.SHUT_WR)
+    except OSError as failure:
+        if not state.is_of_socket(failure):
+            raise
+        state.has_ended = True  # there is no connection any more
+    if state.has_ended or state.linger_timeout <= 0:
+        lose(state, None)
+    else:
+        state.events.arm(state)
+
+
+# At once.
+
+
+def abort(state: LineState) -> None:
+    """Close at once; what is not sent is lost, and so is what was not given."""
+    state.stops |= CLOSING | GONE
+    drop_output(state)
+    state.held = None
+    finish(state)
+
+
+def time_out(state: LineState) -> None:
+    """Close at once, because the peer takes nothing."""
+    state.failure = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    abort(state)
+
+
+# The connection is gone.
+
+
+def lose(state: LineState, failure: BaseException | None) -> None:
+    """The connection is gone, by *failure* or in order; a later pass ends the channel."""
+    if state.stops & GONE:
+        return
+    state.failure = None if state.has_shut else failure  # what is sent then was sent in order
+    state.stops = (state.stops | GONE) & ~FULL
+    drop_output(state)
+    if not state.stops & BUSY:
+        state.requeue()
+    state.events.sync(state)
+
+
+def end(state: LineState) -> None:
+    """Give what was received before the connection was lost, as far as one pass may; then end."""
+    left = state.lines_per_pass
+    while not state.stops & (CLOSING | PAUSED | UNBEGUN | OVER):
+        if not (state.has_ended or state.is_ending):
+            state.gather(_MOST_AT_THE_END)
+            state.has_ended = True
+        if left <= 0:
+            state.requeue()
+            return
+        given = state.events.give_some(state, left)
+        if not given:
+            break
+        left -= given
+    finish(state)
+
+
+def finish(state: LineState) -> None:
+    """Give nothing any more, close, and tell that, once."""
+    if state.stops & (OVER | BUSY):
+        return
+    try:
+        _finish(state)
+    except BaseException:
+        state.requeue()
+        raise
+
+
+def _finish(state: LineState) -> None:
+    channel, family = state.channel, state.agenda.family
+    state.stops |= CLOSING | GONE
+    for timer in list(state.timers or ()):
+        timer.cancel()
+    if state.armed:
+        state.armed = 0.0
+        state.agenda.forget_one()
+    drop_output(state)
+    state.held = state.timers = None
+    state.buffer.clear()
+    try:
+        channel._fc_leave()
+    except BaseException as problem:
+        if leaves(state, problem):
+            raise
+        logger.error("%r cannot be closed in order", channel, exc_info=problem)
+        drop(family, channel, channel._map, channel._fileno)
+    try:
+        state.say_lost()
+    except BaseException as problem:
+        if leaves(state, problem):
+            raise
+        logger.error("connection_lost() of %r has failed", channel, exc_info=problem)
