@@ -215,15 +215,15 @@ def go_on(state: LineState) -> None:
             return
         begin(state)
     left = state.lines_per_pass
-    while not state.stops:
+    while not state.stops & ~HELD:  # a hook may have asked for the next pass, but this one goes on
         if left <= 0:
             state.requeue()
-        else:
-            given = give_some(state, left)
-            if not given:
-                break
-            state.began = 0.0
-            left -= given
+            break
+        given = give_some(state, left)
+        if not given:
+            break
+        state.began = 0.0
+        left -= given
     if state.stops:
         settle(state)
         return
