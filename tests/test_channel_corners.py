@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -240,7 +241,7 @@ def test_close_waits_only_so_long_for_its_output(own: Stage, clock: Clock) -> No
     assert channel.events == []
     clock.now += 60
     settle(own)
-    assert channel.events == ["lost"]
+    assert channel.events == [TimeoutError]
 
 
 def test_hook_that_sends_much(own: Stage) -> None:
@@ -258,40 +259,34 @@ def test_hook_that_sends_much(own: Stage) -> None:
     assert got == b"x" * 150_000 + b"y" * 70_000 + b"\r\nline\r\n"
 
 
-class Interrupted:
-    """Stands for a socket in whose methods a signal handler raises *problem*."""
-
-    def __init__(self, sock: Any, problem: Exception) -> None:
-        self.sock = sock
-        self.problem = problem
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("recv", "send", "shutdown"):
-            return fail_with(self.problem)
-        return getattr(self.sock, name)
-
-
 @pytest.mark.parametrize("problem", [BlockingIOError(), OSError()], ids=["again", "error"])
-@pytest.mark.parametrize("what", ["read", "send", "close", "shut down", "end"])
+@pytest.mark.parametrize("what", ["read", "send", "close", "shut down"])
 def test_what_a_handler_raises_in_a_call_is_no_error_of_the_socket(
     own: Stage, what: str, problem: Exception
 ) -> None:
     """It leaves the call."""
+    if own.implementation.name == "cython" and what != "close":
+        pytest.skip("compiled code makes the call itself")
     channel = line_channel(own)
     settle(own)
-    state = channel._fc_line
-    state.sock = Interrupted(channel.socket, problem)
     act = {
         "read": channel.handle_read_event,
         "send": lambda: channel.send(b"data"),
         "close": channel.close,
         "shut down": channel.shut_down,
-        "end": channel.handle_close,
     }[what]
-    with pytest.raises(OSError) as caught:  # noqa: PT011 (it is compared)
-        act()
+
+    def interrupt(frame: Any, event: str, function: Any) -> None:
+        if event == "c_call" and function.__name__ in ("recv", "send", "shutdown"):
+            raise problem
+
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(OSError) as caught:  # noqa: PT011 (it is compared)
+            act()
+    finally:
+        sys.setprofile(None)
     assert caught.value is problem
-    state.sock = channel.socket
 
 
 def test_shut_down_of_a_paused_channel(own: Stage) -> None:

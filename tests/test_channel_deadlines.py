@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -54,7 +55,44 @@ def test_output_has_to_be_taken_in_time(own: Stage, clock: Clock) -> None:
     assert channel.events == []
     clock.now += 30
     settle(own)
-    assert channel.events == [("timed out", "write"), "lost"]
+    assert channel.events == [("timed out", "write"), TimeoutError]
+
+
+def test_who_takes_a_byte_now_and_then_is_not_waited_for(own: Stage, clock: Clock) -> None:
+    """It would hold the output for ever; after close(), too."""
+    for closes in (False, True):
+        channel = line_channel(own, write_timeout=30)
+        settle(own)
+        channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        channel.send(b"x" * 1_000_000)
+        if closes:
+            channel.close()
+        for _ in range(8):
+            clock.now += 9
+            settle(own)
+            if not own.map:
+                break
+            channel.peer.recv(4096)
+        assert channel.events[-1] == TimeoutError
+
+
+def test_timer_does_not_put_off_the_deadline_of_a_line(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, line_timeout=60)
+    settle(own)
+    for _ in range(6):
+        channel.call_later(5, channel.events.copy)
+        tell(own, channel, b"x")
+        clock.now += 10
+        settle(own)
+    assert channel.events == [("timed out", "line")]
+
+
+def test_line_that_was_too_long_has_no_deadline(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, max_line=4, line_timeout=60)
+    tell(own, channel, b"123456", b"78\r\n", b"ok\r\n")
+    clock.now += 100
+    settle(own)
+    assert channel.events == [("long", b"123456", 6), b"ok"]
 
 
 def test_no_deadline(own: Stage, clock: Clock) -> None:

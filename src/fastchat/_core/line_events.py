@@ -198,7 +198,7 @@ def overflow(state: LineState) -> None:
 def has_input(state: LineState) -> bool:
     """Whether there may be something to give that was received."""
     is_over = state.is_ending or (state.has_ended and not state.has_told_end)
-    return bool(state.held) or len(state.buffer) > 0 or is_over
+    return bool(state.held) or state.has_uncut() or is_over
 
 
 def go_on(state: LineState) -> None:
@@ -243,6 +243,8 @@ def give_some(state: LineState, most: int) -> int:
     if state.mode != LINES:
         if state.held:
             take_back(state)
+        if state.held:  # until a line has ended that is being dropped
+            return 0
     elif not state.held and not state.cut(most):
         size = len(state.buffer)
         if size > state.max_line:
@@ -366,7 +368,8 @@ def resume(state: LineState) -> None:
     """Go on after ``pause``, in the next pass."""
     if state.stops & PAUSED:
         state.stops &= ~PAUSED
-        state.heard = state.agenda.now
+        if state.agenda is not None:
+            state.heard = state.agenda.now
         if not state.stops & (BUSY | FULL) and has_input(state):
             state.requeue()
         sync(state)
@@ -433,8 +436,11 @@ def _deadlines(state: LineState) -> list[tuple[float, str]]:
         found.append((state.wrote + state.write_timeout, "write"))
     if not state.stops & (CLOSING | PAUSED | FULL):
         found.append((state.heard + state.idle_timeout, "idle"))
-        if state.began and not state.stops & HELD:
-            found.append((state.began + state.line_timeout, "line"))
+        if state.began:
+            due = state.began + state.line_timeout
+            if state.stops & HELD:  # what waits is given first, and may be the whole line
+                due = max(due, state.agenda.now + 1)
+            found.append((due, "line"))
     return found
 
 

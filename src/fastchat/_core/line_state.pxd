@@ -70,6 +70,9 @@ cdef class LineState:
     @cython.locals(data=bytes)
     cpdef gather(self, Py_ssize_t most)
     cpdef put_back(self, bytes data)
+
+    @cython.locals(waiting=Py_ssize_t)
+    cpdef bint has_uncut(self) except -1
     cpdef bint is_skipping(self) except -1
 
     @cython.locals(buffer=LineBuffer, longest=Py_ssize_t)

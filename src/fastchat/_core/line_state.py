@@ -221,6 +221,11 @@ class LineState:
         self.held = None
         self.buffer._feed(data + rest, 0)
 
+    def has_uncut(self) -> bool:
+        """Whether something waits that may be given, and is no line that has only begun."""
+        waiting: int = self.buffer._waiting() if self.mode else self.buffer._ahead_size
+        return waiting > 0
+
     def is_skipping(self) -> bool:
         """Whether a line that is too long, and was dropped so far, goes on."""
         return self.buffer._is_skipping

@@ -1,0 +1,121 @@
+"""``LineChannel``: what its author cannot mean is said at once; what is given back is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.channels import Stage
+from tests.support.line_channels import line_channel, recording_lines, settle, tell
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["handle_read", "handle_write", "handle_close", "handle_connect", "recv", "found_terminator"],
+)
+def test_hook_of_asyncore_is_refused(own: Stage, name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        recording_lines(own, **{name: lambda self: None})
+
+
+def test_line_received_over_a_base_with_lines_received(own: Stage) -> None:
+    base = recording_lines(own, lines_received=lambda self, lines: self.events.append(lines))
+    with pytest.raises(TypeError, match="lines_received"):
+        type("Derived", (base,), {"line_received": lambda self, line: None})
+    both = ("line_received", "lines_received")
+    type("Both", (base,), {name: lambda self, it: None for name in both})
+
+
+def test_listens_not(own: Stage) -> None:
+    channel = recording_lines(own)(None, own.map)
+    channel.create_socket()
+    with pytest.raises(TypeError, match="dispatcher"):
+        channel.listen(5)
+    channel.abort()
+
+
+def test_limits_and_modes_before_there_is_a_socket(own: Stage) -> None:
+    channel = recording_lines(own)(None, own.map)
+    channel.delimiter = b";"
+    channel.read_raw()
+    channel.read_lines()
+    channel.unread([b"line"])
+    channel.pause_reading()
+    channel.resume_reading()
+    assert channel.events == []
+
+
+# Given back.
+
+
+@pytest.mark.parametrize("way", ["hook", "outside"])
+@pytest.mark.parametrize("data", [b"", b"PING\r\n", b"PING\r\nx"], ids=repr)
+def test_given_back_while_a_line_is_dropped(own: Stage, data: bytes, way: str) -> None:
+    """The tail of a line that was too long is never a line."""
+
+    def line_too_long(channel: Any, prefix: bytes, size: int) -> None:
+        channel.events.append("long")
+        if way == "hook":
+            channel.unread(data)
+
+    channel = line_channel(own, max_line=8, line_too_long=line_too_long)
+    settle(own)
+    tell(own, channel, b"x" * 20)
+    if way == "outside":
+        channel.unread(data)
+    tell(own, channel, b"DEL\r", b"\nnext\r\n")
+    assert channel.events == ["long", *[b"PING"] * bool(data), b"next"]
+
+
+def test_body_given_back_while_a_line_is_dropped(own: Stage) -> None:
+    """It comes when that has ended."""
+    channel = line_channel(own, max_line=8)
+    settle(own)
+    tell(own, channel, b"x" * 20)
+    channel.unread(b"123456789\r\n456\r\n")
+    channel.receive_exactly(5)
+    tell(own, channel, b"DEL\r\nnext\r\n")
+    assert channel.events[1:] == [("raw", b"12345"), b"6789", b"456", b"next"]
+
+
+def test_raw_input_forgets_the_line_that_is_dropped(own: Stage) -> None:
+    channel = line_channel(own, max_line=8)
+    settle(own)
+    tell(own, channel, b"x" * 20)
+    channel.read_raw()
+    channel.unread(b"given back ")
+    tell(own, channel, b"tail\r\n")
+    assert channel.events[1:] == [("raw", b"given back "), ("raw", b"tail\r\n")] or (
+        channel.events[1:] == [("raw", b"given back tail\r\n")]
+    )
+
+
+def test_given_back_as_other_bytes(own: Stage) -> None:
+    line = bytearray(b"one")
+    channel = line_channel(own)
+    settle(own)
+    channel.unread([line])
+    line[:] = b"two"
+    with pytest.raises(TypeError):
+        channel.unread((b"no", b"tuple"))
+    settle(own)
+    assert channel.events == [b"one"]
+    assert type(channel.events[0]) is bytes
+
+
+@pytest.mark.parametrize("limit", [3, 256, None])
+def test_each_command_has_a_body(own: Stage, limit: int | None) -> None:
+    """Pipelined, so that what was cut is taken back again and again."""
+    channel = line_channel(
+        own,
+        lines_per_pass=limit,
+        line_received=lambda self, line: self.receive_exactly(int(line)),
+        raw_received=lambda self, data: self.events.append(data),
+    )
+    settle(own)
+    bodies = [b"\r\n" * (number % 5) for number in range(600)]
+    channel.peer.sendall(b"".join(b"%d\r\n%b" % (len(body), body) for body in bodies))
+    own.loop(3 + 600 // (limit or 600), use_poll=True)
+    settle(own, 600)
+    assert channel.events == bodies
