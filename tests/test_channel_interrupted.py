@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any
 
@@ -50,12 +51,13 @@ class Exchange:
 
     def loop(self) -> None:
         """Make passes until a handler raises, or nothing is left to do."""
-        try:
+        self.call(self.stage.asyncore.loop, 0, True, self.stage.map, 50)
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call *function* with *args*, until a handler raises."""
+        with contextlib.suppress(self.stage.asyncore.ExitNow):
             self.is_in_loop = True
-            self.stage.asyncore.loop(0, True, self.stage.map, 50)
-        except self.stage.asyncore.ExitNow:
-            pass
-        finally:
+            function(*args)
             self.is_in_loop = False
 
     def talk(self, lines: list[bytes]) -> None:
@@ -99,6 +101,60 @@ def test_each_line_is_given_and_answered_once(stage: Stage, hook: str, limit: in
     else:
         assert exchange.got == exchange.sent
     assert channel.events == []
+
+
+def test_nothing_of_python_runs_between_the_input_and_its_hook(stage: Stage) -> None:
+    """For there a signal handler could raise, and what was received would be lost."""
+    base: Any = stage.implementation.channel.LineChannel
+    mine, peer = stage.pair()
+    channel = base(mine, stage.map)
+    channel.line_received = (given := []).append
+    stage.loop(3, use_poll=True)
+    called: list[str] = []
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event == "call":
+            called.append(frame.f_code.co_qualname)
+
+    for data in (b"one\r\ntwo\r\nthr", b"ee\r\n"):
+        peer.send(data)
+        sys.setprofile(note)
+        channel._fc_line.read_event()
+        sys.setprofile(None)
+    assert given == [b"one", b"two", b"three"]
+    assert called == []
+    channel.abort()
+
+
+@pytest.mark.parametrize("way", ["peer", "lines", "close", "abort"])
+def test_each_end_is_told_once(stage: Stage, way: str) -> None:
+    base: Any = stage.implementation.channel.LineChannel
+    kind = type("Ending", (base,), {"linger_timeout": 0, "lines_per_pass": 3})
+    exchange = Exchange(stage, stage.pair()[0])
+    ended: list[tuple[list[Any], list[Any]]] = []
+    kept = []  # for what is done when an object goes cannot be interrupted
+    with alarms(exchange.interrupt, OFTEN, OFTEN):
+        while exchange.interruptions < INTERRUPTIONS and len(ended) < 20 * INTERRUPTIONS:
+            mine, peer = socket.socketpair()
+            channel = kind(mine, stage.map)
+            lost, given = [], []  # type: list[Any], list[Any]
+            # Neither runs code of Python.
+            channel.connection_lost, channel.line_received = lost.append, given.append
+            ended.append((lost, given))
+            kept.append(channel)
+            if way == "lines":
+                peer.send(b"line\r\n" * 10)
+                channel.send(b"x")
+            if way in ("peer", "lines"):
+                peer.close()
+            if way in ("close", "abort"):
+                exchange.call(getattr(channel, way))
+                getattr(channel, way)()  # for it may have been interrupted before it began
+            while stage.map:
+                exchange.loop()
+            peer.close()
+    assert {len(lost) for lost, _ in ended} == {1}
+    assert {len(given) for _, given in ended} == {10 if way == "lines" else 0}
 
 
 def test_timers_are_called_once(stage: Stage) -> None:

@@ -5,7 +5,11 @@ input is split, on what the peer reads, or on when the loop runs:
 
 * a number asks for so many bytes; ``r`` for raw input up to ``!``; ``d`` for another delimiter;
 * ``p`` pauses until the script resumes; ``c`` closes;
-* every line is its own reply, and every body, too.
+* ``x`` leaves the loop, which then runs again;
+* every line is its own reply, sent or returned, and every body, too.
+
+What does not change anything happens in between: timers, empty output, and sends from outside when
+the client has gone.  No hook is called inside of these, and none of a line while reading is paused.
 
 ``python -m tests.random.channels --count 100000`` is the long run; the suite does a short one.
 """
@@ -13,6 +17,7 @@ input is split, on what the peer reads, or on when the loop runs:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,9 +27,10 @@ from typing import Any
 from tests.support.implementations import FASTCHAT, load
 from tests.support.simulated import Network, SimulatedSystem
 
-ALPHABET = b"\n\r2rpcda!"
+ALPHABET = b"\n\r2rpcdax!"
 DELIMITERS: tuple[Any, ...] = (b"\n", b"\r\n", (b"\r\n", b"\n"))
 OTHER = b"a"  # what ``d`` makes of the delimiter
+SINGLE = (b"d", b"p", b"c", b"r", b"x", b"2", b"22", b"222")  # lines that do something
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Setting:
     is_batch: bool = False
     lines_per_pass: int = 256
     high_water: int = 64
+    # How a line is answered: "send", or what the hook returns, "bytes" or "list".
+    reply: str = "send"
 
 
 def expected(implementation: Any, stream: bytes, setting: Setting) -> tuple[list[Any], bytes]:
@@ -63,7 +71,8 @@ def expected(implementation: Any, stream: bytes, setting: Setting) -> tuple[list
         if line == b"d":
             delimiter = ending = OTHER
             buffer.delimiter = delimiter
-        sent += line + ending
+        if line != b"x":
+            sent += line + ending
         if line.isdigit():
             body = buffer.take(int(line))
             if body is None:
@@ -91,20 +100,27 @@ def class_of(module: Any, setting: Setting) -> Any:
         high_water = setting.high_water
         low_water = setting.high_water // 2
         is_raw = False
+        is_paused = False
+        # What is called from outside of the loop, in which no hook may be.
+        outside = ""
 
         def __init__(self, *arguments: Any) -> None:
             self.events: list[Any] = []
             self.lost: list[Any] = []
             super().__init__(*arguments)
 
-        def answer(self, line: bytes) -> bool:
-            """Do what *line* says; returns whether the next one may be something else."""
-            self.events.append(line)
+        def answer(self, line: bytes) -> None:
+            """Do what *line* says."""
+            self.note(line)
             if line == b"d":
                 self.delimiter = OTHER
-            self.send_line(line)
+            if line == b"x":
+                raise self.asyncore.ExitNow
+            if setting.reply == "send":
+                self.send_line(line)
             if line == b"p":
                 self.pause_reading()
+                self.is_paused = True
             elif line == b"c":
                 self.close()
             elif line.isdigit():
@@ -113,11 +129,19 @@ def class_of(module: Any, setting: Setting) -> Any:
                 self.is_raw = True
                 self.events.append(("raw", b""))
                 self.read_raw()
-            return line in (b"d", b"p", b"c", b"r") or line.isdigit()
+
+        def note(self, event: Any) -> None:
+            self.events.append(event)
+            if self.outside or self.is_paused:
+                self.events.append(f"in {self.outside or 'a pause'}")
+
+        def resume_reading(self) -> None:
+            self.is_paused = False
+            super().resume_reading()
 
         def raw_received(self, data: bytes) -> None:
             if not self.is_raw:
-                self.events.append(("raw", data))
+                self.note(("raw", data))
                 self.send(data)
                 return
             raw, end, rest = data.partition(b"!")
@@ -138,19 +162,28 @@ def class_of(module: Any, setting: Setting) -> Any:
 
         def connection_lost(self, exc: BaseException | None) -> None:
             self.lost.append(exc)
+            if self.outside:
+                self.events.append(f"lost in {self.outside}")
 
         def handle_error(self) -> None:
             self.events.append(repr(sys.exc_info()[1]))
             self.abort()
 
-    def line_received(self: Any, line: bytes) -> None:
-        self.answer(line)
+    def reply(line: bytes) -> Any:
+        return {"send": None, "bytes": line, "list": [line]}[setting.reply]
 
-    def lines_received(self: Any, lines: list[bytes]) -> None:
-        for index, line in enumerate(lines):
-            if self.answer(line):
-                self.unread(lines[index + 1 :])
-                return
+    def line_received(self: Any, line: bytes) -> Any:
+        self.answer(line)
+        return reply(line)
+
+    def lines_received(self: Any, lines: list[bytes]) -> Any:
+        # A line that does something has a batch of its own.
+        size = next((index for index, line in enumerate(lines) if line in SINGLE), len(lines))
+        size = max(size, 1)
+        self.unread(lines[size:])
+        for line in lines[:size]:
+            self.answer(line)
+        return None if setting.reply == "send" else lines[:size]
 
     hook = lines_received if setting.is_batch else line_received
     return type("Scripted", (Channel,), {hook.__name__: hook})
@@ -166,12 +199,21 @@ class Server:
         self.map._fc_system = SimulatedSystem(network, implementation.core)
         mine, self.client = network.pair(room)
         self.channel = kind(mine, self.map)
+        self.channel.asyncore = self.asyncore
         self.got = b""
         self.is_over = False
 
     def loop(self, passes: int) -> None:
         """Make *passes* passes that wait for nothing."""
-        self.asyncore.loop(0, True, self.map, passes)
+        for _ in range(passes):
+            with contextlib.suppress(self.asyncore.ExitNow):
+                self.asyncore.loop(0, True, self.map, 1)
+
+    def call_outside(self, name: str, *args: Any) -> None:
+        """Call a method of the channel as another one would."""
+        self.channel.outside = name
+        getattr(self.channel, name)(*args)
+        self.channel.outside = ""
 
     def send(self, data: bytes) -> bool:
         """Let the client send all of *data*; False where the server has gone."""
@@ -248,12 +290,15 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
         is_batch=not isinstance(delimiter, tuple) and draw.random() < 0.5,
         lines_per_pass=draw.choice((1, 2, 256)),
         high_water=draw.choice((0, 4, 64)),
+        reply=draw.choice(("send", "bytes", "list")),
     )
-    stream = bytes(draw.choices(ALPHABET, (6, 3, 1, 1, 1, 0.3, 0.5, 3, 1), k=draw.randint(0, 60)))
+    stream = bytes(draw.choices(ALPHABET, (6, 3, 1, 1, 1, 0.3, 0.5, 3, 0.5, 1), k=draw.randint(0, 60)))
     events, sent = expected(implementation, stream, setting)
     server = Server(implementation, class_of(implementation.channel, setting), draw.choice((1, 20)))
     played: list[Any] = [setting, stream]
     breaks = draw.random() < 0.3
+    if draw.random() < 0.2:
+        server.call_outside("send", b"")
     while stream:
         size = draw.choice((1, 2, 5, 60))
         if not server.send(stream[:size]):
@@ -263,6 +308,10 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
             server.loop(draw.randint(1, 3))
         if draw.random() < 0.5:
             server.read(draw.choice((1, 30)))
+        if draw.random() < 0.1:
+            server.call_outside("send_lines", [])
+        if draw.random() < 0.1 and server.map:
+            server.channel.call_later(0, server.channel.send, b"")
         if draw.random() < 0.3:
             server.channel.resume_reading()
         if breaks and draw.random() < 0.2:
@@ -271,6 +320,11 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
         played.append("the client closes")
         server.client.close()
         server.is_over = True
+        for _ in range(draw.choice((0, 3))):
+            server.call_outside("send", b"y")
+        if draw.random() < 0.3:
+            server.call_outside("close")
+        server.loop(draw.choice((0, 3)))
     else:
         server.client.shutdown(1)
     server.finish()

@@ -15,7 +15,7 @@ import errno
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastchat._core.failures import drop
 from fastchat._core.line_output import drop_output
@@ -41,27 +41,21 @@ def leaves(state: LineState, failure: BaseException) -> bool:
 
 def tell_the_end(state: LineState) -> None:
     """The input has ended, and all of it was given, but what is no line."""
-    if state.has_told_end:
-        return
+    if not state.has_told_end:
+        state.channel.unterminated += state.buffer.rest()
+        state.events.run(state, _tell_eof, state)
+    if not state.stays_open:
+        close(state)
+
+
+def _tell_eof(state: LineState) -> None:
+    hook = state.channel.eof_received
     state.has_told_end = True
-    state.channel.unterminated = state.buffer.rest()
-    stays = False
-
-    def tell() -> None:
-        nonlocal stays
-        answer = state.channel.eof_received()
-        if not (answer is None or isinstance(answer, bool)):
-            raise TypeError(
-                "eof_received() returns True, False or None, for which a reply could be taken: "
-                f"send() it; not {type(answer).__name__}"
-            )
-        stays = bool(answer)
-
-    try:
-        state.events.run(state, tell)
-    finally:
-        if not stays:
-            close(state)
+    answer = hook()
+    if not (answer is None or isinstance(answer, bool)):
+        kind = type(answer).__name__
+        raise TypeError(f"eof_received() returns whether to stay open, not {kind}: send() replies")
+    state.stays_open = bool(answer)
 
 
 def shut_down(state: LineState) -> None:
@@ -80,10 +74,15 @@ def shut_down(state: LineState) -> None:
 
 def say_goodbye(state: LineState) -> None:
     """All lines are answered that were received."""
-    try:
-        state.events.run(state, state.channel.shutting_down)
-    finally:
-        close(state)
+    if not state.has_said_goodbye:
+        state.events.run(state, _say_goodbye, state)
+    close(state)
+
+
+def _say_goodbye(state: LineState) -> Any:
+    hook = state.channel.shutting_down
+    state.has_said_goodbye = True
+    return hook()
 
 
 def close(state: LineState) -> None:
@@ -94,23 +93,27 @@ def close(state: LineState) -> None:
         abort(state)
         return
     state.stops |= CLOSING
-    state.held = None
     if state.stops & BUSY:
         state.stops |= LEFT
         return
-    if state.stops & UNBEGUN:
-        state.heard = state.wrote = state.agenda.look()
-    if not state.stops & GONE:
-        close_now(state)
-    elif state.sock.fileno() < 0:  # it is about to be taken out of the map
-        finish(state)
-        return
-    state.events.sync(state)
+    try:
+        if state.stops & UNBEGUN:
+            state.heard = state.wrote = state.agenda.look()
+        if not state.stops & GONE:
+            close_now(state)
+        elif state.sock.fileno() < 0:  # it is about to be taken out of the map
+            finish(state)
+        if not state.stops & OVER:
+            state.events.sync(state)
+    except BaseException:
+        state.requeue()
+        raise
 
 
 def close_now(state: LineState) -> None:
     """No hook runs: close once all is sent."""
     state.began = 0.0
+    state.held = None
     state.buffer.clear()
     if state.waiting:
         state.events.arm(state)
@@ -120,14 +123,15 @@ def close_now(state: LineState) -> None:
 
 def shut(state: LineState) -> None:
     """All is sent: say so, and read on until the peer has read it, so that nothing destroys it."""
-    state.has_shut = True
-    state.heard = state.agenda.look()
-    try:
-        state.sock.shutdown(socket.SHUT_WR)
-    except OSError as failure:
-        if not state.is_of_socket(failure):
-            raise
-        state.has_ended = True  # there is no connection any more
+    if not state.has_shut:
+        state.heard = state.agenda.look()
+        try:
+            state.sock.shutdown(socket.SHUT_WR)
+        except OSError as failure:
+            if not state.is_of_socket(failure):
+                raise
+            state.has_ended = True  # there is no connection any more
+        state.has_shut = True
     if state.has_ended or state.linger_timeout <= 0:
         lose(state, None)
     else:
@@ -160,9 +164,9 @@ def lose(state: LineState, failure: BaseException | None) -> None:
         return
     state.failure = None if state.has_shut else failure  # what is sent then was sent in order
     state.stops = (state.stops | GONE) & ~FULL
-    drop_output(state)
     if not state.stops & BUSY:
         state.requeue()
+    drop_output(state)
     state.events.sync(state)
 
 
@@ -195,7 +199,7 @@ def finish(state: LineState) -> None:
 
 
 def _finish(state: LineState) -> None:
-    channel, family = state.channel, state.agenda.family
+    channel = state.channel
     state.stops |= CLOSING | GONE
     for timer in list(state.timers or ()):
         timer.cancel()
@@ -206,15 +210,21 @@ def _finish(state: LineState) -> None:
     state.held = state.timers = None
     state.buffer.clear()
     try:
+        state.leave()
+    except BaseException as problem:
+        if leaves(state, problem):
+            raise
+        logger.error("connection_lost() of %r has failed", channel, exc_info=problem)
+
+
+def leave_map(state: LineState) -> None:
+    """Close the socket, and leave the map in any case, unless that is interrupted."""
+    channel = state.channel
+    fd, map = channel._fileno, channel._map
+    try:
         channel._fc_leave()
     except BaseException as problem:
         if leaves(state, problem):
             raise
         logger.error("%r cannot be closed in order", channel, exc_info=problem)
-        drop(family, channel, channel._map, channel._fileno)
-    try:
-        state.say_lost()
-    except BaseException as problem:
-        if leaves(state, problem):
-            raise
-        logger.error("connection_lost() of %r has failed", channel, exc_info=problem)
+        drop(state.agenda.family, channel, map, fd)

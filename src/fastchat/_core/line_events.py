@@ -21,6 +21,7 @@ from fastchat._core.line_ends import (
     close_now,
     end,
     finish,
+    leave_map,
     leaves,
     lose,
     say_goodbye,
@@ -67,11 +68,13 @@ logger = logging.getLogger("fastchat.channel")
 # What LineState, the files below this one and LineChannel call as well.
 __all__ = [
     *("abort", "add", "bytes_of", "check_output", "close", "finish", "join", "keep_good", "lose"),
-    *("put_out", "shut_down", "take_all", "time_out"),
+    *("leave_map", "put_out", "shut_down", "take_all", "time_out"),
 ]
 
 # How much of a line line_too_long() gets, in bytes.
 _PREFIX = 1024
+# Beside the flags of a poller: that the loop may not know what is wanted.
+_UNKNOWN = 1 << 16
 
 
 # Hooks.
@@ -79,6 +82,14 @@ _PREFIX = 1024
 
 def run(state: LineState, function: Callable[..., Any], *args: Any) -> None:
     """Call *function*, a hook that is not about lines, and send what it answers."""
+    try:
+        _run(state, function, *args)
+    except BaseException:
+        state.requeue()
+        raise
+
+
+def _run(state: LineState, function: Callable[..., Any], *args: Any) -> None:
     is_outermost = not state.stops & BUSY
     state.stops |= BUSY
     try:
@@ -132,8 +143,7 @@ def settle(state: LineState) -> None:
             state.requeue()
         return
     if state.stops & CLOSING:
-        if not state.has_shut:
-            close_now(state)
+        close_now(state)
     elif not state.stops & (FULL | PAUSED) and has_input(state):
         state.requeue()
     sync(state)
@@ -380,6 +390,14 @@ def resume(state: LineState) -> None:
 
 def write_event(state: LineState) -> None:
     """There is room for output."""
+    try:
+        _write(state)
+    except BaseException:
+        state.requeue()
+        raise
+
+
+def _write(state: LineState) -> None:
     if state.stops & UNBEGUN and not state.channel.connected:
         look_for_peer(state)
     send_waiting(state)
@@ -409,9 +427,10 @@ def sync(state: LineState) -> None:
         if state.waiting:
             wants |= WRITE
     if wants != state.wants:
-        state.wants = wants
+        state.wants = wants | _UNKNOWN  # so that it is done anew where it is interrupted
         if not state.stops & OVER:
             touch(state.channel)
+        state.wants = wants
 
 
 def arm(state: LineState) -> None:

@@ -27,6 +27,8 @@ cdef class LineState:
     cdef public bint has_changed
     cdef public bint has_ended
     cdef public bint has_told_end
+    cdef public bint stays_open
+    cdef public bint has_said_goodbye
     cdef public bint is_ending
     cdef public bint has_shut
     cdef public object held
@@ -97,7 +99,8 @@ cdef class LineState:
     @cython.locals(lines=list)
     cpdef bint cut(self, Py_ssize_t most) except -1
     cpdef requeue(self)
-    cpdef say_lost(self)
+    cpdef leave(self)
+    cdef _say_lost(self)
 
     @cython.locals(lines=list, count=Py_ssize_t)
     cdef _give_each(self)

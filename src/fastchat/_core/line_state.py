@@ -79,6 +79,8 @@ class LineState:
             "has_changed",  # whether a hook has changed the mode, so that lines are cut anew
             "has_ended",  # whether the end of the input was received
             "has_told_end",  # and eof_received() was called
+            "stays_open",  # which has said so
+            "has_said_goodbye",  # whether shutting_down() was called
             "is_ending",  # by shut_down()
             "has_shut",  # whether the own half of the connection is shut
             "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
@@ -129,6 +131,8 @@ class LineState:
         self.has_changed = False
         self.has_ended = False
         self.has_told_end = False
+        self.stays_open = False
+        self.has_said_goodbye = False
         self.is_ending = False
         self.has_shut = False
         self.held: deque[Any] | None = None
@@ -477,8 +481,24 @@ class LineState:
             self.requeue()
             self.events.contain(self, failure)
 
-    def say_lost(self) -> None:
-        """Call ``connection_lost``, in one step with what keeps it from being called again."""
+    def leave(self) -> None:
+        """Leave the map, and say that the connection is lost, once.
+
+        What interrupts it before that comes again in the next pass, if the channel is still in the
+        map; else there may be no next pass.
+        """
+        channel = self.channel
+        fd, place = channel._fileno, channel._map
+        try:
+            self.events.leave_map(self)
+        except BaseException:
+            if place.get(fd) is not channel:
+                self._say_lost()
+                channel.socket.close()
+            raise
+        self._say_lost()
+
+    def _say_lost(self) -> None:
         channel, failure = self.channel, self.failure
         self.stops |= OVER
         self.channel = self.sock = self.failure = None
