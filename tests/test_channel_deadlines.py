@@ -73,7 +73,7 @@ def test_who_takes_a_byte_now_and_then_is_not_waited_for(own: Stage, clock: Cloc
             if not own.map:
                 break
             channel.peer.recv(4096)
-        assert channel.events[-1] == TimeoutError
+        assert channel.events[-1] is TimeoutError
 
 
 def test_timer_does_not_put_off_the_deadline_of_a_line(own: Stage, clock: Clock) -> None:

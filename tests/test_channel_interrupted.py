@@ -108,7 +108,8 @@ def test_nothing_of_python_runs_between_the_input_and_its_hook(stage: Stage) -> 
     base: Any = stage.implementation.channel.LineChannel
     mine, peer = stage.pair()
     channel = base(mine, stage.map)
-    channel.line_received = (given := []).append
+    given: list[bytes] = []
+    channel.line_received = given.append
     stage.loop(3, use_poll=True)
     called: list[str] = []
 

@@ -425,7 +425,8 @@ def test_hook_that_leaves_the_loop_is_gone_on_with(own: Stage, clock: Clock, hoo
             channel.close()
         raise own.asyncore.ExitNow
 
-    channel = line_channel(own, linger_timeout=5, **{hook: leave}, leave=leave)
+    members: dict[str, Any] = {hook: leave, "leave": leave}
+    channel = line_channel(own, linger_timeout=5, **members)
     if hook != "connection_made":
         settle(own)
     act: Callable[[Stage, Any], object] = LEAVING[hook]

@@ -35,7 +35,8 @@ def test_reply_of_a_hook_that_closes(
         channel.close()
         return reply
 
-    channel = line_channel(own, delimiter=delimiter, max_line=8, **{hook: close})
+    members: dict[str, Any] = {hook: close}
+    channel = line_channel(own, delimiter=delimiter, max_line=8, **members)
     if hook != "connection_made":
         settle(own)
     CLOSING_HOOKS[hook](own, channel)

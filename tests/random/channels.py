@@ -292,7 +292,9 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
         high_water=draw.choice((0, 4, 64)),
         reply=draw.choice(("send", "bytes", "list")),
     )
-    stream = bytes(draw.choices(ALPHABET, (6, 3, 1, 1, 1, 0.3, 0.5, 3, 0.5, 1), k=draw.randint(0, 60)))
+    stream = bytes(
+        draw.choices(ALPHABET, (6, 3, 1, 1, 1, 0.3, 0.5, 3, 0.5, 1), k=draw.randint(0, 60))
+    )
     events, sent = expected(implementation, stream, setting)
     server = Server(implementation, class_of(implementation.channel, setting), draw.choice((1, 20)))
     played: list[Any] = [setting, stream]

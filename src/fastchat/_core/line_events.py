@@ -67,8 +67,20 @@ logger = logging.getLogger("fastchat.channel")
 
 # What LineState, the files below this one and LineChannel call as well.
 __all__ = [
-    *("abort", "add", "bytes_of", "check_output", "close", "finish", "join", "keep_good", "lose"),
-    *("leave_map", "put_out", "shut_down", "take_all", "time_out"),
+    "abort",
+    "add",
+    "bytes_of",
+    "check_output",
+    "close",
+    "finish",
+    "join",
+    "keep_good",
+    "leave_map",
+    "lose",
+    "put_out",
+    "shut_down",
+    "take_all",
+    "time_out",
 ]
 
 # How much of a line line_too_long() gets, in bytes.

@@ -82,7 +82,7 @@ def keep_good(state: LineState) -> None:
     good = [
         reply
         for reply in state.replies or ()
-        if all([(reply + each).find(each) == len(reply) for each in several])
+        if not any((reply + each).find(each) < len(reply) for each in several)
     ]
     if good:
         _append(state, join(state, good))
@@ -109,9 +109,10 @@ def join(state: LineState, lines: Iterable[Any]) -> bytes:
 def check_output(state: LineState) -> None:
     """More output waits: hold it to the limits."""
     if state.waiting > state.max_output:
+        queue: Any = state.queue
         logger.warning(
             "%d bytes wait for %r, %d of them since just now, and max_output is %d: aborted",
-            *(state.waiting, state.channel.addr, len(state.queue[-1]), state.max_output),
+            *(state.waiting, state.channel.addr, len(queue[-1]), state.max_output),
         )
         state.stops |= CLOSING  # what it has sent is not given to hooks, either
         problem = OSError(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} (max_output)")

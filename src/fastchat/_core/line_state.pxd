@@ -75,6 +75,8 @@ cdef class LineState:
 
     @cython.locals(waiting=Py_ssize_t)
     cpdef bint has_uncut(self) except -1
+
+    @cython.locals(skips=bint)
     cpdef bint is_skipping(self) except -1
 
     @cython.locals(buffer=LineBuffer, longest=Py_ssize_t)

@@ -232,7 +232,8 @@ class LineState:
 
     def is_skipping(self) -> bool:
         """Whether a line that is too long, and was dropped so far, goes on."""
-        return self.buffer._is_skipping
+        skips: bool = self.buffer._is_skipping
+        return skips
 
     def drop_long(self) -> Any:
         """Drop the line that waits, if it is too long where no delimiter has begun.
