@@ -43,8 +43,9 @@ class Exchange:
         self.is_in_loop = False
         peer.setblocking(False)
 
-    def interrupt(self, *args: object) -> None:
-        if self.is_in_loop:
+    def interrupt(self, number: int, frame: Any) -> None:
+        # What is raised in the callback of a weak reference goes nowhere.
+        if self.is_in_loop and frame.f_globals["__name__"] != "_weakrefset":
             self.is_in_loop = False
             self.interruptions += 1
             raise self.stage.asyncore.ExitNow

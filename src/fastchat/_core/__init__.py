@@ -20,7 +20,8 @@ what its module has, and adds no behaviour.  ``_backend.py`` chooses what an imp
 * ``failures``: what becomes of an exception that leaves a handler.
 * ``lines``: lines from bytes that come in pieces; it needs none of the others.
 * ``line_state``: what a ``LineChannel`` keeps, and the way of its lines to a hook and back.
-* ``line_events``: what happens to one beside that; ``line_output``: what it sends;
+* ``line_events``: what happens to one beside that; ``line_ends``: how it ends;
+  ``line_output``: what it sends;
   ``line_limits``: what may be assigned to its limits; ``line_stops``: the numbers of these.
 * ``agenda``: timers, calls of other threads, and what goes on in the next pass.
 * ``family``: what belongs to one import of ``asyncore``.
