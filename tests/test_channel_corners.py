@@ -289,6 +289,46 @@ def test_what_a_handler_raises_in_a_call_is_no_error_of_the_socket(
     assert caught.value is problem
 
 
+@pytest.mark.parametrize("what", ["line", "peer", "room"])
+def test_what_a_handler_raises_is_no_answer(own: Stage, what: str) -> None:
+    """Neither that a line is too long, nor that there is no peer; and what waits is sent."""
+    if own.implementation.name == "cython":
+        pytest.skip("compiled code calls nothing of Python there")
+    line_too_long = own.implementation.core["line_rules"].LineTooLong
+    problem: Any
+    sock, peer = own.new_socket(), None
+    if what != "peer":
+        sock, peer = own.pair()
+    channel = line_channel(own, sock, max_line=4)
+    if what == "line":
+        settle(own)
+        channel._fc_line.feed(b"12345")
+        name, problem = "_feed", line_too_long([], b"", 0, 0)
+        act = channel._fc_line.drop_long
+    elif what == "peer":
+        name, problem, act = "getpeername", OSError(), channel.handle_read_event
+    else:
+        settle(own)
+        channel.send(b"x" * 1_000_000)
+        channel.peer = peer
+        assert replies(channel)
+        name, problem, act = "send", KeyboardInterrupt(), channel.handle_write_event
+
+    def interrupt(frame: Any, event: str, function: Any) -> None:
+        called = function.__name__ if event == "c_call" else frame.f_code.co_name
+        if event in ("call", "c_call") and called == name:
+            raise problem
+
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(type(problem)) as caught:
+            act()
+    finally:
+        sys.setprofile(None)
+    assert caught.value is problem
+    channel.abort()
+
+
 def test_shut_down_of_a_paused_channel(own: Stage) -> None:
     channel = line_channel(own, line_received=lambda self, line: line)
     settle(own)

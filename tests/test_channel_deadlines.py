@@ -87,6 +87,17 @@ def test_timer_does_not_put_off_the_deadline_of_a_line(own: Stage, clock: Clock)
     assert channel.events == [("timed out", "line")]
 
 
+def test_what_waits_comes_before_the_deadline_of_a_line(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, line_timeout=60)
+    tell(own, channel, b"x")
+    channel.call_later(59, channel.unread, [b"given back"])
+    clock.now += 60
+    own.loop(1, use_poll=True)
+    assert channel.events == []
+    settle(own)
+    assert channel.events == [b"given back"]
+
+
 def test_line_that_was_too_long_has_no_deadline(own: Stage, clock: Clock) -> None:
     channel = line_channel(own, max_line=4, line_timeout=60)
     tell(own, channel, b"123456", b"78\r\n", b"ok\r\n")

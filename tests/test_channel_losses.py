@@ -226,6 +226,22 @@ def test_connection_made_comes_after_init(own: Stage, tmp_path: Any) -> None:
     channel.abort()
 
 
+def test_mode_changes_while_it_connects(own: Stage) -> None:
+    server = own.new_socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen()
+    channel = recording_lines(own, connection_made=lambda self: self.events.append("made"))(
+        None, own.map
+    )
+    channel.create_socket()
+    channel.connect(server.getsockname())
+    channel.read_raw()
+    assert channel.events == []
+    own.until(lambda: channel.events, use_poll=True)
+    assert channel.events == ["made"]
+    channel.abort()
+
+
 @both_loops
 def test_the_same_channel_connects_again(own: Stage, use_poll: bool) -> None:
     server = own.new_socket()
@@ -405,6 +421,58 @@ def test_end_that_was_interrupted_comes_later(own: Stage) -> None:
     settle(own)
     assert channel.events == ["lost"]
     assert not own.map
+
+
+def test_end_that_is_interrupted_behind_the_map_is_told(own: Stage) -> None:
+    """There may be no other pass."""
+    channel = line_channel(own)
+    leave = channel._fc_leave
+
+    def interrupted() -> None:
+        leave()
+        raise KeyboardInterrupt
+
+    channel._fc_leave = interrupted
+    settle(own)
+    with pytest.raises(KeyboardInterrupt):
+        channel.abort()
+    assert channel.events == ["lost"]
+    channel.socket = None
+
+
+def test_handle_error_may_leave_the_loop(own: Stage) -> None:
+    channel = line_channel(
+        own,
+        line_received=fail_with(ZeroDivisionError()),
+        handle_error=fail_with(own.asyncore.ExitNow()),
+    )
+    settle(own)
+    channel.peer.sendall(b"line\r\n")
+    with pytest.raises(own.asyncore.ExitNow):
+        settle(own)
+
+
+def test_many_lines_of_what_was_closed_behind_its_back(own: Stage) -> None:
+    channel = line_channel(own, lines_per_pass=1)
+    settle(own)
+    channel.peer.sendall(b"1\r\n2\r\n3\r\n")
+    own.loop(1, use_poll=True)
+    channel.socket.close()
+    settle(own)
+    assert channel.events[0] == b"1"
+    assert channel.events[-1] in ("lost", OSError)
+    assert not own.map
+
+
+def test_shut_down_behind_the_end_of_the_input(own: Stage) -> None:
+    channel = line_channel(
+        own, eof_received=lambda self: True, shutting_down=lambda self: b"bye", linger_timeout=0
+    )
+    channel.peer.shutdown(1)
+    settle(own)
+    channel.shut_down()
+    settle(own)
+    assert replies(channel) == b"bye\r\n<end>"
 
 
 LEAVING = {

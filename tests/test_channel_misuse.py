@@ -104,6 +104,17 @@ def test_given_back_as_other_bytes(own: Stage) -> None:
     assert type(channel.events[0]) is bytes
 
 
+def test_given_back_under_a_lower_limit(own: Stage) -> None:
+    channel = line_channel(
+        own, lines_per_pass=4, lines_received=lambda self, lines: self.events.append(lines)
+    )
+    settle(own)
+    channel.unread([b"1", b"2", b"3", b"4", b"5"])
+    channel.lines_per_pass = 2
+    settle(own)
+    assert channel.events == [[b"1", b"2"], [b"3", b"4"], [b"5"]]
+
+
 @pytest.mark.parametrize("limit", [3, 256, None])
 def test_each_command_has_a_body(own: Stage, limit: int | None) -> None:
     """Pipelined, so that what was cut is taken back again and again."""

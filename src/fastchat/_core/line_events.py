@@ -133,9 +133,6 @@ def contain(state: LineState, failure: BaseException) -> None:
     if leaves(state, failure):
         state.requeue()
         raise failure
-    if channel is None:
-        logger.error("the end of a channel has failed", exc_info=failure)
-        return
     try:
         channel.handle_error()
     except BaseException as worse:
