@@ -5,6 +5,7 @@ Times are those of a clock that the test moves; a wait is real only where it is 
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
@@ -240,13 +241,21 @@ def test_a_dict_is_let_go(own: Stage) -> None:
     channel.add_channel(members)
     own.implementation.timers.call_threadsafe(members.clear, map=members)
     own.asyncore.loop(0, True, members)
+    gc.collect()
     assert agenda.agenda_of(members) is None
 
 
 @pytest.mark.parametrize("name", ["call_later", "call_every"])
 @pytest.mark.parametrize(
     ("seconds", "kind"),
-    [(-1, ValueError), (math.inf, ValueError), (math.nan, ValueError), ("1", TypeError)],
+    [
+        (-math.inf, ValueError),
+        (math.inf, ValueError),
+        (math.nan, ValueError),
+        (10**400, ValueError),
+        (-(10**400), ValueError),
+        ("1", TypeError),
+    ],
 )
 def test_refuses_what_is_no_time(own: Stage, name: str, seconds: Any, kind: Any) -> None:
     with pytest.raises(kind, match="a time"):
@@ -260,3 +269,25 @@ def test_refuses_what_cannot_be_called(own: Stage) -> None:
             getattr(timers, name)(*arguments)
     with pytest.raises(ValueError, match="at least 0"):
         timers.call_every(0, print)
+
+
+def test_time_that_is_past_is_due(own: Stage, clock: Clock, calls: list[Any]) -> None:
+    """``end - time.monotonic()`` may be below 0 where the loop is late."""
+    later(own, -0.0001, calls.append, 1)
+    later(own, 0, calls.append, 2)
+    later(own, -(10**300), calls.append, 3)
+    own.loop()
+    assert calls == [1, 2, 3]
+
+
+def test_failure_names_what_was_called(
+    own: Stage, clock: Clock, calls: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def divide() -> float:
+        return 1 / 0
+
+    later(own, 0, divide)
+    every(own, 1, divide)
+    from_elsewhere(own, divide)
+    at(own, clock, 1)
+    assert [record.getMessage().count("divide") for record in caplog.records] == [1, 1, 1]

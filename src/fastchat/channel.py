@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastchat import asyncore
 from fastchat._core import line_events
-from fastchat._core.agenda import Timer, add_later, agenda_for
+from fastchat._core.agenda import Timer, add_later, agenda_for, function_of
 from fastchat._core.line_limits import LIMITS, Defaults, Limit
 from fastchat._core.line_state import LineState
 from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
@@ -311,18 +311,15 @@ class LineChannel(asyncore.dispatcher):
         state = self._fc_line
         if state.agenda is None or state.stops & OVER:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        timers = state.timers = state.timers or set()
-
-        def call() -> None:
-            timers.discard(timer)
-            line_events.run(state, without_reply)
+        function_of(function)
+        if state.timers is None:
+            state.timers = set()
 
         def without_reply() -> None:
             function(*args)
 
-        timer = add_later(self._map, _family, seconds, call, ())
-        timers.add(timer)
-        return timer
+        what = (state, without_reply)
+        return add_later(state.agenda.map, _family, seconds, line_events.run, what, state.timers)
 
     # What the loop and dispatcher call.
 
@@ -350,6 +347,7 @@ class LineChannel(asyncore.dispatcher):
         state = self._fc_line
         state.agenda = agenda_for(self._map if map is None else map, _family)
         state.pid = os.getpid()
+        state.agenda.has_channels = True
         super().set_socket(sock, map)
 
     def listen(self, num: int) -> None:
@@ -373,6 +371,7 @@ class LineChannel(asyncore.dispatcher):
 
     def handle_write_event(self) -> None:
         """There is room for output, or the connection is there."""
+        self._fc_line.agenda.look()
         line_events.write_event(self._fc_line)
 
     def handle_connect_event(self) -> None:

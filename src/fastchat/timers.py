@@ -23,9 +23,10 @@ def call_later(seconds: float, function: Callable[..., Any], *args: Any, map: An
     *map* is ``asyncore.socket_map`` by default.  The clock is ``time.monotonic()``.  What is to be
     called at one time is called in the order of the calls.  To be called in the thread of the loop.
     An exception that *function* raises is logged ("fastchat.loop"), and no other call hears of it.
+    *seconds* below 0 count as 0.
 
     Raises TypeError where *seconds* is no number or *function* cannot be called, and ValueError
-    where *seconds* is negative or not finite.
+    where *seconds* is not finite.
     """
     return agenda.add_later(_map(map), _family, seconds, function, args)
 
@@ -33,8 +34,8 @@ def call_later(seconds: float, function: Callable[..., Any], *args: Any, map: An
 def call_every(seconds: float, function: Callable[..., Any], *args: Any, map: Any = None) -> Timer:
     """As ``call_later``, again and again until the timer is cancelled, every so many *seconds*.
 
-    The times do not drift; calls that a busy loop has missed are not made up for.  *seconds* must
-    be at least 0.001.
+    The times do not drift; calls that a busy loop has missed are not made up for.  Raises as
+    ``call_later`` does, and ValueError where *seconds* is below 0.001.
     """
     return agenda.add_every(_map(map), _family, seconds, function, args)
 
@@ -43,7 +44,9 @@ def call_threadsafe(function: Callable[..., Any], *args: Any, map: Any = None) -
     """Let the loop over *map* call ``function(*args)`` soon, and end its wait.
 
     Any thread and any signal handler may call this.  Calls are made in order, in the loop, and
-    wait for it where none runs.  Raises TypeError where *function* cannot be called.
+    wait for it where none runs.  On Windows, where a map has no registrations that are kept, and
+    where no descriptor is left, they are made when the wait ends by itself.  Raises TypeError where
+    *function* cannot be called.
     """
     agenda.add_call(_map(map), _family, function, args)
 

@@ -10,10 +10,18 @@ cdef class Timer:
     cdef object _function
     cdef object _args
     cdef double _interval
+    cdef object _others
+
+    @cython.locals(agenda=Agenda)
+    cpdef cancel(self)
+
+    @cython.locals(agenda=Agenda)
+    cdef _end(self)
 
 
 @cython.final
 cdef class Agenda:
+    cdef object __weakref__
     cdef readonly object map
     cdef readonly Family family
     cdef readonly object system
@@ -23,15 +31,31 @@ cdef class Agenda:
     cdef list _heap
     cdef object _due
     cdef object _order
+    cdef object _ticks
+    cdef Py_ssize_t _count
     cdef Py_ssize_t _cancelled
+    cdef Py_ssize_t _timers
+    cdef public bint has_channels
 
     @cython.locals(now=double)
     cpdef double look(self) except? -1
     cpdef bint is_busy(self) except -1
     cpdef add(self, entry, double due)
+
+    @cython.locals(when=double, armed=double)
+    cpdef look_at(self, line, double due)
     cpdef forget_one(self)
+
+    @cython.locals(heap=list, when=double, index=Py_ssize_t, place=Py_ssize_t)
+    cdef _sweep(self)
+    cdef bint _is_over(self, double when, entry) except -1
+    cdef _take_off(self, bint is_over)
     cpdef until_next(self, timeout)
     cpdef run(self)
     cpdef run_due(self)
+    cpdef hold(self)
+    cpdef count_timers(self, Py_ssize_t more)
+    cdef _let_go(self)
     cdef _make_calls(self)
+    cdef _make_one(self)
     cdef _report(self, failure, what)

@@ -12,20 +12,26 @@ Rules this file keeps:
 * What is taken out of a queue is called without a call in between, behind which the exception of a
   signal handler could leave.
 * ``now`` is what the clock said after the last wait, so that an event costs no look at it.
-* Cancelled entries leave the heap when they are due, or when they are more than half of it.
+* An entry of the heap that stands for nothing any more is counted from that moment.  Such entries
+  leave when they come to its top, or when they are more than half of all.
+* Deadlines of channels share their entries: all that end within one eighth of a second are looked
+  at together.  So a deadline costs its place in a list, and however many there are, an idle loop is
+  woken eight times a second at most.
 
-What has entries in the heap is a ``Timer``, or has the same two methods, ``_is_over`` and ``_run``.
+What has entries is a ``Timer``, or has the same methods, ``_is_over``, ``_what`` and ``_run``; what
+``look_at`` gets has ``armed``, too: when it is looked at next, or 0.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
+import sys
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.system import system_of
-from fastchat._core.touch import watch_of
+from fastchat._core.touch import agendas, watch_of, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,23 +43,39 @@ else:
 if not cython.compiled:
     from fastchat._core.family import Family
 
-# How many cancelled entries a heap may have in any case.
+# How many entries of a heap may stand for nothing in any case.
 _SOME = 64
+
+# How often deadlines are looked at, in a second; a power of two, so that times stay exact.
+_TICKS = 8
+
+# The longest time to wait, or to leave a deadline alone, in seconds: what all systems can do.
+_LONGEST = 86400.0
+
+# The largest number of seconds, and the smallest between two calls.
+_LEAST = 0.001
+_MOST = sys.float_info.max
 
 
 class Timer:
     """A call that is to be made later, once or again and again; ``cancel`` ends that."""
 
     if not cython.compiled:
-        __slots__ = ("__weakref__", "_agenda", "_args", "_function", "_interval")
+        __slots__ = ("__weakref__", "_agenda", "_args", "_function", "_interval", "_others")
 
     def __init__(
-        self, agenda: Any, function: Callable[..., Any], args: tuple[Any, ...], interval: float
+        self,
+        agenda: Any,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        interval: float,
+        others: set[Any] | None = None,
     ) -> None:
         self._agenda: Any = agenda
         self._function: Any = function
         self._args: Any = args
         self._interval: float = interval  # in seconds; 0 for a call that is made once
+        self._others: Any = others  # the timers of its channel that are active
 
     @property
     def is_active(self) -> bool:
@@ -63,12 +85,26 @@ class Timer:
     def cancel(self) -> None:
         """Do not make the call any more; to cancel twice, or too late, does nothing."""
         if self._function is not None:
-            self._function = self._args = None
-            self._agenda.forget_one()
+            agenda = self._agenda
+            self._end()
+            agenda.forget_one()
 
-    def _is_over(self) -> bool:
-        """Whether its entry in the heap stands for nothing."""
+    def _end(self) -> None:
+        """It is active no more, and keeps nothing."""
+        agenda, self._agenda = self._agenda, None
+        self._function = self._args = None
+        if self._others is None:
+            agenda.count_timers(-1)
+        else:
+            self._others.discard(self)
+
+    def _is_over(self, due: float) -> bool:
+        """Whether its entry in the heap, for when it is *due*, stands for nothing."""
         return self._function is None
+
+    def _what(self) -> Any:
+        """What is called, for a message."""
+        return self._function
 
     def _run(self, due: float) -> None:
         """It is *due*: make the call."""
@@ -79,7 +115,7 @@ class Timer:
             # Who was late by more than one interval does not make up for the calls it has missed.
             agenda.add(self, due if due > agenda.now else agenda.now + self._interval)
         else:
-            self._function = self._args = None
+            self._end()
         function(*args)
 
 
@@ -88,12 +124,17 @@ class Agenda:
 
     if not cython.compiled:
         __slots__ = (
+            "__weakref__",
             "_cancelled",
+            "_count",
             "_due",
             "_heap",
             "_order",
+            "_ticks",
+            "_timers",
             "calls",
             "family",
+            "has_channels",
             "map",
             "now",
             "ready",
@@ -112,7 +153,15 @@ class Agenda:
         self._heap: list[tuple[float, int, Any]] = []
         self._due: deque[tuple[float, int, Any]] = deque()
         self._order = 0
+        # The lists in the heap, by when they are due: of channels, to look at their deadlines.
+        self._ticks: dict[float, list[Any]] = {}
+        # How many entries there are, those in lists, too; how many of them stand for nothing.
+        self._count = 0
         self._cancelled = 0
+        # How many timers are active that belong to no channel; whether there is a LineChannel, for
+        # which the clock has to be right.
+        self._timers = 0
+        self.has_channels = False
         self.look()
 
     def look(self) -> float:
@@ -126,35 +175,99 @@ class Agenda:
         return bool(self._heap or self.calls or self.ready or self._due)
 
     def entries(self) -> int:
-        """How many entries the heap has, cancelled ones, too."""
-        return len(self._heap)
+        """How many entries there are, also such as stand for nothing."""
+        return self._count
 
     def add(self, entry: Any, due: float) -> None:
         """Run *entry* when it is *due*, in seconds of the clock."""
+        import heapq  # noqa: PLC0415 (most programs have no use for it)
+
         self._order += 1
+        self._count += 1
         heapq.heappush(self._heap, (due, self._order, entry))
 
+    def look_at(self, line: Any, due: float) -> None:
+        """Run *line*, of a channel, at the first tick that is neither past nor before it is *due*.
+
+        Where it is to be run no later anyway, that is enough.
+        """
+        tick = math.ceil(min(due, self.now + _LONGEST) * _TICKS)
+        when = max(tick, math.floor(self.now * _TICKS) + 1) / _TICKS
+        armed = line.armed
+        if 0 < armed <= when:
+            return
+        together = self._ticks.get(when)
+        if together is None:
+            together = [line]
+            self.add(together, when)
+            self._ticks[when] = together
+        else:
+            together.append(line)
+        self._count += 1
+        line.armed = when
+        if armed:
+            self.forget_one()
+
     def forget_one(self) -> None:
-        """One more entry of the heap stands for nothing."""
+        """One more entry stands for nothing."""
         self._cancelled += 1
-        if self._cancelled > _SOME and 2 * self._cancelled > len(self._heap):
-            self._cancelled = 0
-            left = [each for each in self._heap if not each[2]._is_over()]
-            heapq.heapify(left)
-            self._heap = left
+        if self._cancelled > _SOME and 2 * self._cancelled > self._count:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Take all entries out that stand for nothing."""
+        import heapq  # noqa: PLC0415
+
+        heap = self._heap
+        self._cancelled = 0
+        # In place and from behind, so that what comes in meanwhile stays in.
+        for index in range(len(heap) - 1, -1, -1):
+            when, _, entry = heap[index]
+            if type(entry) is list:
+                for place in range(len(entry) - 1, -1, -1):
+                    if entry[place]._is_over(when):
+                        entry[place] = entry[-1]
+                        del entry[-1]
+            if self._is_over(when, entry):
+                heap[index] = heap[-1]
+                del heap[-1]
+        heapq.heapify(heap)
+        self._count = len(heap) + sum([len(each) for each in self._ticks.values()])
+
+    def _is_over(self, when: float, entry: Any) -> bool:
+        """Whether *entry*, which is due *when*, stands for nothing."""
+        if type(entry) is not list:
+            return bool(entry._is_over(when))
+        while entry and entry[-1]._is_over(when):
+            del entry[-1]
+            self._take_off(True)
+        if not entry:
+            self._ticks.pop(when, None)
+        return not entry
+
+    def _take_off(self, is_over: bool) -> None:
+        """An entry is there no more, which stood for nothing if *is_over*."""
+        self._count = max(self._count - 1, 0)
+        if is_over:
+            self._cancelled = max(self._cancelled - 1, 0)
 
     def until_next(self, timeout: Any) -> Any:
         """*timeout* (seconds, or None for ever), shortened to when something is to be done."""
         if self.calls or self.ready or self._due:
             return 0
-        while self._heap and self._heap[0][2]._is_over():
-            heapq.heappop(self._heap)
-            self._cancelled = max(self._cancelled - 1, 0)
+        while self._heap and self._is_over(self._heap[0][0], self._heap[0][2]):
+            import heapq  # noqa: PLC0415
+
+            self._take_off(type(heapq.heappop(self._heap)[2]) is not list)
         if not self._heap:
             return timeout
         # In whole milliseconds, as all pollers wait, and not less: a pass too early is one in vain.
-        left = math.ceil(max(self._heap[0][0] - self.look(), 0) * 1000) / 1000
-        return left if timeout is None or left < timeout else timeout
+        milliseconds = math.ceil(min(max(self._heap[0][0] - self.look(), 0), _LONGEST) * 1000)
+        left = milliseconds / 1000
+        if int(left * 1000) < milliseconds:
+            left = math.nextafter(left, math.inf)
+        # For poll2() a negative number means for ever, too.
+        return left if timeout is None or timeout < 0 or left < timeout else timeout
 
     def run(self) -> None:
         """A pass begins: make the calls of other threads, and let go on what is ready."""
@@ -171,29 +284,61 @@ class Agenda:
         self._make_calls()
         due = self._due
         while self._heap and self._heap[0][0] <= self.now:
+            import heapq  # noqa: PLC0415
+
             # In one call, for behind each a signal handler might raise.
             due.extend(map(heapq.heappop, (self._heap,)))
         while due:
             when, _, entry = due[0]
+            if type(entry) is list:
+                # Before it is taken away; who is looked at twice has nothing to do.
+                due.extend([(when, 0, each) for each in entry])
+                self._ticks.pop(when, None)
             del due[0]
-            if entry._is_over():
-                self._cancelled = max(self._cancelled - 1, 0)
+            is_over = type(entry) is not list and bool(entry._is_over(when))
+            self._take_off(is_over)
+            if is_over or type(entry) is list:
                 continue
+            what = entry._what()
             try:
                 entry._run(when)
             except BaseException as failure:
-                self._report(failure, entry)
+                self._report(failure, what)
+
+    def hold(self) -> None:
+        """Stay, if the map is a plain dict, as long as there are calls or timers of no channel."""
+        if not _has_own(self.map):
+            working[id(self.map)] = self
+
+    def count_timers(self, more: int) -> None:
+        """There are so many *more* timers of no channel."""
+        self._timers += more
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Stay no longer than needed; see ``hold``."""
+        if working and not self._timers and not self.calls:
+            working.pop(id(self.map), None)
+            if self.calls:  # of a thread that was faster
+                self.hold()
 
     def _make_calls(self) -> None:
         calls = self.calls
-        for _ in range(len(calls)):
-            if calls:  # a nested pass may have made them
-                function, args = calls[0]
-                del calls[0]
-                try:
-                    function(*args)
-                except BaseException as failure:
-                    self._report(failure, function)
+        try:
+            for _ in range(len(calls)):
+                self._make_one()
+        finally:
+            self._let_go()
+
+    def _make_one(self) -> None:
+        if not self.calls:  # a nested pass has made it
+            return
+        function, args = self.calls[0]
+        del self.calls[0]
+        try:
+            function(*args)
+        except BaseException as failure:
+            self._report(failure, function)
 
     def _report(self, failure: BaseException, what: Any) -> None:
         """Log *failure*, which is being handled, unless it leaves the loop."""
@@ -205,23 +350,35 @@ class Agenda:
         logger.error("a call in the loop has failed: %r", what, exc_info=failure)
 
 
-# Those of maps that are none of ours, by the id of the map, which is kept as long as there is one.
-_others: dict[int, Agenda] = {}
-
-
 def agenda_of(map: Any) -> Agenda | None:
     """The agenda of *map*, None where it has none."""
-    return map._fc_agenda.get(0) if _has_own(map) else _others.get(id(map))
+    if _has_own(map):
+        own: Agenda | None = map._fc_agenda.get(0)
+        return own
+    kept = agendas.get(id(map))
+    return None if kept is None else kept()
 
 
 def agenda_for(map: Any, family: Family) -> Agenda:
     """The agenda of *map*, which is made where there is none."""
     agenda = agenda_of(map)
-    if agenda is None:
+    while agenda is None:
+        made = Agenda(map, family)
         # One step, so that no other thread has another one.
-        place, key = (map._fc_agenda, 0) if _has_own(map) else (_others, id(map))
-        agenda = place.setdefault(key, Agenda(map, family))
+        if _has_own(map):
+            agenda = map._fc_agenda.setdefault(0, made)
+        else:
+            agenda = agendas.setdefault(id(map), weakref.ref(made, _forget))()
+            if agenda is None:
+                agendas.pop(id(map), None)
     return agenda
+
+
+def _forget(kept: Any) -> None:
+    """The agenda is gone of which *kept* was the weak reference."""
+    for key, each in list(agendas.items()):
+        if each is kept:
+            del agendas[key]
 
 
 def _has_own(map: Any) -> bool:
@@ -238,41 +395,57 @@ def run_due(map: Any) -> None:
         agenda.run_due()
 
 
-def release(map: Any) -> None:
-    """A loop over *map* has ended: keep its agenda only if there is something to do."""
-    agenda = _others.get(id(map))
-    if agenda is not None and not agenda.is_busy():
-        _others.pop(id(map), None)
-
-
 def add_later(
-    map: Any, family: Family, seconds: float, function: Any, args: tuple[Any, ...]
+    map: Any,
+    family: Family,
+    seconds: float,
+    function: Any,
+    args: tuple[Any, ...],
+    others: set[Any] | None = None,
 ) -> Timer:
-    """Let the loop over *map* call *function* in so many *seconds*."""
-    return _call(map, family, _duration(seconds, least=0.0), function, args, 0.0)
+    """Let the loop over *map* call *function* in so many *seconds*.
+
+    *others* are the timers of the channel to which it belongs, if it belongs to one.
+    """
+    return _call(map, family, max(_duration(seconds), 0.0), function, args, 0.0, others)
 
 
 def add_every(
     map: Any, family: Family, seconds: float, function: Any, args: tuple[Any, ...]
 ) -> Timer:
     """Let the loop over *map* call *function* every so many *seconds*."""
-    interval = _duration(seconds, least=0.001)
-    return _call(map, family, interval, function, args, interval)
+    interval = _duration(seconds)
+    if interval < _LEAST:
+        raise ValueError(f"a time must be at least {_LEAST} seconds here, not {interval}")
+    return _call(map, family, interval, function, args, interval, None)
 
 
 def add_call(map: Any, family: Family, function: Any, args: tuple[Any, ...]) -> None:
     """Let the loop over *map* call *function* soon."""
-    agenda_for(map, family).calls.append((_callable(function), args))
+    agenda = agenda_for(map, family)
+    agenda.calls.append((function_of(function), args))
+    agenda.hold()
     watch = watch_of(map)
     if watch is not None:
         watch.stir()
 
 
 def _call(
-    map: Any, family: Family, seconds: float, function: Any, args: tuple[Any, ...], interval: float
+    map: Any,
+    family: Family,
+    seconds: float,
+    function: Any,
+    args: tuple[Any, ...],
+    interval: float,
+    others: set[Any] | None,
 ) -> Timer:
     agenda = agenda_for(map, family)
-    timer = Timer(agenda, _callable(function), args, interval)
+    timer = Timer(agenda, function_of(function), args, interval, others)
+    if others is None:
+        agenda.count_timers(1)
+        agenda.hold()
+    else:
+        others.add(timer)
     agenda.add(timer, agenda.look() + seconds)
     watch = watch_of(map)
     if watch is not None:
@@ -280,15 +453,16 @@ def _call(
     return timer
 
 
-def _callable(function: Any) -> Any:
+def function_of(function: Any) -> Any:
+    """*function*; raises TypeError where that cannot be called."""
     if not callable(function):
         raise TypeError(f"a function is to be called later, not {type(function).__name__}")
     return function
 
 
-def _duration(seconds: Any, least: float) -> float:
+def _duration(seconds: Any) -> float:
     if not isinstance(seconds, (int, float)):
         raise TypeError(f"a time is a number of seconds, not {type(seconds).__name__}")
-    if not least <= seconds < math.inf:
-        raise ValueError(f"a time must be at least {least:g} seconds and finite, not {seconds!r}")
-    return seconds
+    if not -_MOST <= seconds <= _MOST:  # of which NaN is none, either
+        raise ValueError("a time must be a finite number of seconds")
+    return float(seconds)

@@ -450,9 +450,8 @@ def arm(state: LineState) -> None:
     limits = (state.idle_timeout, state.line_timeout, state.write_timeout)
     ends = [due for due, _ in _deadlines(state)]
     due = min(ends + [now + each for each in limits])
-    if due < math.inf and not 0 < state.armed <= due:
-        state.armed = due  # an entry for later is still in the heap, and is none any more
-        state.agenda.add(state, due)
+    if due < math.inf:
+        state.agenda.look_at(state, due)
 
 
 def _deadlines(state: LineState) -> list[tuple[float, str]]:

@@ -98,7 +98,7 @@ class LineState:
             "waiting",  # how many bytes that is
             "failure",  # what ended the connection
             "timers",  # those of call_later(), or None
-            "armed",  # for when it has an entry in the heap of the agenda, 0 for none
+            "armed",  # for when it has an entry in the agenda, 0 for none
             "heard",  # when input came last or output went
             "began",  # when the line that waits began, 0 where none does
             "wrote",  # when the kernel took output last, or output began to wait
@@ -511,14 +511,16 @@ class LineState:
             self.stops |= HELD
             self.agenda.ready.append(self)
 
-    def _is_over(self) -> bool:
-        """Whether its entry in the heap of the agenda stands for nothing."""
-        return self.stops & OVER != 0
+    def _is_over(self, due: float) -> bool:
+        """Whether the entry of the agenda for when it is *due* stands for nothing."""
+        return due != self.armed
+
+    def _what(self) -> Any:
+        """Who it is, for a message."""
+        return self.channel
 
     def _run(self, due: float) -> None:
         """A deadline may have passed."""
-        if due != self.armed:  # there is an earlier one by now
-            return
         self.armed = 0.0
         try:
             self.events.look(self)

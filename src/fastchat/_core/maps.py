@@ -13,7 +13,6 @@ import weakref
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.agenda import release as release_agenda
 from fastchat._core.pollers import is_ours
 from fastchat._core.system import REAL, system_of
 from fastchat._core.touch import watches
@@ -200,7 +199,6 @@ def release(map: Any) -> None:
         watch, map._watch = map._watch, None
     else:
         watch = watches.pop(id(map), None)
-        release_agenda(map)
     if watch is not None:
         _all.discard(watch)
         watch.close()

@@ -239,7 +239,7 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
     finally:
         watch.end_wait()
     agenda = watch.agenda
-    if agenda.is_busy():
+    if agenda.has_channels or agenda.is_busy():
         agenda.look()
     if not count:
         watch.event_buffer = room

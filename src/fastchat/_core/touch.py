@@ -14,6 +14,11 @@ from typing import Any
 # own.
 watches: dict[int, Any] = {}
 
+# Weak references to the agendas (``agenda.py``) of plain maps, which channels, timers and the watch
+# keep; and those that must stay because calls wait in them, or timers that belong to no channel.
+agendas: dict[int, Any] = {}
+working: dict[int, Any] = {}
+
 
 def watch_of(map: Any) -> Any:
     """The watch that keeps the registrations of *map* now, or None."""
