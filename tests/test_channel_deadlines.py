@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -166,3 +167,110 @@ def test_call_later(own: Stage, clock: Clock) -> None:
     assert replies(channel) == b"hello\r\n<end>"
     with pytest.raises(OSError, match="not connected"):
         channel.call_later(1, print)
+
+
+def test_channel_forgets_its_timers(own: Stage, clock: Clock) -> None:
+    """As they are cancelled or called, for a peer decides how many there are."""
+
+    def again(self: Any, line: bytes) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.call_later(30, self.events.append, "called")
+
+    channel = line_channel(own, line_received=again, timer=None)
+    tell(own, channel, *[b"x\r\n" * 50] * 10)
+    assert len(channel._fc_line.timers) == 1
+    clock.now += 30
+    settle(own)
+    assert channel.events == ["called"]
+    assert not channel._fc_line.timers
+    with pytest.raises(TypeError, match="a function is to be called later"):
+        channel.call_later(1, None)
+
+
+@all_maps
+def test_deadline_that_begins_late_goes_by_the_clock(
+    own: Stage, clock: Clock, choose_map: Callable[[Stage], None]
+) -> None:
+    """Also where nothing needed the clock before."""
+
+    def log_in(self: Any, line: bytes) -> None:
+        self.idle_timeout = 30
+
+    choose_map(own)
+    never: dict[str, Any] = dict.fromkeys(("idle_timeout", "line_timeout", "write_timeout"))
+    channel = line_channel(own, line_received=log_in, **never)
+    settle(own)
+    clock.now += 500
+    tell(own, channel, b"login\r\n")
+    clock.now += 29
+    assert tell(own, channel) == []
+    clock.now += 1
+    settle(own)
+    assert channel.events == [("timed out", "idle")]
+
+
+def test_peer_that_takes_output_late_is_not_cut_off(own: Stage, clock: Clock) -> None:
+    """By a program's own loop, which calls ``asyncore.write``."""
+    channel = line_channel(own, write_timeout=30)
+    settle(own)
+    channel.send(b"x" * 5_000_000)
+    for _ in range(3):
+        clock.now += 29
+        assert replies(channel)
+        own.asyncore.write(channel)
+        settle(own)
+    assert channel.events == []
+
+
+def test_deadline_in_passes_of_a_hook_does_not_keep_them_busy(own: Stage, clock: Clock) -> None:
+    """It passes while a hook runs, and is told when that is done."""
+    left: list[Any] = []
+
+    def nest(self: Any, line: bytes) -> None:
+        clock.now += 400
+        settle(own)
+        left.append(agenda_of(own.map).until_next(None))
+        self.events.append(line)
+
+    agenda_of = own.implementation.core["agenda"].agenda_of
+    channel = line_channel(own, line_received=nest)
+    tell(own, channel, b"x\r\n")
+    assert left == [1 / 8]
+    clock.now += 1
+    settle(own)
+    assert channel.events == [b"x", ("timed out", "idle")]
+
+
+@pytest.mark.parametrize("which", ["idle", "line", "write"])
+def test_short_deadline_does_not_keep_the_loop_busy(own: Stage, clock: Clock, which: str) -> None:
+    """It is looked at eight times a second, though its hook does nothing about it."""
+    told: list[str] = []
+    members: dict[str, Any] = {
+        f"{which}_timeout": 1e-9,
+        "timed_out": lambda self, which: told.append(which),
+    }
+    channel = line_channel(own, **members)
+    settle(own)
+    if which == "write":
+        channel.send(b"x" * 1_000_000)
+    tell(own, channel, b"x")
+    agenda = own.implementation.core["agenda"].agenda_of(own.map)
+    for _ in range(16):
+        clock.now += agenda.until_next(None)
+        settle(own)
+    assert told == [which] * len(told)
+    assert 14 <= len(told) <= 18
+
+
+def test_stays_in_its_map(own: Stage) -> None:
+    """Where its deadlines are, and what goes on; it may leave and come back."""
+    channel = line_channel(own, lines_per_pass=1)
+    channel.del_channel()
+    other = own.asyncore.channel_map()
+    channel._fileno = channel.socket.fileno()
+    with pytest.raises(ValueError, match="stays in its map"):
+        channel.add_channel(other)
+    assert not other
+    channel.add_channel(own.map)
+    assert tell(own, channel, b"1\r\n2\r\n3\r\n") == [b"1", b"2", b"3"]

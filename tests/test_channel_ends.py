@@ -313,6 +313,8 @@ TIMES = ["idle_timeout", "line_timeout", "write_timeout", "linger_timeout"]
         *[(name, "1", TypeError) for name in SIZES + TIMES],
         *[(name, 1.5, TypeError) for name in SIZES],
         *[(name, float("nan"), ValueError) for name in TIMES],
+        *[(name, 10**400, ValueError) for name in TIMES],
+        *[(name, 0, ValueError) for name in TIMES if name != "linger_timeout"],
         ("max_line", True, TypeError),
         ("delimiter", b"", ValueError),
         ("delimiter", "\n", TypeError),
@@ -342,11 +344,54 @@ def test_limit_can_be_set_and_switched_off(own: Stage, name: str) -> None:
     assert getattr(base, name) is not None
     kind = recording_lines(own, **{name: None})
     assert getattr(kind, name) is None
-    channel = line_channel(own)
+    channel = line_channel(own, high_water=None)
     for value in (7, None, 1 << 62, 8):
         setattr(channel, name, value)
         assert getattr(channel, name) in (value, None)
     assert getattr(line_channel(own), name) == getattr(base, name)
+
+
+def test_low_mark_is_not_above_the_high_one(own: Stage) -> None:
+    channel = line_channel(own, high_water=1000)
+    assert channel.low_water == 1000
+    channel.low_water = 2000
+    assert channel.low_water == 1000
+    channel.low_water = 900
+    channel.high_water = 800
+    assert channel.low_water == 800
+
+
+@pytest.mark.parametrize(
+    "value", [5, 65536, None], ids=["another value", "the same value", "no limit"]
+)
+@pytest.mark.parametrize("place", ["mixin", "class", "base"])
+def test_limit_from_elsewhere_is_one(own: Stage, place: str, value: Any) -> None:
+    """Of a class that is mixed in, or assigned to the class or its base, before or after others."""
+    base: Any = recording_lines(own)
+    mixin: Any = type("Mixin", (), {"max_line": value} if place == "mixin" else {})
+    kind: Any = type("Kind", (mixin, base), {})
+    if place != "mixin":
+        kind().max_line = 9
+        (kind if place == "class" else base).max_line = value
+    assert kind.max_line == kind().max_line == value
+    channel = kind(own.pair()[0], own.map)
+    own.at_the_end(channel.abort)
+    channel.max_line = 1
+    assert channel.max_line == channel._fc_line.max_line == 1
+    assert kind().max_line == value
+    if place == "mixin":
+        assert mixin.max_line == value
+        assert base().max_line == 65536
+        mixin().max_line = 2
+    if place == "base":
+        base.max_line = 3
+        assert kind().max_line == 3
+
+
+def test_limit_of_a_mixin_is_checked(own: Stage) -> None:
+    mixin = type("Mixin", (), {"max_line": "1"})
+    with pytest.raises(TypeError, match="max_line"):
+        type("Kind", (mixin, recording_lines(own)), {})
 
 
 def test_line_too_long_by_default_closes(own: Stage, caplog: pytest.LogCaptureFixture) -> None:

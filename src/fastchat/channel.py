@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastchat import asyncore
 from fastchat._core import line_events
 from fastchat._core.agenda import Timer, add_later, agenda_for, function_of
-from fastchat._core.line_limits import LIMITS, Defaults, Limit
+from fastchat._core.line_limits import LIMITS, Defaults, Limit, declare, limits_of
 from fastchat._core.line_state import LineState
 from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
 
@@ -100,8 +100,7 @@ class LineChannel(asyncore.dispatcher):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in LIMITS:
-            if name in vars(cls):
-                setattr(cls, name, Limit(name, vars(cls)[name]))
+            declare(cls, name)
         for name in _NO_HOOKS:
             if getattr(cls, name, None) is not getattr(LineChannel, name, None):
                 raise TypeError(
@@ -126,9 +125,9 @@ class LineChannel(asyncore.dispatcher):
         """Keep what is kept for one connection anew, with the limits of the class."""
         cls = type(self)
         self._fc_line = state = LineState(self, line_events)
-        values = tuple([getattr(cls, name) for name in LIMITS])
-        if cls._fc_defaults is None or cls._fc_defaults.values != values:
-            cls._fc_defaults = Defaults(values)
+        limits = limits_of(self)
+        if cls._fc_defaults is None or cls._fc_defaults.limits != limits:
+            cls._fc_defaults = Defaults(limits)
         cls._fc_defaults.give_to(state)
         state.is_batch = cls.lines_received is not LineChannel.lines_received
 
@@ -353,6 +352,13 @@ class LineChannel(asyncore.dispatcher):
     def listen(self, num: int) -> None:
         """Raises TypeError: a LineChannel is a connection."""
         raise TypeError("a LineChannel is one connection: let an asyncore.dispatcher listen")
+
+    def add_channel(self, map: Any = None) -> None:
+        """As of ``dispatcher``; raises ValueError where *map* is not the one it was made for."""
+        agenda = self._fc_line.agenda
+        if map is not None and agenda is not None and map is not agenda.map:
+            raise ValueError("a LineChannel stays in its map, where its deadlines are")
+        super().add_channel(map)
 
     def readable(self) -> bool:
         """Whether to wait for input."""

@@ -24,7 +24,9 @@ _SIZES = {
     "low_water": 0,
     "max_output": 0,
 }
-_TIMES = ("idle_timeout", "line_timeout", "write_timeout", "linger_timeout")
+# Where 0 would be over as soon as it begins.
+_ALWAYS_LATER = ("idle_timeout", "line_timeout", "write_timeout")
+_TIMES = (*_ALWAYS_LATER, "linger_timeout")
 LIMITS = ("delimiter", *_SIZES, *_TIMES)
 
 
@@ -45,6 +47,8 @@ class Limit:
         if channel is None:
             return self._value
         state: LineState = channel._fc_line
+        if state.buffer is None:  # see limits_of()
+            return self
         if self._name == "delimiter":
             return state.buffer.delimiter
         value = getattr(state, self._name)
@@ -55,13 +59,15 @@ class Limit:
 
 
 class Defaults:
-    """The limits of a class of channels, *values* in the order of ``LIMITS``, checked once."""
+    """The *limits* of a class of channels, in the order of ``LIMITS``, and what they come to."""
 
-    __slots__ = ("_checked", "values")
+    __slots__ = ("_checked", "limits")
 
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        self.values = values
-        self._checked = [_checked(*each) for each in zip(LIMITS, values, strict=True)]
+    def __init__(self, limits: list[Limit]) -> None:
+        self.limits = limits
+        self._checked = [
+            _checked(name, limit._value) for name, limit in zip(LIMITS, limits, strict=True)
+        ]
 
     def give_to(self, state: LineState) -> None:
         """Let them count for *state*, which is new."""
@@ -69,7 +75,32 @@ class Defaults:
         state.buffer = LineBuffer(delimiter, max_line=sys.maxsize)
         for name, value in zip(LIMITS[1:], others, strict=True):
             setattr(state, name, value)
+        _lower(state)
         line_events.set_ending(state, delimiter)
+
+
+def limits_of(channel: Any) -> list[Limit]:
+    """The limits of the class of *channel*, which is new.
+
+    A plain value that hides one, because it was assigned to the class, becomes one.
+    """
+    # Such a channel, whose state has no buffer, says which object is found for a name.
+    found = [getattr(channel, name) for name in LIMITS]
+    for index, name in enumerate(LIMITS):
+        if type(found[index]) is not Limit:
+            declare(type(channel), name)
+            found[index] = getattr(channel, name)
+    return found
+
+
+def declare(kind: Any, name: str) -> None:
+    """Let the value that *kind* has as the limit *name* be one, also where a mixin brings it."""
+    owner = next(each for each in kind.__mro__ if name in vars(each))
+    value = vars(owner)[name]
+    if type(value) is not Limit:
+        # A mixin may belong to classes that are no channels.
+        is_channel = hasattr(owner, "_fc_defaults")
+        setattr(owner if is_channel else kind, name, Limit(name, value))
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -83,19 +114,30 @@ def _checked(name: str, value: Any) -> Any:
     if not isinstance(value, wanted) or isinstance(value, bool):
         kind = "a number of seconds" if is_time else "an int"
         raise TypeError(f"{name} must be {kind} or None, not {type(value).__name__}")
-    least = 0 if is_time else _SIZES[name]
-    if not value >= least:  # of which NaN is none, either
-        raise ValueError(f"{name} must be at least {least}, or None for no limit, not {value!r}")
-    return min(value, math.inf if is_time else sys.maxsize)
+    if is_time and not 0 <= value <= sys.float_info.max and value != math.inf:
+        raise ValueError(f"{name} must be a number of seconds from 0 on, or None for no limit")
+    if name in _ALWAYS_LATER and not value:
+        raise ValueError(f"{name} must be more than 0; None is for no limit")
+    if not is_time and value < _SIZES[name]:
+        raise ValueError(
+            f"{name} must be at least {_SIZES[name]}, or None for no limit, not {value}"
+        )
+    return float(value) if is_time else min(value, sys.maxsize)
 
 
 def _set(state: LineState, name: str, value: Any) -> None:
     if name == "delimiter":
         line_events.set_delimiter(state, value)
-    else:
-        setattr(state, name, value)
-        if name == "lines_per_pass":
-            line_events.set_most(state)
-        elif name in _TIMES and state.agenda is not None:
-            state.agenda.look()
-            line_events.arm(state)
+        return
+    setattr(state, name, value)
+    _lower(state)
+    if name == "lines_per_pass":
+        line_events.set_most(state)
+    elif name in _TIMES and state.agenda is not None:
+        state.agenda.look()
+        line_events.arm(state)
+
+
+def _lower(state: LineState) -> None:
+    """Lower the low mark to the high one."""
+    state.low_water = min(state.low_water, state.high_water)
