@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.channels import Clock, Stage, fail_with
+from tests.support.channels import Clock, Stage, fail_with, inside
 from tests.support.line_channels import line_channel, settle, tell
 from tests.support.waiting import all_maps
 
@@ -308,3 +308,32 @@ def test_no_call_of_a_thread_is_lost(own: Stage) -> None:
     thread.join()
     own.asyncore.poll(0, members)
     assert called == list(range(2000))
+
+
+def test_call_is_kept_that_comes_when_the_agenda_is_let_go(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a thread, between the look whether anything waits and the end."""
+    members = with_a_channel(own)
+    called: list[int] = []
+
+    class Late(dict[int, Any]):
+        def pop(self, *args: Any) -> Any:
+            monkeypatch.undo()
+            agenda_for(own, members).calls.append((called.append, (2,)))
+            return super().pop(*args)
+
+    monkeypatch.setitem(inside(own, "agenda"), "working", Late())
+    own.implementation.timers.call_threadsafe(called.append, 1, map=members)
+    own.asyncore.poll(0, members)
+    assert called == [1, 2]
+
+
+def test_agenda_that_is_gone_is_none(own: Stage) -> None:
+    """Though its weak reference is still there, as where objects go late."""
+    members = with_a_channel(own)
+    touch: Any = own.implementation.core["touch"]
+    touch.agendas[id(members)] = lambda: None
+    agenda = agenda_for(own, members)
+    assert agenda is agenda_for(own, members)
+    assert agenda.map is members
