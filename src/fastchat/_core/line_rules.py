@@ -172,7 +172,7 @@ def check_delimiter(delimiter: Any) -> tuple[bytes | None, tuple[bytes, ...]]:
 
 def _plain(delimiter: bytes) -> bytes:
     """*delimiter*, which may be of a subclass that is not what it says, as its bytes."""
-    plain = bytes(memoryview(delimiter))
+    plain = delimiter if type(delimiter) is bytes else bytes(memoryview(delimiter))
     if not plain:
         raise ValueError("the delimiter is empty; it must have at least one byte")
     return plain
