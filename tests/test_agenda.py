@@ -26,7 +26,9 @@ from tests.support.waiting import all_maps
 def agenda_for(stage: Stage, map: Any = None) -> Any:
     """The agenda of *map*, by default the map of *stage*."""
     map = stage.map if map is None else map
-    return stage.implementation.core["agenda"].agenda_for(map, stage.asyncore._family)
+    agenda = stage.implementation.core["agenda"].agenda_for(map, stage.asyncore._family)
+    agenda.is_used = True
+    return agenda
 
 
 def kept(stage: Stage) -> int:

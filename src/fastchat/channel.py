@@ -346,7 +346,7 @@ class LineChannel(asyncore.dispatcher):
         state = self._fc_line
         state.agenda = agenda_for(self._map if map is None else map, _family)
         state.pid = os.getpid()
-        state.agenda.has_channels = True
+        state.agenda.is_used = True
         super().set_socket(sock, map)
 
     def listen(self, num: int) -> None:

@@ -35,11 +35,10 @@ cdef class Agenda:
     cdef Py_ssize_t _count
     cdef Py_ssize_t _cancelled
     cdef Py_ssize_t _timers
-    cdef public bint has_channels
+    cdef public bint is_used
 
     @cython.locals(now=double)
     cpdef double look(self) except? -1
-    cpdef bint is_busy(self) except -1
     cpdef add(self, entry, double due)
 
     @cython.locals(when=double, armed=double)

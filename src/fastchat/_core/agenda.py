@@ -12,6 +12,7 @@ Rules this file keeps:
 * What is taken out of a queue is called without a call in between, behind which the exception of a
   signal handler could leave.
 * ``now`` is what the clock said after the last wait, so that an event costs no look at it.
+  Where there never was a timer, a call or a LineChannel, a pass does nothing of all this.
 * An entry of the heap that stands for nothing any more is counted from that moment.  Such entries
   leave when they come to its top, or when they are more than half of all.
 * Deadlines of channels share their entries: all that end within one eighth of a second are looked
@@ -134,7 +135,7 @@ class Agenda:
             "_timers",
             "calls",
             "family",
-            "has_channels",
+            "is_used",
             "map",
             "now",
             "ready",
@@ -158,10 +159,10 @@ class Agenda:
         # How many entries there are, those in lists, too; how many of them stand for nothing.
         self._count = 0
         self._cancelled = 0
-        # How many timers are active that belong to no channel; whether there is a LineChannel, for
-        # which the clock has to be right.
+        # How many timers are active that belong to no channel; whether there ever was a timer, a
+        # call or a LineChannel, without which a pass has nothing to do here.
         self._timers = 0
-        self.has_channels = False
+        self.is_used = False
         self.look()
 
     def look(self) -> float:
@@ -169,10 +170,6 @@ class Agenda:
         now: float = self.system.monotonic(self.family.names)
         self.now = now
         return now
-
-    def is_busy(self) -> bool:
-        """Whether there is anything to do, now or later."""
-        return bool(self._heap or self.calls or self.ready or self._due)
 
     def entries(self) -> int:
         """How many entries there are, also such as stand for nothing."""
@@ -424,6 +421,7 @@ def add_call(map: Any, family: Family, function: Any, args: tuple[Any, ...]) -> 
     """Let the loop over *map* call *function* soon."""
     agenda = agenda_for(map, family)
     agenda.calls.append((function_of(function), args))
+    agenda.is_used = True
     agenda.hold()
     watch = watch_of(map)
     if watch is not None:
@@ -447,6 +445,7 @@ def _call(
     else:
         others.add(timer)
     agenda.add(timer, agenda.look() + seconds)
+    agenda.is_used = True
     watch = watch_of(map)
     if watch is not None:
         watch.stir()  # it may wait for longer, where a signal handler has called

@@ -108,7 +108,7 @@ def _make_pass_alone(
         if is_poll2 != watch.is_poll2:
             watch.change_to(is_poll2)
         agenda = watch.agenda
-        if agenda.is_busy():
+        if agenda.is_used:
             agenda.run()
         if not watch.reports_changes:
             watch.find_changes()
@@ -130,7 +130,7 @@ def _make_pass_alone(
             timeout = 0
         elif watch.family.resting:
             timeout = watch.family.until_rest_ends(timeout, watch.system)
-        if agenda.is_busy():
+        if agenda.is_used:
             timeout = agenda.until_next(timeout)
         registered = watch.registered
         waits = registered.has_any() if cython.compiled else registered.count > 0
@@ -141,7 +141,7 @@ def _make_pass_alone(
             slow = _wait_and_check(watch, _milliseconds(timeout, is_poll2), is_poll2)
             if slow:
                 _hand_out_slow(watch, slow, is_poll2)
-        if agenda.is_busy():
+        if agenda.is_used:
             agenda.run_due()
     finally:
         if outer is not None:
@@ -239,7 +239,7 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
     finally:
         watch.end_wait()
     agenda = watch.agenda
-    if agenda.has_channels or agenda.is_busy():
+    if agenda.is_used:
         agenda.look()
     if not count:
         watch.event_buffer = room
