@@ -134,6 +134,22 @@ def test_deadlines_are_looked_at_together(own: Stage, clock: Clock) -> None:
     assert agenda.entries() == 0
 
 
+def test_deadlines_that_are_over_leave_those_beside_them(own: Stage, clock: Clock) -> None:
+    own.dispatcher()
+    agenda = agenda_for(own)
+    ran: list[Any] = []
+    lines = [Line(ran, 1) for _ in range(200)]
+    for line in lines:
+        agenda.look_at(line, clock.now + 1)
+    for number in range(150):
+        lines[number].armed = 0.0
+        agenda.forget_one()
+    assert agenda.entries() < 150
+    at(own, clock, 1)
+    assert set(ran) == set(lines[150:])
+    assert len(ran) == 50
+
+
 def test_deadline_that_is_past_is_looked_at_soon(own: Stage, clock: Clock) -> None:
     """And not at once, or who cannot deal with it now would keep the loop busy."""
     own.dispatcher()
