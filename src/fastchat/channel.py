@@ -412,6 +412,10 @@ class LineChannel(asyncore.dispatcher):
 
     def _fc_leave(self) -> None:
         """Leave the map and close the socket."""
+        state = self._fc_line
+        owner, state.owner = state.owner, None
+        if owner is not None:
+            owner.left(state)
         super().close()
 
 

@@ -484,6 +484,8 @@ def look(state: LineState) -> None:
             elif state.stops & CLOSING:
                 time_out(state)
             else:
+                if state.owner is not None:
+                    state.owner.count_timeout(which)
                 run(state, state.channel.timed_out, which)
     finally:
         arm(state)

@@ -7,7 +7,7 @@ from fastchat._scanner cimport join_checked
 from fastchat._sysio cimport receive, send_bytes
 
 cdef int BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED, UNBEGUN
-cdef Py_ssize_t SIZE, FLUSH
+cdef Py_ssize_t SIZE, FLUSH, GRAIN
 
 
 @cython.final
@@ -46,6 +46,8 @@ cdef class LineState:
     cdef public Py_ssize_t waiting
     cdef public object failure
     cdef public object timers
+    cdef public object owner
+    cdef public Py_ssize_t counted
     cdef public double armed
     cdef public double heard
     cdef public double began
@@ -121,3 +123,6 @@ cdef class LineState:
 
     @cython.locals(sent=Py_ssize_t)
     cpdef Py_ssize_t send_some(self, data) except -2
+
+    @cython.locals(size=Py_ssize_t)
+    cpdef weigh(self)

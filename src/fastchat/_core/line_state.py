@@ -53,6 +53,8 @@ if not cython.compiled:
 SIZE = 65536
 # Of how many bytes on what hooks send leaves before they are done.
 FLUSH = 65536
+# How exactly the owner knows how many bytes wait.
+GRAIN = 1024
 
 
 class LineState:
@@ -98,6 +100,8 @@ class LineState:
             "waiting",  # how many bytes that is
             "failure",  # what ended the connection
             "timers",  # those of call_later(), or None
+            "owner",  # the server that counts it, or None; see _admission.py
+            "counted",  # how many bytes that has counted here
             "armed",  # for when it has an entry in the agenda, 0 for none
             "heard",  # when input came last or output went
             "began",  # when the line that waits began, 0 where none does
@@ -149,6 +153,8 @@ class LineState:
         self.waiting: int = 0
         self.failure: Any = None
         self.timers: set[Any] | None = None
+        self.owner: Any = None
+        self.counted: int = 0
         self.armed: float = 0.0
         self.heard: float = 0.0
         self.began: float = 0.0
@@ -167,6 +173,8 @@ class LineState:
         """There is input, or its end."""
         try:
             self._read()
+            if self.owner is not None:
+                self.weigh()
         except BaseException:
             self.requeue()
             raise
@@ -436,6 +444,7 @@ class LineState:
             self.wrote = self.agenda.now
         self.queue.append(data)
         self.waiting += len(data) - sent
+        self.weigh()
 
     def send_head(self, data: Any) -> int:
         """Send *data*, with which the queue begins; returns as ``send_some`` does."""
@@ -448,6 +457,7 @@ class LineState:
             left -= len(queue[0])
             del queue[0]
         self.offset = left
+        self.weigh()
         return sent
 
     def send_some(self, data: bytes) -> int:
@@ -469,6 +479,18 @@ class LineState:
             sent = -1
         return sent
 
+    def weigh(self) -> None:
+        """Tell the owner how many bytes wait, of input and output, if that has changed by much."""
+        if self.owner is None:
+            return
+        size = self.waiting + len(self.buffer)
+        if self.held is not None:
+            size += self.owner.size_of(self.held)
+        if size < GRAIN:
+            size = 0
+        if size - self.counted >= GRAIN or self.counted - size >= GRAIN:
+            self.owner.weigh(self, size)
+
     # What the agenda calls.
 
     def go_on(self) -> None:
@@ -478,6 +500,7 @@ class LineState:
             return
         try:
             self.events.go_on(self)
+            self.weigh()
         except BaseException as failure:
             self.requeue()
             self.events.contain(self, failure)
