@@ -4,9 +4,10 @@
 the standard library in Python 3.12.  ``install()`` makes them importable under the old names;
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
-``LineChannel`` serves lines in asyncore's loop, with limits; ``call_later()`` and its kind are
-timers of that loop.  ``LineBuffer`` cuts lines out of bytes for any program; ``join_lines()`` is
-the way back.  ``fastchat.aio``, which is imported by itself, has both for asyncio.
+``LineChannel`` serves lines in asyncore's loop, with limits, and ``serve()`` is a whole server of
+them; ``call_later()`` and its kind are timers of that loop.  ``LineBuffer`` cuts lines out of bytes
+for any program; ``join_lines()`` is the way back.  ``fastchat.aio``, which is imported by itself,
+has both for asyncio.
 
 ``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``;
 ``python -m fastchat --version`` says why they are not.
@@ -25,6 +26,7 @@ from fastchat._core.lines import LineBuffer, join_lines
 if TYPE_CHECKING:
     from fastchat.aliases import install, uninstall
     from fastchat.channel import LineChannel
+    from fastchat.server import Server, ServerStats, serve
     from fastchat.timers import Timer, call_every, call_later, call_threadsafe
 
 __version__ = "0.1.0"
@@ -33,6 +35,8 @@ __all__ = [
     "LineBuffer",
     "LineChannel",
     "LineTooLong",
+    "Server",
+    "ServerStats",
     "Timer",
     "__version__",
     "asynchat",
@@ -43,17 +47,21 @@ __all__ = [
     "implementation",
     "install",
     "join_lines",
+    "serve",
     "uninstall",
 ]
 
 
 _ELSEWHERE = {
     "LineChannel": "channel",
+    "Server": "server",
+    "ServerStats": "server",
     "Timer": "timers",
     "call_every": "timers",
     "call_later": "timers",
     "call_threadsafe": "timers",
     "install": "aliases",
+    "serve": "server",
     "uninstall": "aliases",
 }
 

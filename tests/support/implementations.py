@@ -43,9 +43,10 @@ class Implementation:
     # Modules of fastchat's core by name, for tests of what a program cannot reach.
     core: Mapping[str, ModuleType]
     aio: Any = None
-    # fastchat.channel and fastchat.timers.
+    # fastchat.channel, fastchat.timers and fastchat.server.
     channel: Any = None
     timers: Any = None
+    server: Any = None
 
     @property
     def is_stdlib(self) -> bool:
@@ -72,11 +73,12 @@ def load(name: str) -> Implementation:
         asynchat = importlib.import_module("fastchat.asynchat")
         channel = importlib.import_module("fastchat.channel")
         timers = importlib.import_module("fastchat.timers")
+        server = importlib.import_module("fastchat.server")
         prefix = "fastchat._core."
         core = {n.removeprefix(prefix): m for n, m in sys.modules.items() if n.startswith(prefix)}
         aio = importlib.import_module("fastchat.aio")
         modules = (asynchat.asyncore, asynchat, asynchat._scanner)
-        return Implementation(name, *modules, core, aio, channel, timers)
+        return Implementation(name, *modules, core, aio, channel, timers, server)
     finally:
         if setting is None:
             del os.environ["FASTCHAT_IMPLEMENTATION"]

@@ -1,0 +1,266 @@
+"""Sockets that listen, for the places of ``_addresses.py``.
+
+Rules this file keeps:
+
+* All or nothing: where one place cannot be had, what was opened for the others is closed again,
+  and nobody could connect in between.  Sockets that were given stay open.
+* A socket file is removed before only where it is a socket that nobody answers at, and at the end
+  only where it is the same file still.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from fastchat._addresses import Place, shown
+
+# The first descriptor that systemd hands over.
+_FIRST = 3
+# How often port 0 is tried, where one port must be free in IPv4 and in IPv6.
+_TRIES = 10
+
+
+class Bound:
+    """A socket that listens, and what to do with it at the end."""
+
+    def __init__(self, sock: socket.socket, path: str = "", is_given: bool = False) -> None:
+        self.sock = sock
+        self.is_given = is_given
+        self.name = ""  # once it is bound
+        self._path = path
+        self._file = _identity(path) if path else None
+
+    def close(self) -> None:
+        """Close it, and remove its socket file; to close twice does nothing more."""
+        if self._path and self._file == _identity(self._path):
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass  # it is stale, and the next server here will find that out
+        self._path = ""
+        self.sock.close()
+
+    def give_back(self) -> None:
+        """The server does not come to be."""
+        if self.is_given:
+            return
+        self.close()
+
+
+def open_all(places: Sequence[Place], backlog: int, unix_mode: int | None) -> list[Bound]:
+    """Listen on all *places*; *unix_mode* is the mode of socket files, None for that of the umask.
+
+    Raises OSError, which names the place, where one cannot be had.
+    """
+    opened: list[Bound] = []
+    try:
+        for place in places:
+            _open(place, unix_mode, opened)
+        for bound in opened:
+            _listen(bound, backlog)
+    except BaseException:
+        for bound in opened:
+            bound.give_back()
+        raise
+    if any(place.is_systemd for place in places):
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            os.environ.pop(name, None)  # or a child that this process starts would see them
+    return opened
+
+
+def _open(place: Place, unix_mode: int | None, opened: list[Bound]) -> None:
+    """Open the sockets of *place*, bound, and put them into *opened*."""
+    if place.sock is not None:
+        opened.append(Bound(place.sock, is_given=True))
+    elif place.is_systemd:
+        _take_from_systemd(place, opened)
+    elif place.path:
+        _open_unix(place, unix_mode, opened)
+    else:
+        _open_tcp(place, opened)
+
+
+def _listen(bound: Bound, backlog: int) -> None:
+    try:
+        bound.sock.listen(backlog)  # for one that listens already, it changes the backlog only
+        if bound.sock.family in (socket.AF_INET, socket.AF_INET6):
+            # What is accepted inherits it: a reply in several pieces waits for no acknowledgement.
+            bound.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.name = shown(bound.sock)
+    except OSError as failure:
+        _refuse(shown(bound.sock) if bound.sock.fileno() >= 0 else repr(bound.sock), failure)
+
+
+def _refuse(text: str, failure: OSError) -> NoReturn:
+    """Raise *failure* again, with the place in its message."""
+    raise OSError(failure.errno, f"cannot listen on {text}: {failure.strerror}") from None
+
+
+# TCP.
+
+
+def _open_tcp(place: Place, opened: list[Bound]) -> None:
+    left = _TRIES
+    while True:
+        left -= 1
+        sockets: list[socket.socket] = []
+        try:
+            _bind_each(place, sockets)
+        except OSError as failure:
+            for sock in sockets:
+                sock.close()
+            is_taken = failure.errno == errno.EADDRINUSE and sockets and place.port == 0
+            if not is_taken or not left:
+                _refuse(place.text, failure)
+        else:
+            opened.extend([Bound(sock) for sock in sockets])
+            return
+
+
+def _bind_each(place: Place, sockets: list[socket.socket]) -> None:
+    """Bind a socket to each address that *place* means, and put them into *sockets*.
+
+    Where it means several, those are left out that this machine does not have.
+    """
+    missing = None
+    for family, host in _resolve(place):
+        port = sockets[0].getsockname()[1] if sockets and not place.port else place.port
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as failure:  # no IPv6, or no descriptor
+            missing = failure
+            if failure.errno != errno.EAFNOSUPPORT:
+                raise
+            continue
+        sockets.append(sock)
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            sock.bind((host[0], port, *host[2:]))
+        except OSError as failure:
+            missing = failure
+            if failure.errno != errno.EADDRNOTAVAIL:
+                raise
+            sockets.remove(sock)
+            sock.close()
+    if missing is not None and not sockets:
+        raise missing
+
+
+def _resolve(place: Place) -> list[tuple[int, tuple[Any, ...]]]:
+    """The families and addresses that *place* means, each once, IPv4 first."""
+    if not place.host:
+        both: list[tuple[int, tuple[Any, ...]]] = [(socket.AF_INET, ("0.0.0.0", 0))]
+        if socket.has_ipv6:
+            both.append((socket.AF_INET6, ("::", 0, 0, 0)))
+        return both
+    try:
+        found = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as failure:
+        raise OSError(errno.EADDRNOTAVAIL, failure.strerror) from None
+    except UnicodeError:
+        raise OSError(errno.EADDRNOTAVAIL, "it is no name of a host") from None
+    kinds = (socket.AF_INET, socket.AF_INET6)
+    unique = {(each[0], each[4]) for each in found if each[0] in kinds}
+    return sorted(unique, key=lambda each: (kinds.index(each[0]), each[1]))
+
+
+# Unix sockets.
+
+
+def _open_unix(place: Place, mode: int | None, opened: list[Bound]) -> None:
+    if not hasattr(socket, "AF_UNIX"):
+        _refuse(place.text, OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets"))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(place.path)
+        if mode is not None and sys.platform == "linux":
+            os.fchmod(sock.fileno(), mode)  # which bind() gives to the file, as the umask lets it
+        sock.bind(place.path)
+        bound = Bound(sock, place.path)
+    except OSError as failure:
+        sock.close()
+        if failure.strerror is None:  # the path is too long
+            failure = OSError(errno.ENAMETOOLONG, str(failure))
+        _refuse(place.text, failure)
+    opened.append(bound)
+    if mode is not None:
+        try:
+            os.chmod(place.path, mode)
+        except OSError as failure:
+            _refuse(place.text, failure)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file at *path* that a server left behind which is no more.
+
+    Raises OSError where there is a file that is none, or somebody answers.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)  # or a full backlog would hold this up
+        result = client.connect_ex(path)
+    if result == errno.ECONNREFUSED:
+        os.unlink(path)
+    elif result in (0, errno.EAGAIN, errno.EINPROGRESS, errno.EPROTOTYPE):
+        raise OSError(errno.EADDRINUSE, "somebody answers there")
+    elif result != errno.ENOENT:  # it went meanwhile
+        raise OSError(result, os.strerror(result))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells the file at *path* from every other, None where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+# systemd.
+
+
+def _take_from_systemd(place: Place, opened: list[Bound]) -> None:
+    """Take the sockets that the service manager hands over: sd_listen_fds(3)."""
+    environ = os.environ
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal() or count == "0":
+        reason = "LISTEN_FDS and LISTEN_PID hand over no sockets to this process"
+        _refuse(place.text, OSError(errno.ENOTSOCK, reason))
+    for fd in range(_FIRST, _FIRST + int(count)):
+        try:
+            os.set_inheritable(fd, False)
+            sock = socket.socket(fileno=fd)
+        except OSError as failure:
+            _refuse(f"descriptor {fd} of systemd", failure)
+        if sock.type != socket.SOCK_STREAM or not _is_listening(sock):
+            sock.detach()
+            reason = "it is no stream socket that listens (Accept=yes is not supported)"
+            _refuse(f"descriptor {fd} of systemd", OSError(errno.EINVAL, reason))
+        opened.append(_FromSystemd(sock, is_given=True))
+
+
+class _FromSystemd(Bound):
+    """One that stays open where the server does not come to be."""
+
+    def give_back(self) -> None:
+        self.sock.detach()
+
+
+def _is_listening(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))

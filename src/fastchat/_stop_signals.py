@@ -1,0 +1,63 @@
+"""SIGTERM and SIGINT for a server: the first stops it in order, the second at once.
+
+Rules this file keeps:
+
+* What was handled before is handled so again at the end.
+* A signal that is ignored stays so: a shell has said that to what it runs in the background.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+logger = logging.getLogger("fastchat.server")
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class AtOnce(SystemExit):
+    """The second signal has come; ``code`` is 128 more than its number, as shells have it."""
+
+
+class StopSignals:
+    """A context in which the first of *numbers* calls *stop*, and the next raises ``AtOnce``.
+
+    *stop* must be safe to be called by a signal handler.  Outside of the main thread nothing is
+    handled, and a warning says so.
+    """
+
+    def __init__(self, stop: Callable[[], None], numbers: Iterable[int] = STOPPING) -> None:
+        self._stop = stop
+        self._numbers = tuple(numbers)
+        self._before: list[tuple[int, Any]] = []
+        self._is_stopping = False
+
+    def __enter__(self) -> StopSignals:
+        for number in self._numbers:
+            before = signal.getsignal(number)
+            if before is None or before == signal.SIG_IGN:
+                continue  # None: what is no Python's could not be put back
+            try:
+                signal.signal(number, self._handle)
+            except ValueError:
+                logger.warning(
+                    "this is not the main thread: SIGTERM and SIGINT do not stop the server here,"
+                    " Server.stop() does"
+                )
+                break
+            self._before.append((number, before))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, before in self._before:
+            signal.signal(number, before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_stopping:
+            raise AtOnce(128 + number)
+        self._is_stopping = True
+        self._stop()
