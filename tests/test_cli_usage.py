@@ -47,8 +47,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 NO_PROGRAM = [
     ([], "what is to be done?"),
-    (["walk"], "there is no command 'walk', only run, lines, --version and --help"),
-    (["--walk"], "there is no command '--walk', only run, lines, --version and --help"),
+    (["walk"], "there is no command 'walk', only run, lines, serve, echo, --version and --help"),
+    (
+        ["--walk"],
+        "there is no command '--walk', only run, lines, serve, echo, --version and --help",
+    ),
     (["-V", "run"], "-V takes nothing else"),
     (["--version", "run"], "--version takes nothing else"),
     (["--help", "run"], "--help takes nothing else"),

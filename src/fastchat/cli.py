@@ -1,4 +1,4 @@
-"""The command line: ``python -m fastchat run PROGRAM.py [ARGS...]``, and the way to ``lines``.
+"""The command line: ``python -m fastchat run PROGRAM.py``, and the way to the other commands.
 
 The rule of ``run``: the program cannot tell.  It gets its own ``sys.argv``, ``sys.path[0]`` and
 ``__main__``; its exit status is the command's, and its tracebacks show its own frames only.
@@ -24,6 +24,8 @@ USAGE = """\
 usage: python -m fastchat run [--coalesce] PROGRAM.py [ARGS...]
        python -m fastchat run [--coalesce] -m MODULE [ARGS...]
        python -m fastchat lines [--delimiter BYTES]... [--max-line N] [FILE]
+       python -m fastchat serve MODULE:CHANNEL --bind ADDRESS [OPTIONS]
+       python -m fastchat echo --bind ADDRESS [OPTIONS]
        python -m fastchat --version | --help
 
 run: runs an unmodified program that imports asyncore or asynchat on fastchat's modules of these
@@ -38,7 +40,12 @@ the program says, FASTCHAT_COALESCE=1 is --coalesce.
 lines: counts the lines of FILE, or of the standard input: how many, the longest, what ends them.
 BYTES ends a line, instead of LF, CRLF and CR, and may have \\r, \\n, \\t, \\0, \\\\ and \\xHH in
 it; lines of more than N bytes, by default 16 MiB, are counted as too long, besides.
+
+serve: serves a fastchat.LineChannel with limits, until SIGTERM or SIGINT stops it in order; echo
+answers each line with itself. "serve --help" has the options.
 """
+
+COMMANDS = "run, lines, serve, echo, --version and --help"
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
 
@@ -47,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line *argv*, by default that of the process.
 
     Raises SystemExit: 0 after ``--help`` and ``--version``, 2 where the command line is wrong or
-    there is no such program or file, and what ``lines`` ends with.  Everything that the program
-    raises leaves as it is.
+    there is no such program or file, and what the other commands end with.  Everything that the
+    program raises leaves as it is.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[-1] in ("-h", "--help") and words[:-1] in ([], ["run"], ["lines"]):
@@ -64,8 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from fastchat import _lines_command  # noqa: PLC0415
 
         _lines_command.main(words[1:])
+    elif words[0] in ("serve", "echo"):
+        from fastchat import _serve_command  # noqa: PLC0415 (as above)
+
+        _serve_command.main(words[0], words[1:])
     elif words[0] != "run":
-        refuse(f"there is no command {words[0]!r}, only run, lines, --version and --help")
+        refuse(f"there is no command {words[0]!r}, only {COMMANDS}")
     else:
         run(words[1:])
 
@@ -202,9 +213,13 @@ def _say_what_is_not_used() -> None:
         complain(f"the program runs on fastchat's modules and not on {' and '.join(unused)}")
 
 
-def refuse(why: str) -> NoReturn:
-    """Say what is wrong with the command line, and exit with status 2."""
-    complain(f"{why} (python -m fastchat --help says how)")
+def refuse(why: str, command: str = "") -> NoReturn:
+    """Say what is wrong with the command line, and exit with status 2.
+
+    *command* is the one that has a ``--help`` of its own.
+    """
+    words = f"{command} --help" if command else "--help"
+    complain(f"{command and command + ': '}{why} (python -m fastchat {words} says how)")
     raise SystemExit(2)
 
 
