@@ -31,13 +31,13 @@ _counted = attrgetter("counted")
 
 
 class Admission:
-    """The connections of one server; *on_empty* is called when the last one has left.
+    """The connections of one server; *on_left* is called when one has left.
 
     The limits are numbers, ``math.inf`` for none.
     """
 
     def __init__(
-        self, max_per_address: float, max_memory: float, on_empty: Callable[[], None]
+        self, max_per_address: float, max_memory: float, on_left: Callable[[], None]
     ) -> None:
         self.max_connections = math.inf  # the server sets it when it starts
         self.max_per_address = max_per_address
@@ -47,7 +47,7 @@ class Admission:
         self.most_memory = 0
         self.ended_for_memory = 0
         self.timeouts: Counter[str] = Counter()
-        self._on_empty = on_empty
+        self._on_left = on_left
         # Those of which anything is counted.
         self._holders: set[Any] = set()
         # Only where addresses are counted.
@@ -83,8 +83,7 @@ class Admission:
             self._by_address[key] -= 1
             if not self._by_address[key]:
                 del self._by_address[key]
-        if not self.open:
-            self._on_empty()
+        self._on_left()
 
     def weigh(self, state: Any, size: int) -> None:
         """In *state* wait so many bytes now."""

@@ -3,12 +3,15 @@
 Rules this file keeps:
 
 * A listener closes when the server says so, and not because of an error: then it rests.
-* Where there are no descriptors, ``dispatcher.accept`` lets it rest for half a second.
+* Where there are no descriptors, ``dispatcher.accept`` lets it rest for half a second, or until a
+  connection of the server ends.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +25,10 @@ _family: Any = asyncore._family  # type: ignore[attr-defined]
 
 # How many connections are taken for one event.
 AT_ONCE = 64
-# How long a listener is left alone after an error, in seconds.
+# How long a listener is left alone after an error, and after a line that says that there are no
+# descriptors until the next one, in seconds.
 _REST = 0.5
+_SILENCE = 60.0
 
 
 class Listener(asyncore.dispatcher):
@@ -44,6 +49,7 @@ class Listener(asyncore.dispatcher):
         self._bound = bound
         self._take = take
         self._on_gone = on_gone
+        self._said_at = -math.inf
         self._rest: Timer | None = None
         self._is_suspended = False
         self.accepting = True
@@ -74,6 +80,12 @@ class Listener(asyncore.dispatcher):
         self._is_suspended = False
         self._set_readable()
 
+    def end_shortage(self) -> None:
+        """There may be a descriptor again."""
+        if self._fc_rest is not None:
+            self._fc_rest = None
+            touch(self)
+
     def close(self) -> None:
         """Leave the map, and remove what belongs to the socket."""
         was_open = self.accepting
@@ -97,9 +109,12 @@ class Listener(asyncore.dispatcher):
         self.close()
 
     def log_info(self, message: Any, type: str = "info") -> None:
-        if type == "error":  # there are no descriptors: said once for all tries that fail
+        if type == "error":  # there are no descriptors, where there were some before
             self.times_exhausted += 1
-            logger.error("%s", message)
+            now = time.monotonic()
+            if now - self._said_at >= _SILENCE:
+                self._said_at = now
+                logger.error("%s", message)
 
     def _end_rest(self) -> None:
         self._rest = None

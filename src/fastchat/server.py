@@ -125,7 +125,7 @@ class Server:
         self._refusal = bytes(memoryview(refusal))
         self._grace = _seconds(grace)
         memory = _limit_or_none("max_memory", max_memory, 0)
-        self._admission = Admission(per_address, memory, self._note_end)
+        self._admission = Admission(per_address, memory, self._note_left)
         self._state = "new"
         self._listeners: list[Listener] = []
         self._names: tuple[str, ...] = ()
@@ -317,6 +317,12 @@ class Server:
 
     def _later(self, seconds: float, function: Callable[..., None], *args: Any) -> None:
         self._timers.append(add_later(self._map, _family, seconds, function, args))
+
+    def _note_left(self) -> None:
+        """A connection has gone."""
+        for listener in self._listeners:
+            listener.end_shortage()
+        self._note_end()
 
     def _note_end(self) -> None:
         """A listener or the last connection has gone: perhaps that was all."""

@@ -1,0 +1,486 @@
+"""How a server starts, pauses and ends: by a method, by a signal, and under load."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from fastchat._stop_signals import AtOnce, StopSignals
+from tests.random import stops
+from tests.support.channels import PATIENCE, Clock, Stage, posix_only
+from tests.support.implementations import FASTCHAT
+from tests.support.servers import (
+    ECHO,
+    LOCAL,
+    channels,
+    client_of,
+    connected,
+    program,
+    received,
+    server_of,
+)
+
+
+def is_in(server: Any, state: str) -> Any:
+    return lambda: server.stats().state == state
+
+
+# In one loop.
+
+
+def test_a_stop_answers_what_was_received_in_full(own: Stage) -> None:
+    kind = channels(own, shutting_down=lambda channel: b"bye")
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    client.sendall(b"one\r\ntwo\r\nthr")
+    server.stop()
+    assert received(own, client) == b"one\r\ntwo\r\nbye\r\n"
+    client.close()
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert not own.map
+    assert kind.made[0].events[-1] == "lost"
+
+
+def test_a_stop_takes_what_the_backlog_holds(own: Stage) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    server.suspend()
+    clients = [client_of(own, server) for _ in range(5)]
+    for client in clients:
+        client.sendall(b"hello\r\n")
+    own.loop(5, use_poll=True)
+    assert not kind.made
+    server.stop()
+    for client in clients:
+        assert received(own, client) == b"hello\r\n"
+    with pytest.raises(ConnectionRefusedError):
+        connected(server.addresses[0])
+
+
+def test_connections_that_were_taken_a_moment_ago_are_answered(own: Stage) -> None:
+    """They have not begun when the stop comes."""
+    kind = channels(own)
+    server = server_of(own, kind)
+    clients = [client_of(own, server) for _ in range(3)]
+    for client in clients:
+        client.sendall(b"hello\r\n")
+    server._stop(5)
+    assert server.stats().accepted == 3
+    assert not kind.made
+    for client in clients:
+        assert received(own, client) == b"hello\r\n"
+
+
+def test_idle_connections_end_at_once(own: Stage, clock: Clock) -> None:
+    """Also where the client does not close."""
+    kind = channels(own)
+    server = server_of(own, kind)
+    idle = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    clock.now += 2
+    busy = client_of(own, server)
+    busy.sendall(b"hello\r\n")
+    own.until(lambda: len(kind.made) == 2 and kind.made[1].events, use_poll=True)
+    server.stop()
+    own.until(lambda: server.stats().open == 1, use_poll=True)
+    assert kind.made[0].events == ["lost"]
+    assert (received(own, idle), received(own, busy)) == (b"", b"hello\r\n")
+    assert server.stats().state == "stopping"  # it lingers, so that the reply is not destroyed
+    clock.now += 5
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert kind.made[1].events[-1] == "lost"
+
+
+def test_a_quiet_connection_that_has_just_asked_is_answered(own: Stage, clock: Clock) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    clock.now += 2
+    client.sendall(b"hello\r\n")
+    server.stop()
+    assert received(own, client) == b"hello\r\n"
+    assert kind.made[0].linger_timeout == 5
+
+
+def test_the_grace_period_is_the_longest(
+    own: Stage, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind = channels(own, line_received=lambda channel, line: channel.pause_reading())
+    server = server_of(own, kind, grace=3)
+    client = client_of(own, server)
+    client.sendall(b"one\r\ntwo\r\n")
+    own.until(lambda: kind.made, use_poll=True)
+    own.loop(5, use_poll=True)
+    server.stop()
+    own.loop(5, use_poll=True)
+    clock.now += 2.9
+    own.loop(5, use_poll=True)
+    assert server.stats().state == "stopping"
+    clock.now += 0.2
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert "1 connections did not end in 3 s: aborted" in caplog.text
+    assert kind.made[0].events == ["lost"]
+
+
+def test_a_second_stop_may_shorten_the_first(own: Stage, clock: Clock) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    kind.made[0].pause_reading()
+    server.stop(1000)
+    own.loop(5, use_poll=True)
+    assert server.stats().state == "stopping"
+    server.stop(1)
+    own.loop(5, use_poll=True)
+    clock.now += 1
+    own.until(is_in(server, "stopped"), use_poll=True)
+    server.stop()
+    own.loop(2, use_poll=True)
+
+
+def test_no_grace_ends_all_at_once(own: Stage) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    server.stop(0)
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert kind.made[0].events == ["lost"]
+
+
+@pytest.mark.parametrize("grace", [-1, "8"])
+def test_a_wrong_grace(own: Stage, grace: Any) -> None:
+    server = server_of(own, channels(own))
+    with pytest.raises((TypeError, ValueError), match="grace must be"):
+        server.stop(grace)
+    own.loop(2, use_poll=True)
+    assert server.stats().state == "running"
+
+
+def test_a_connection_that_closes_meanwhile(own: Stage) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    clients = [client_of(own, server) for _ in range(2)]
+    own.until(lambda: len(kind.made) == 2, use_poll=True)
+    kind.made[0].close()
+    server.stop()
+    for client in clients:
+        assert received(own, client) == b""
+        client.close()
+    own.until(is_in(server, "stopped"), use_poll=True)
+
+
+def test_an_abort_while_connections_begin(own: Stage) -> None:
+    server = server_of(own, channels(own))
+    client_of(own, server)
+    server._stop(5)
+    server.abort()
+    own.loop(3, use_poll=True)
+    assert server.stats().state == "stopped"
+
+
+def test_abort_closes_all_at_once(own: Stage) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    server.abort()
+    assert not own.map
+    assert client.recv(10) == b""
+    assert (server.stats().state, server.stats().open) == ("stopped", 0)
+    server.abort()
+
+
+def test_a_server_starts_once(own: Stage) -> None:
+    server = server_of(own, channels(own))
+    with pytest.raises(RuntimeError, match="the server is running: it starts once"):
+        server.start()
+    server.abort()
+    with pytest.raises(RuntimeError, match="the server is stopped: it starts once"):
+        server.start()
+
+
+@pytest.mark.parametrize("end", ["stop", "abort"])
+def test_a_server_that_never_started(own: Stage, end: str) -> None:
+    server = own.implementation.server.Server(channels(own), LOCAL, map=own.map)
+    bystander = own.dispatcher()
+    getattr(server, end)()
+    own.loop(2, use_poll=True)
+    assert server.stats().state == "stopped"
+    with pytest.raises(RuntimeError, match="it starts once"):
+        server.start()
+    bystander.close()
+
+
+def test_suspend_and_resume(own: Stage) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    early = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    server.suspend()
+    server.suspend()
+    assert server.stats().state == "suspended"
+    late = client_of(own, server)
+    early.sendall(b"hello\r\n")
+    own.until(lambda: kind.made[0].events, use_poll=True)
+    own.loop(5, use_poll=True)
+    assert server.stats().open == 1
+    late.sendall(b"hello\r\n")
+    server.resume()
+    own.until(lambda: server.stats().open == 2, use_poll=True)
+    server.resume()
+    server.abort()
+    with pytest.raises(RuntimeError, match="the server is stopped, not running"):
+        server.suspend()
+    with pytest.raises(RuntimeError, match="the server is stopped, not suspended"):
+        server.resume()
+
+
+def test_a_channel_may_suspend_its_server_in_the_midst_of_a_batch(own: Stage) -> None:
+    base = channels(own)
+
+    class Last(base):  # type: ignore[misc,valid-type]
+        def __init__(self, sock: Any, map: Any) -> None:
+            super().__init__(sock, map)
+            server.suspend()
+
+    server = server_of(own, Last)
+    for _ in range(3):
+        client_of(own, server)
+    own.until(lambda: server.stats().accepted, use_poll=True)
+    own.loop(5, use_poll=True)
+    assert server.stats().accepted == 1
+
+
+def test_other_channels_of_the_map_are_left_alone(own: Stage) -> None:
+    """A listener of the program's own, a channel of its own, and one of another server."""
+    other = server_of(own, channels(own))
+    client_of(own, other)
+    bystander = own.dispatcher()
+    server = server_of(own, channels(own))
+    client_of(own, server)
+    own.until(lambda: other.stats().open and server.stats().open, use_poll=True)
+    server.abort()
+    assert (other.stats().state, other.stats().open) == ("running", 1)
+    assert bystander.socket.fileno() in own.map
+    bystander.close()
+
+
+def test_close_all_ends_a_server(own: Stage) -> None:
+    server = server_of(own, channels(own))
+    client_of(own, server)
+    own.until(lambda: server.stats().open, use_poll=True)
+    own.asyncore.close_all(own.map)
+    assert server.stats().state == "stopped"
+
+
+def test_a_thread_may_stop_it(own: Stage) -> None:
+    server = server_of(own, channels(own))
+    thread = threading.Thread(target=server.stop)
+    thread.start()
+    own.asyncore.loop(PATIENCE, use_poll=True, map=own.map)
+    thread.join()
+    assert server.stats().state == "stopped"
+
+
+# serve().
+
+
+def test_serve_leaves_other_channels_where_they_are(own: Stage) -> None:
+    bystander = own.dispatcher()
+    seen: list[Any] = []
+
+    def on_start(server: Any) -> None:
+        seen.append(server.addresses)
+        server.stop()
+
+    status = own.implementation.server.serve(channels(own), LOCAL, map=own.map, on_start=on_start)
+    assert status == 0
+    assert seen[0][0].startswith("127.0.0.1:")
+    assert list(own.map.values()) == [bystander]
+    bystander.close()
+
+
+def test_what_on_start_raises_leaves_nothing(own: Stage) -> None:
+    def on_start(server: Any) -> None:
+        raise ZeroDivisionError
+
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(ZeroDivisionError):
+        own.implementation.server.serve(channels(own), LOCAL, map=own.map, on_start=on_start)
+    assert not own.map
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_exit_now_ends_serve(own: Stage) -> None:
+    def line_received(channel: Any, line: bytes) -> None:
+        raise own.asyncore.ExitNow
+
+    clients: list[socket.socket] = []
+
+    def on_start(server: Any) -> None:
+        clients.append(client_of(own, server))
+        clients[0].sendall(b"hello\r\n")
+
+    kind = channels(own, line_received=line_received)
+    status = own.implementation.server.serve(kind, LOCAL, map=own.map, on_start=on_start)
+    assert status == 0
+    assert not own.map
+    assert kind.made[0].events[-1] == "lost"
+
+
+@posix_only
+def test_handlers_are_put_back(own: Stage) -> None:
+    said: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        said.append(number)
+
+    def on_start(server: Any) -> None:
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # it stays ignored
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = [(each, signal.getsignal(each)) for each in (signal.SIGTERM, signal.SIGINT)]
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        serve = own.implementation.server.serve
+        assert serve(channels(own), LOCAL, map=own.map, on_start=on_start) == 0
+        assert not said
+        signal.raise_signal(signal.SIGTERM)
+        assert said == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        for number, handled in before:
+            signal.signal(number, handled)
+
+
+def test_the_second_signal_leaves_the_loop(own: Stage) -> None:
+    kind = channels(own)
+    clients: list[socket.socket] = []
+
+    def on_start(server: Any) -> None:
+        clients.append(client_of(own, server))
+        own.until(lambda: kind.made, use_poll=True)
+        kind.made[0].call_later(0, signal.raise_signal, signal.SIGTERM)
+        kind.made[0].call_later(0, signal.raise_signal, signal.SIGINT)
+
+    status = own.implementation.server.serve(kind, LOCAL, map=own.map, on_start=on_start)
+    assert status == 128 + signal.SIGINT
+    assert kind.made[0].events == ["lost"]
+    assert not own.map
+
+
+def test_in_another_thread_no_signal_is_handled(
+    own: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    status: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run() -> None:
+        serve = own.implementation.server.serve
+        status.append(serve(channels(own), LOCAL, map=own.map, on_start=lambda it: it.stop()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(PATIENCE)
+    assert status == [0]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert "this is not the main thread: SIGTERM and SIGINT do not stop" in caplog.text
+
+
+def test_a_handler_that_is_not_pythons_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    calls: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda *args: calls.append(args))
+    with StopSignals(lambda: None):
+        pass
+    assert not calls
+
+
+def test_the_status_is_what_a_shell_says() -> None:
+    signals = StopSignals(lambda: None)
+    signals._handle(signal.SIGTERM, None)
+    with pytest.raises(AtOnce) as caught:
+        signals._handle(signal.SIGINT, None)
+    assert caught.value.code == 130
+
+
+# Real signals.
+
+SERVED = (
+    ECHO
+    + """
+    sys.exit(fastchat.serve(Echo, "127.0.0.1:0", on_start=ready))
+"""
+)
+# A hook that never comes back, and says so; so does what the first signal calls.
+STUCK = (
+    ECHO
+    + """
+    class Stuck(Echo):
+        def lines_received(self, lines):
+            print("stuck", flush=True)
+            threading.Event().wait()
+
+    def stop(server):
+        original(server)
+        print("stopping", flush=True)
+
+    original, fastchat.Server.stop = fastchat.Server.stop, stop
+    sys.exit(fastchat.serve(Stuck, "127.0.0.1:0", on_start=ready))
+"""
+)
+
+
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_in_order(ours: Any, number: int) -> None:
+    with program(SERVED, ours.name) as server, connected(server.line()) as client:
+        client.sendall(b"one\r\n")
+        assert client.recv(100) == b"one\r\n"
+        client.sendall(b"two\r\n")
+        server.signal(number)
+        assert client.recv(100) == b"two\r\n"
+        assert client.recv(100) == b""
+        client.close()
+        assert server.status() == 0
+        assert server.errors() == ""
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ((signal.SIGTERM, signal.SIGTERM), 143),
+        ((signal.SIGINT, signal.SIGINT), 130),
+        ((signal.SIGTERM, signal.SIGINT), 130),
+    ],
+)
+def test_the_second_signal_is_immediate(ours: Any, numbers: tuple[int, int], status: int) -> None:
+    with program(STUCK, ours.name) as server, connected(server.line()) as client:
+        client.sendall(b"one\r\n")
+        assert server.line() == "stuck"
+        server.signal(numbers[0])
+        assert server.line() == "stopping"
+        server.signal(numbers[1])
+        assert server.status() == status
+
+
+@posix_only
+@pytest.mark.parametrize("name", FASTCHAT)
+def test_a_stop_under_load_drops_no_reply(name: str) -> None:
+    """Three of those that ``python -m tests.random.stops --times 20`` makes."""
+    for _ in range(3):
+        seed = random.randrange(2**32)
+        fault = stops.fault_of(name, seed)
+        assert fault is None, f"--implementation {name} --seed {seed} --times 1: {fault}"
