@@ -123,7 +123,9 @@ class Playground:
         if not left:
             return False
         command = self.with_free_ports("\n".join(left))
-        self.unused -= {name for name in self.unused if name in command}
+        # A module is named without its end, and what is in it behind a colon.
+        named = {name for name in self.unused if name in command or f" {name[:-3]}:" in command}
+        self.unused -= named
         output = self.directory / f"block_{block.line}.out"
         errors = self.directory / f"block_{block.line}.err"
         with output.open("wb") as out, errors.open("wb") as err:

@@ -23,6 +23,7 @@ SOURCES = {
         for name in (
             "aliases",
             "channel",
+            "server",
             "timers",
             "_core/agenda",
             "_core/lines",

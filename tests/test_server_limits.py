@@ -389,7 +389,7 @@ def test_slowloris(own: Stage, clients: int) -> None:
                 client.sendall(b"x")
             except OSError:
                 pass  # it is closed already
-        return server.stats().open == 0
+        return not server.stats().open
 
     own.until(drip, use_poll=True, passes=5000)
     assert server.stats().line_timeouts == clients

@@ -37,6 +37,8 @@ class Listener(asyncore.dispatcher):
     *on_gone* is called when it was closed, by whomever.
     """
 
+    _fc_rest: float | None  # of dispatcher, whose stub has nothing that is private
+
     def __init__(
         self,
         bound: Bound,

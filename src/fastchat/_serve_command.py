@@ -254,6 +254,8 @@ def _mode(text: str) -> int:
 
 
 def _bytes(text: str) -> bytes:
+    if not text:
+        raise argparse.ArgumentTypeError("it must have at least one byte")
     try:
         return _unescaped(text)
     except ValueError as failure:

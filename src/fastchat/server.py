@@ -37,7 +37,7 @@ from fastchat.channel import LineChannel
 logger: logging.Logger = logging.getLogger("fastchat.server")
 _family: Any = asyncore._family  # type: ignore[attr-defined]
 _Socket: TypeAlias = socket.socket
-_Bytes: TypeAlias = bytes | bytearray | memoryview
+_Data: TypeAlias = bytes | bytearray | memoryview
 
 # Descriptors that are left for everything but connections, and the most connections by default.
 _SPARE = 64
@@ -104,7 +104,7 @@ class Server:
         max_connections: int | Literal["auto"] | None = "auto",
         max_per_address: int | None = None,
         max_memory: int | None = 256 * 2**20,
-        refusal: _Bytes = b"",
+        refusal: _Data = b"",
         grace: float = 8.0,
     ) -> None:
         if isinstance(channel, type) and not issubclass(channel, LineChannel):
@@ -351,7 +351,7 @@ def serve(
     max_connections: int | Literal["auto"] | None = "auto",
     max_per_address: int | None = None,
     max_memory: int | None = 256 * 2**20,
-    refusal: _Bytes = b"",
+    refusal: _Data = b"",
     grace: float = 8.0,
     on_start: Callable[[Server], object] | None = None,
 ) -> int:

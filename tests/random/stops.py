@@ -14,7 +14,6 @@ import argparse
 import array
 import fcntl
 import random
-import socket
 import sys
 import termios
 import threading
@@ -67,6 +66,10 @@ class Client:
         return b"x%0*d\r\n" % (self._size - 3, number)
 
     def _run(self) -> None:
+        with self.sock:  # closed when the server has ended it, which that waits for
+            self._talk()
+
+    def _talk(self) -> None:
         received = b""
         number = 0
         while True:
@@ -123,11 +126,9 @@ def fault_of(name: str, seed: int) -> str | None:
             for client in clients:
                 client.thread.join(PATIENCE)
         finally:
+            server.process.kill()  # which lets them end, if anything has failed
             for client in clients:
-                if client.thread.is_alive():
-                    client.sock.shutdown(socket.SHUT_RDWR)
                 client.thread.join()
-                client.sock.close()
     for client, count in zip(clients, acknowledged, strict=True):
         if client.fault is not None:
             return client.fault
