@@ -332,6 +332,15 @@ def test_the_socket_of_a_later_server_is_left(own: Stage, tmp_path: Path) -> Non
 
 
 @needs_unix
+def test_a_socket_file_that_has_gone(own: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    server = server_of(own, channels(own), f"unix:{path}")
+    path.unlink()
+    server.abort()
+    assert not path.exists()
+
+
+@needs_unix
 def test_a_socket_file_that_cannot_be_removed_does_no_harm(
     own: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +429,7 @@ def answers(address: str) -> None:
 def test_without_sockets_of_systemd(ours: Any, count: str) -> None:
     with handed_over(ours, count=count) as server:
         assert "LISTEN_FDS and LISTEN_PID hand over no sockets to this process" in server.line()
+        assert server.status() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX systems")
@@ -428,12 +438,17 @@ def test_what_systemd_hands_over_must_listen(ours: Any) -> None:
         said = server.line()
         assert "cannot listen on descriptor 3 of systemd: it is no stream socket that" in said
         assert said.endswith("True")
+        assert server.status() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX systems")
 def test_what_systemd_hands_over_must_be_a_socket(ours: Any) -> None:
-    with socket.socket() as sock, handed_over(ours, sock, count="9") as server:
-        assert "of systemd" in server.line()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as sock,
+        handed_over(ours, sock, count="9") as server,
+    ):
+        assert server.line().startswith("cannot listen on descriptor ")
+        assert server.status() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX systems")

@@ -104,6 +104,18 @@ def test_max_per_address(own: Stage) -> None:
     own.until(lambda: server.stats().accepted == 3, use_poll=True)
 
 
+def test_one_of_two_from_an_address_may_be_replaced(own: Stage) -> None:
+    server = server_of(own, channels(own), max_per_address=2)
+    first, _ = client_of(own, server), client_of(own, server)
+    own.until(lambda: server.stats().open == 2, use_poll=True)
+    assert received(own, client_of(own, server)) == b""
+    first.close()
+    own.until(lambda: server.stats().open == 1, use_poll=True)
+    client_of(own, server)
+    own.until(lambda: server.stats().open == 2, use_poll=True)
+    assert received(own, client_of(own, server)) == b""
+
+
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 def test_unix_sockets_have_no_address_to_count(own: Stage, tmp_path: Path) -> None:
     server = server_of(own, channels(own), f"unix:{tmp_path / 'socket'}", max_per_address=1)

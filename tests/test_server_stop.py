@@ -220,6 +220,45 @@ def test_a_server_that_never_started(own: Stage, end: str) -> None:
     bystander.close()
 
 
+def test_a_stop_comes_too_late(own: Stage) -> None:
+    server = server_of(own, channels(own))
+    bystander = own.dispatcher()
+    server.stop()
+    server.abort()
+    own.loop(2, use_poll=True)
+    assert server.stats().state == "stopped"
+    bystander.close()
+
+
+def test_a_listener_that_has_gone_before(own: Stage) -> None:
+    server = server_of(own, channels(own), LOCAL, LOCAL)
+    listener, _ = own.map.values()
+    listener.close()
+    assert server.stats().state == "running"
+    client = client_of(own, server, 1)
+    client.sendall(b"hello\r\n")
+    server.stop()
+    assert received(own, client) == b"hello\r\n"
+
+
+def test_channels_in_another_map_hold_nobody_up(
+    own: Stage, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind, other = channels(own), own.asyncore.channel_map()
+    server = server_of(own, lambda sock, map: own.keep(kind(sock, other)))
+    client_of(own, server)
+    own.until(lambda: server.stats().accepted, use_poll=True)
+    bystander = own.dispatcher()
+    server.stop(1)
+    own.loop(3, use_poll=True)
+    assert server.stats().state == "stopping"
+    clock.now += 1
+    own.until(is_in(server, "stopped"), use_poll=True)
+    bystander.close()
+    own.asyncore.close_all(other)
+    own.implementation.core["maps"].release(other)
+
+
 def test_suspend_and_resume(own: Stage) -> None:
     kind = channels(own)
     server = server_of(own, kind)
@@ -318,6 +357,33 @@ def test_what_on_start_raises_leaves_nothing(own: Stage) -> None:
         own.implementation.server.serve(channels(own), LOCAL, map=own.map, on_start=on_start)
     assert not own.map
     assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_a_signal_ends_serve(own: Stage) -> None:
+    call_later = own.implementation.timers.call_later
+    call_later(0, signal.raise_signal, signal.SIGTERM, map=own.map)
+    assert own.implementation.server.serve(channels(own), LOCAL, map=own.map) == 0
+    assert not own.map
+
+
+def test_close_all_ends_serve(own: Stage) -> None:
+    def line_received(channel: Any, line: bytes) -> None:
+        own.asyncore.close_all(own.map)
+
+    def on_start(server: Any) -> None:
+        client_of(own, server).sendall(b"hello\r\n")
+
+    kind = channels(own, line_received=line_received)
+    assert own.implementation.server.serve(kind, LOCAL, map=own.map, on_start=on_start) == 0
+
+
+def test_serve_leaves_nothing_in_the_agenda_of_the_map(own: Stage) -> None:
+    serve = own.implementation.server.serve
+    assert serve(channels(own), LOCAL, map=own.map, on_start=lambda server: server.abort()) == 0
+    bystander = own.dispatcher()
+    own.loop(3, use_poll=True)
+    assert list(own.map.values()) == [bystander]
+    bystander.close()
 
 
 def test_exit_now_ends_serve(own: Stage) -> None:

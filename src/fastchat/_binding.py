@@ -139,7 +139,7 @@ def _bind_each(place: Place, sockets: list[socket.socket]) -> None:
                 raise
             continue
         sockets.append(sock)
-        if os.name == "posix":
+        if os.name == "posix":  # pragma: no branch (on Windows it means something else)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -223,13 +223,14 @@ def _remove_stale(path: str) -> None:
         raise OSError(result, os.strerror(result))
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, ...] | None:
     """What tells the file at *path* from every other, None where there is none."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    # A new file may get the number of one that was removed.
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 # systemd.

@@ -188,7 +188,7 @@ class Server:
             listener.close()
         for channel in self._channels():
             channel.abort()
-        self._note_end()
+        self._finish()
 
     def stats(self) -> ServerStats:
         """What it is and has done; any thread may ask."""
@@ -310,9 +310,8 @@ class Server:
             self._later(0, self._shut_connections_down)
 
     def _end_grace(self, grace: float) -> None:
-        left = self._channels()
-        if left:
-            logger.warning("%d connections did not end in %g s: aborted", len(left), grace)
+        left = self._admission.open
+        logger.warning("%d connections did not end in %g s: aborted", left, grace)
         self.abort()
 
     def _later(self, seconds: float, function: Callable[..., None], *args: Any) -> None:
@@ -327,15 +326,28 @@ class Server:
     def _note_end(self) -> None:
         """A listener or the last connection has gone: perhaps that was all."""
         is_listening = any(each.accepting for each in self._listeners)
-        if self._state in ("new", "stopped") or self._admission.open or is_listening:
+        if self._state != "new" and not self._admission.open and not is_listening:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._state == "stopped":
             return
         self._state = "stopped"
+        self._cancel_timers()
+        if self._on_stopped is not None:
+            # In the next pass: connection_lost() of the last one is still to be called.
+            self._later(0, self._on_stopped)
+
+    def _end(self) -> None:
+        """``serve`` is left: leave nothing behind, in the agenda of the map neither."""
+        self._on_stopped = None
+        self.abort()
+        self._cancel_timers()
+
+    def _cancel_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        if self._on_stopped is not None:
-            # In the next pass: connection_lost() of the last one is still to be called.
-            add_later(self._map, _family, 0, self._on_stopped, ())
 
 
 class _Stopped(asyncore.ExitNow):
@@ -390,14 +402,11 @@ def serve(
             timeout = 0.5 if os.name == "nt" or not isinstance(server._map, dict) else 30.0
             asyncore.loop(timeout, use_poll=True, map=server._map)
         except AtOnce as now:
-            server._on_stopped = None
-            server.abort()
             return int(str(now))
         except asyncore.ExitNow:
             return 0
         finally:
-            server._on_stopped = None
-            server.abort()
+            server._end()
     return 0
 
 
