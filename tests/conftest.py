@@ -20,7 +20,12 @@ from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 from tests.support.wheels import Wheel
 
 # Fixtures that only the files of one subject share.
-pytest_plugins = ["tests.support.aio", "tests.support.examples", "tests.support.pollers"]
+pytest_plugins = [
+    "tests.support.aio",
+    "tests.support.examples",
+    "tests.support.pollers",
+    "tests.support.servers",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

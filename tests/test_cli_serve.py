@@ -286,8 +286,8 @@ def test_echo_answers_until_a_signal(ours: Any, tmp_path: Path) -> None:
 
 
 @posix_only
-def test_serve_answers_with_the_limits_that_are_given(ours: Any, here: Path) -> None:
-    path = here / "socket"
+def test_serve_answers_with_the_limits_that_are_given(ours: Any, here: Path, place: Path) -> None:
+    path = place / "socket"
     words = ["--bind", f"unix:{path}", "--unix-mode", "600", "--delimiter", ";", "--max-line", "5"]
     with running(command("serve", "game:Player", *words), ours.name, cwd=here) as server:
         address = address_of(server)

@@ -95,7 +95,10 @@ def test_max_per_address(own: Stage) -> None:
     assert received(own, client_of(own, server)) == b""
     assert server.stats().over_max_per_address == 1
     other = own.new_socket()
-    other.bind(("127.0.0.2", 0)) if sys.platform == "linux" else first.close()
+    if sys.platform == "linux":
+        other.bind(("127.0.0.2", 0))
+    else:
+        first.close()
     other.connect(("127.0.0.1", int(server.addresses[0].rpartition(":")[2])))
     own.until(lambda: server.stats().accepted == 2, use_poll=True)
     first.close()
@@ -117,8 +120,8 @@ def test_one_of_two_from_an_address_may_be_replaced(own: Stage) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
-def test_unix_sockets_have_no_address_to_count(own: Stage, tmp_path: Path) -> None:
-    server = server_of(own, channels(own), f"unix:{tmp_path / 'socket'}", max_per_address=1)
+def test_unix_sockets_have_no_address_to_count(own: Stage, place: Path) -> None:
+    server = server_of(own, channels(own), f"unix:{place / 'socket'}", max_per_address=1)
     for _ in range(3):
         client_of(own, server)
     own.until(lambda: server.stats().open == 3, use_poll=True)

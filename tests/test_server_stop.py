@@ -20,6 +20,7 @@ from tests.support.servers import (
     channels,
     client_of,
     connected,
+    linux_only,
     program,
     received,
     server_of,
@@ -542,7 +543,7 @@ def test_the_second_signal_is_immediate(ours: Any, numbers: tuple[int, int], sta
         assert server.status() == status
 
 
-@posix_only
+@linux_only
 @pytest.mark.parametrize("name", FASTCHAT)
 def test_a_stop_under_load_drops_no_reply(name: str) -> None:
     """Three of those that ``python -m tests.random.stops --times 20`` makes."""

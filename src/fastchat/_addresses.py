@@ -59,10 +59,9 @@ def understood(what: Any) -> Place:
 
 
 def shown(sock: socket.socket) -> str:
-    """The address that *sock* listens on, in a form that ``understood`` takes."""
+    """The address that *sock* listens on, in a form that ``understood`` takes, if it has one."""
     address: Any = sock.getsockname()
-    if isinstance(address, tuple):
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    # Linux gives addresses that are no files as bytes.
-    return f"unix:{address if isinstance(address, str) else address.decode(errors='replace')}"
+    return f"unix:{address}" if isinstance(address, str) else repr(address)

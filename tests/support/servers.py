@@ -12,16 +12,29 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.channels import PATIENCE, Stage
 from tests.support.line_channels import recording_lines
 from tests.support.programs import SEARCH_PATH
 
 LOCAL = "127.0.0.1:0"
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what Linux says and others do not")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory whose path is short enough for Unix sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp" if os.name == "posix" else None) as directory:
+        yield Path(directory)
 
 
 def channels(stage: Stage, **members: Any) -> Any:
