@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -19,8 +20,9 @@ import pytest
 import fastchat
 from fastchat import LineChannel, _serve_command, cli
 from fastchat._core.line_limits import LIMITS
-from tests.support.channels import posix_only
+from tests.support.channels import PATIENCE, posix_only
 from tests.support.documents import read
+from tests.support.programs import open_terminal
 from tests.support.servers import Program, connected, running
 
 GAME = """
@@ -299,6 +301,37 @@ def test_serve_answers_with_the_limits_that_are_given(ours: Any, here: Path, pla
         assert server.status() == 0
         assert "sent a line of 8 bytes or more" in server.errors()
         assert not path.exists()
+
+
+@posix_only
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_a_terminal_gets_a_line_that_changes(here: Path, has_rich: bool) -> None:
+    if not has_rich:
+        (here / "rich.py").write_text("raise ImportError\n")
+    ours, theirs = open_terminal()
+    words = command("echo", "--bind", "127.0.0.1:0")
+    try:
+        with running(words, "python", cwd=here, stderr=theirs) as server:
+            address = address_of(server)
+            shown = b""
+            if has_rich:
+                with connected(address):
+                    while b"1 open" not in shown:
+                        ready, _, _ = select.select([ours], [], [], PATIENCE)
+                        assert ready, shown
+                        shown += os.read(ours, 1000)
+            server.signal()
+            assert server.status() == 0
+            os.write(theirs, b".")
+            while not shown.endswith(b"."):
+                shown += os.read(ours, 1000)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    if has_rich:
+        assert b"running for 0 s: 0 open, 0 accepted, 0 refused" in shown
+    else:
+        assert shown == b"."
 
 
 @posix_only

@@ -4,7 +4,8 @@ Rules this file keeps:
 
 * Each limit of ``LineChannel`` and of ``Server`` has an option, whose default is theirs.
 * Whatever is wrong is said in one line, with exit status 2, and nothing listens then.
-* Standard output gets the one line that says what listens where.
+* Standard output gets the one line that says what listens where; a terminal gets a line that
+  changes, besides.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import fastchat
-from fastchat import LineChannel, Server, serve
+from fastchat import LineChannel, Server, call_every, serve
 from fastchat._core.line_limits import LIMITS
 from fastchat._lines_command import _unescaped
+from fastchat._status_line import EVERY, StatusLine
 from fastchat.cli import refuse
 
 _ABOUT = {
@@ -84,7 +86,6 @@ def main(command: str, words: Sequence[str]) -> None:
     given = vars(_parser(command).parse_args(words))
     bind, level = given.pop("bind"), given.pop("log_level")
     channel = Echo if command == "echo" else _find(given.pop("channel"))
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(name)s: %(message)s")
     started: list[Server] = []
 
     def say(server: Server) -> None:
@@ -92,13 +93,17 @@ def main(command: str, words: Sequence[str]) -> None:
         version = f"fastchat {fastchat.__version__} ({fastchat.implementation})"
         where = ", ".join(server.addresses)
         print(f"listening on {where}: {channel.__name__}, by {version}", flush=True)
+        line.show(server)
+        call_every(EVERY, line.show, server)
 
-    try:
-        status = serve(_limited(channel, given), *bind, on_start=say, **given)
-    except (TypeError, ValueError, OSError) as failure:
-        if started:
-            raise
-        refuse(str(getattr(failure, "strerror", None) or failure), command)
+    with StatusLine() as line:
+        logging.basicConfig(level=level.upper(), format="%(asctime)s %(name)s: %(message)s")
+        try:
+            status = serve(_limited(channel, given), *bind, on_start=say, **given)
+        except (TypeError, ValueError, OSError) as failure:
+            if started:
+                raise
+            refuse(str(getattr(failure, "strerror", None) or failure), command)
     raise SystemExit(status)
 
 

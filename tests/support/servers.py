@@ -155,7 +155,7 @@ def running(command: list[str], implementation: str, **options: Any) -> Iterator
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=options.pop("stderr", subprocess.PIPE),
         env=os.environ | environment,
         **options,
     ) as process:
