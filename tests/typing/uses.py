@@ -457,3 +457,23 @@ class Lines(fastchat.LineChannel):
     def lines_received(self, lines: list[bytes]) -> list[bytes]:
         self.timer.cancel()
         return lines
+
+
+class Served(fastchat.LineChannel):
+    def line_received(self, line: bytes) -> bytes:
+        return line.upper()
+
+
+def made(sock: socket.socket, map: object) -> Served:
+    return Served(sock, map)
+
+
+def servers() -> int:
+    server = fastchat.Server(Served, "127.0.0.1:0", "unix:/tmp/x", max_connections=None, grace=1)
+    server.start()
+    assert_type(server.addresses, tuple[str, ...])
+    stats: fastchat.ServerStats = server.stats()
+    print(stats.open, stats.state)
+    server.stop()
+    fastchat.serve(made, socket.socket(), max_connections="auto", refusal=b"full", unix_mode=0o600)
+    return fastchat.serve(Served, ":0", max_memory=2**20, on_start=lambda it: print(it.addresses))
