@@ -526,17 +526,12 @@ STARVED = (
     import logging, resource
     logging.basicConfig(format="%(message)s")
 
-    class Held(Echo):
-        def line_received(self, line):
-            return line
-
     def ready(server):
         resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 4,) * 2)
         print(*server.addresses, flush=True)
         server_of.append(server)
 
     server_of = []
-    cpu = None
 
     def spent(signum, frame):
         used = resource.getrusage(resource.RUSAGE_SELF)

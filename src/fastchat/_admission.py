@@ -23,7 +23,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from fastchat._core import line_events
+from fastchat._core.line_output import drop_output
+from fastchat._core.line_stops import CLOSING, GONE, LEFT
 
 logger = logging.getLogger("fastchat.server")
 
@@ -99,6 +100,10 @@ class Admission:
         elif self.memory > self.most_memory:
             self.most_memory = self.memory
 
+    def size_of(self, held: Any) -> int:
+        """How many bytes the lines have that were cut and not given, without their delimiters."""
+        return sum([len(line) for lines in held for line in lines])
+
     def count_timeout(self, which: str) -> None:
         """A deadline has passed."""
         self.timeouts[which] += 1
@@ -112,7 +117,7 @@ class Admission:
                 break
             ended.append((state.channel.addr, state.counted))
             problem = OSError(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} (max_memory)")
-            line_events.cut_off(state, problem)
+            _cut_off(state, problem)
             self.weigh(state, 0)
         self.ended_for_memory += len(ended)
         logger.warning(
@@ -120,6 +125,19 @@ class Admission:
             " which held %d bytes",
             *(waited, self.max_memory, len(ended), *ended[0]),
         )
+
+
+def _cut_off(state: Any, failure: OSError) -> None:
+    """Free what *state* holds now, and end it by *failure* in the next pass.
+
+    No hook is called before that, since this may be an event of another channel.
+    """
+    state.stops |= CLOSING | GONE | LEFT
+    state.failure = failure
+    drop_output(state)
+    state.held = None
+    state.buffer.clear()
+    state.requeue()
 
 
 def _key(family: int, address: Any) -> Any:
