@@ -23,8 +23,8 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from fastchat._core.line_output import drop_output
-from fastchat._core.line_stops import CLOSING, GONE, LEFT
+from fastchat._core.line_ends import lose
+from fastchat._core.line_stops import CLOSING
 
 logger = logging.getLogger("fastchat.server")
 
@@ -132,12 +132,10 @@ def _cut_off(state: Any, failure: OSError) -> None:
 
     No hook is called before that, since this may be an event of another channel.
     """
-    state.stops |= CLOSING | GONE | LEFT
-    state.failure = failure
-    drop_output(state)
+    state.stops |= CLOSING
     state.held = None
     state.buffer.clear()
-    state.requeue()
+    lose(state, failure)
 
 
 def _key(family: int, address: Any) -> Any:

@@ -29,7 +29,7 @@ from fastchat._addresses import understood
 from fastchat._admission import Admission
 from fastchat._binding import open_all
 from fastchat._core.agenda import Timer, add_call, add_later
-from fastchat._core.line_stops import CLOSING, OVER
+from fastchat._core.line_stops import CLOSING, OVER, UNBEGUN
 from fastchat._listening import Listener
 from fastchat._stop_signals import AtOnce, StopSignals
 from fastchat.channel import LineChannel
@@ -298,7 +298,7 @@ class Server:
             state = channel._fc_line
             if state.stops & CLOSING:
                 continue
-            if not state.has_begun:
+            if state.stops & UNBEGUN:
                 is_early = True  # it was taken a moment ago
                 continue
             is_quiet = state.agenda.now - state.heard > _QUIET and not state.waiting
