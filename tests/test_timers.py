@@ -8,15 +8,18 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import textwrap
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.channels import ENDING, PATIENCE, Clock, Stage, fail_with
 from tests.support.line_channels import settle
+from tests.support.programs import python
 from tests.support.waiting import all_maps, from_a_handler, is_waiting, not_kept, took
 
 
@@ -291,3 +294,38 @@ def test_failure_names_what_was_called(
     from_elsewhere(own, divide)
     at(own, clock, 1)
     assert [record.getMessage().count("divide") for record in caplog.records] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("start", ["timer()", "channel()"])
+def test_nothing_is_imported_while_the_loop_runs(ours: Any, start: str, tmp_path: Path) -> None:
+    """A process that has no descriptor left could not."""
+    code = f"""
+        import socket, sys, traceback
+        import fastchat
+        from fastchat import asyncore
+
+        class Lines(fastchat.LineChannel):
+            idle_timeout = 0.01
+
+            def line_received(self, line):
+                return line
+
+            def connection_lost(self, exc):
+                print("lost")
+
+        def timer():
+            fastchat.call_later(0, lambda: 1 / 0)
+            fastchat.call_later(1, print).cancel()
+
+        def channel():
+            pass
+
+        near, far = socket.socketpair()
+        Lines(near)
+        {start}
+        sys.meta_path.clear()
+        asyncore.loop(0.1)
+    """
+    done = python("-c", textwrap.dedent(code), cwd=tmp_path, FASTCHAT_IMPLEMENTATION=ours.name)
+    assert (done.status, done.output) == (0, "lost\n")
+    assert ("ZeroDivisionError" in done.errors) == (start == "timer()")

@@ -5,6 +5,10 @@ They belong to a map, and do not keep its loop running: that ends when the map i
 
 from __future__ import annotations
 
+# The agenda imports these where it needs them, when it may be too late: no file may be opened any
+# more.
+import heapq  # noqa: F401
+import logging  # noqa: F401
 from collections.abc import Callable
 from typing import Any
 
