@@ -25,6 +25,7 @@ cdef class Agenda:
     cdef readonly object map
     cdef readonly Family family
     cdef readonly object system
+    cdef public object attached
     cdef readonly double now
     cdef readonly object calls
     cdef readonly object ready
@@ -40,6 +41,7 @@ cdef class Agenda:
     @cython.locals(now=double)
     cpdef double look(self) except? -1
     cpdef add(self, entry, double due)
+    cpdef wake(self)
 
     @cython.locals(when=double, armed=double)
     cpdef look_at(self, line, double due)

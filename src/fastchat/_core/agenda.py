@@ -133,6 +133,7 @@ class Agenda:
             "_order",
             "_ticks",
             "_timers",
+            "attached",
             "calls",
             "family",
             "is_used",
@@ -146,6 +147,8 @@ class Agenda:
         self.map = map
         self.family = family
         self.system = system_of(map)
+        # What makes the passes where another loop waits (attachment.py).
+        self.attached: Any = None
         self.now: float = 0.0
         # Functions with their arguments, from any thread; and what has a go_on().
         self.calls: deque[tuple[Any, tuple[Any, ...]]] = deque()
@@ -182,6 +185,13 @@ class Agenda:
         self._order += 1
         self._count += 1
         heapq.heappush(self._heap, (due, self._order, entry))
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to do: where another loop waits, let it make a pass soon."""
+        attached = self.attached
+        if attached is not None:
+            attached.wake()
 
     def look_at(self, line: Any, due: float) -> None:
         """Run *line*, of a channel, at the first tick that is neither past nor before it is *due*.

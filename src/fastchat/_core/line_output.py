@@ -46,6 +46,8 @@ def put_out(state: LineState, data: bytes) -> None:
     elif state.stops & BUSY:
         _put_behind(state, data)
     else:
+        if state.agenda.attached is not None:
+            state.agenda.look()  # the last pass may have been long ago
         state.transmit(data)
 
 

@@ -533,6 +533,7 @@ class LineState:
         if not self.stops & (HELD | OVER) and self.agenda is not None:
             self.stops |= HELD
             self.agenda.ready.append(self)
+            self.agenda.wake()
 
     def _is_over(self, due: float) -> bool:
         """Whether the entry of the agenda for when it is *due* stands for nothing."""

@@ -119,7 +119,7 @@ def watch_over(map: Any, family: Family, for_long: bool) -> Watch | None:
     descriptor left.
     """
     watch: Watch | None = map._watch if type(map) is ChannelMap else watches.get(id(map))
-    if watch is not None and not _select_is_original(family):
+    if watch is not None and not _select_is_original(family) and watch.agenda.attached is None:
         release(map)
         return None
     if watch is None and (type(map) is ChannelMap or (for_long and type(map) is dict)):
@@ -177,7 +177,7 @@ def end_loop(map: Any) -> None:
     """The outermost loop of this thread over *map* ends, or *map* is empty.
 
     A ``ChannelMap`` keeps its watch while it has channels, a plain dict while a loop of any thread
-    runs over it.
+    runs over it, and both while they are attached to another loop.
     """
     watch: Watch | None = map._watch if type(map) is ChannelMap else watches.get(id(map))
     if watch is None:
@@ -187,6 +187,8 @@ def end_loop(map: Any) -> None:
         watch.end_wait()  # for the one that a signal handler has ended by an exception
     if watch.waiting and not map:
         watch.stir()  # let the loops of other threads end, too; they come here
+        return
+    if watch.agenda.attached is not None:
         return
     if not watch.loops and not (map and type(map) is ChannelMap):
         release(map)

@@ -16,8 +16,15 @@ cdef int ERROR, HANG_UP, INVALID, READ, WRITE
 cpdef make_pass(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
 
 
-@cython.locals(ok=bint, is_cut=bint, waits=bint, registered=Flags, agenda=Agenda)
+@cython.locals(waits=bint, registered=Flags, agenda=Agenda)
 cdef _make_pass_alone(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
+
+
+@cython.locals(ok=bint, is_cut=bint, agenda=Agenda)
+cdef _prepare(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless)
+cpdef hand_out(Watch watch, bint is_poll2, bint is_idle)
+cpdef prepare(Watch watch, timeout, bint is_poll2, bint is_first)
+cdef _shorter(one, other)
 cdef bint _has_to_sleep(Watch watch, timeout) except -1
 cdef int _milliseconds(timeout, bint is_poll2) except -2
 

@@ -99,39 +99,8 @@ def _make_pass_alone(
     # A predicate may make a pass.
     outer = watch.set_asking(None) if cython.compiled or watch.asking is not None else None
     try:
-        watch.is_endless = is_endless and watch.reports_changes
-        flush_this_thread()
-        if cython.compiled:
-            watch.begin_pass()
-        else:
-            watch._begin_pass()
-        if is_poll2 != watch.is_poll2:
-            watch.change_to(is_poll2)
+        timeout = _prepare(watch, timeout, is_poll2, is_first, is_endless)
         agenda = watch.agenda
-        if agenda.is_used:
-            agenda.run()
-        if not watch.reports_changes:
-            watch.find_changes()
-        ok = True
-        if watch.untracked:
-            ok = watch.ask_untracked()
-        if watch.touched:
-            ok &= watch.ask_touched()
-        if is_first:
-            ok &= watch.check_some(CHECK_ALL_UP_TO)
-            watch.unchecked = len(watch.entries)
-        elif watch.events >= EVENTS_PER_CHECK:
-            ok &= watch.check_some(watch.events // EVENTS_PER_CHECK)
-            watch.events %= EVENTS_PER_CHECK
-        if watch.needs_new_set:
-            watch.make_new_set(watch.kind)
-        is_cut = (watch.is_changed or watch.was_cut) and watch.cuts_wait()
-        if is_cut or not ok:
-            timeout = 0
-        elif watch.family.resting:
-            timeout = watch.family.until_rest_ends(timeout, watch.system)
-        if agenda.is_used:
-            timeout = agenda.until_next(timeout)
         registered = watch.registered
         waits = registered.has_any() if cython.compiled else registered.count > 0
         if not waits and not is_poll2 and _has_to_sleep(watch, timeout):
@@ -146,6 +115,96 @@ def _make_pass_alone(
     finally:
         if outer is not None:
             watch.set_asking(outer)
+        watch.agenda.wake()  # what this pass has left to the next one, another loop shall do
+
+
+def _prepare(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool) -> Any:
+    """Do all that a pass does before it waits; returns how long it may wait, as *timeout*."""
+    watch.is_endless = is_endless and watch.reports_changes
+    flush_this_thread()
+    if cython.compiled:
+        watch.begin_pass()
+    else:
+        watch._begin_pass()
+    if is_poll2 != watch.is_poll2:
+        watch.change_to(is_poll2)
+    agenda = watch.agenda
+    if agenda.is_used:
+        agenda.run()
+    if not watch.reports_changes:
+        watch.find_changes()
+    ok = True
+    if watch.untracked:
+        ok = watch.ask_untracked()
+    if watch.touched:
+        ok &= watch.ask_touched()
+    if is_first:
+        ok &= watch.check_some(CHECK_ALL_UP_TO)
+        watch.unchecked = len(watch.entries)
+    elif watch.events >= EVENTS_PER_CHECK:
+        ok &= watch.check_some(watch.events // EVENTS_PER_CHECK)
+        watch.events %= EVENTS_PER_CHECK
+    if watch.needs_new_set:
+        watch.make_new_set(watch.kind)
+    is_cut = (watch.is_changed or watch.was_cut) and watch.cuts_wait()
+    if is_cut or not ok:
+        timeout = 0
+    elif watch.family.resting:
+        timeout = watch.family.until_rest_ends(timeout, watch.system)
+    if agenda.is_used:
+        timeout = agenda.until_next(timeout)
+    return timeout
+
+
+def hand_out(watch: Watch, is_poll2: bool, is_idle: bool) -> None:
+    """Do what a pass does behind its wait, where another loop has waited.
+
+    *is_idle*: nothing has happened for about ``IDLE_MS``.
+    """
+    with cython.critical_section(watch.passing):
+        outer = watch.set_asking(None)
+        try:
+            slow = _wait(watch, 0, is_poll2)
+            if slow is not None:
+                watch.unchecked = len(watch.entries)
+                _hand_out_slow(watch, slow, is_poll2)
+            elif is_idle and watch.unchecked > 0:
+                watch.check_some(CHECKED_AT_ONCE)
+            if watch.agenda.is_used:
+                watch.agenda.run_due()
+        finally:
+            watch.set_asking(outer)
+
+
+def prepare(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool) -> Any:
+    """Do what a pass does before its wait, where another loop is going to wait.
+
+    Returns how long that may be, in seconds, or None for ever.  It is at most *timeout* where the
+    loop is not told of all changes.
+    """
+    with cython.critical_section(watch.passing):
+        outer = watch.set_asking(None)
+        try:
+            rest = _prepare(watch, None, is_poll2, is_first, True)
+        finally:
+            watch.set_asking(outer)
+    with cython.critical_section(watch):
+        watch.thread = 0  # what follows is not done by the pass
+    if watch.untracked or not watch.reports_changes:
+        rest = _shorter(rest, timeout)
+    if watch.unchecked > 0:
+        rest = _shorter(rest, IDLE_MS / 1000)
+    poller = watch.poller
+    if poller.always or watch.needs_new_set:  # of these the descriptor of the set says nothing
+        return 0
+    if poller.muted and not poller.is_kernel_set:
+        return _shorter(rest, 1)
+    return rest
+
+
+def _shorter(one: Any, other: Any) -> Any:
+    """The shorter of two waits, of which None is for ever."""
+    return other if one is None or (other is not None and other < one) else one
 
 
 if not cython.compiled:

@@ -103,6 +103,7 @@ OWN_MODULES = {
     "fastchat._core.lines",
     "fastchat._sysio",
     "fastchat._core.system",
+    "fastchat.attachment",
     "fastchat.asyncore",
 }
 
@@ -233,6 +234,11 @@ class Kqueue:
         self._registered: dict[int, int] = {}  # the READ and WRITE for which there is a filter
         self.always: dict[int, int] = {}
         self.muted: dict[int, int] = {}
+
+    def fileno(self) -> int:
+        """As that of ``Epoll``."""
+        number: int = self._queue.fileno()
+        return number
 
     def register(self, fd: int, flags: int) -> None:
         self.always.pop(fd, None)  # a file that had the number before

@@ -224,6 +224,8 @@ class Watch:
         """In a forked child: touch the parent's set no more, not even to take something out."""
         self.waker_lock.clear()  # a thread that only the parent has
         self.waiting = 0 if cython.compiled else {}
+        if self.agenda.attached is not None:
+            self.agenda.attached.leave_to_the_parent()
         for thread in [thread for thread in self.loops if thread != get_ident()]:
             del self.loops[thread]
         self._replace_poller(self.kind)
@@ -333,6 +335,7 @@ class Watch:
             self.is_stirred = True
             if self.waiting:
                 self.wake()
+        self.agenda.wake()
 
     def begin_to_wait(self) -> bool:
         """From now on ``stir`` ends the wait; returns whether it was called in this pass before."""
