@@ -5,9 +5,9 @@ the standard library in Python 3.12.  ``install()`` makes them importable under 
 ``python -m fastchat run PROGRAM.py`` runs a program that way without touching it.
 
 ``LineChannel`` serves lines in asyncore's loop, with limits, and ``serve()`` is a whole server of
-them; ``call_later()`` and its kind are timers of that loop.  ``LineBuffer`` cuts lines out of bytes
-for any program; ``join_lines()`` is the way back.  ``fastchat.aio``, which is imported by itself,
-has both for asyncio.
+them; ``call_later()`` and its kind are timers of that loop, which ``attach()`` lets run inside
+asyncio's.  ``LineBuffer`` cuts lines out of bytes for any program; ``join_lines()`` is the way
+back.  ``fastchat.aio``, which is imported by itself, has both for asyncio.
 
 ``implementation`` says whether compiled modules are in use: ``"cython"`` or ``"python"``;
 ``python -m fastchat --version`` says why they are not.
@@ -25,6 +25,7 @@ from fastchat._core.lines import LineBuffer, join_lines
 
 if TYPE_CHECKING:
     from fastchat.aliases import install, uninstall
+    from fastchat.attachment import Attachment, attach
     from fastchat.channel import LineChannel
     from fastchat.server import Server, ServerStats, serve
     from fastchat.timers import Timer, call_every, call_later, call_threadsafe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attachment",
     "LineBuffer",
     "LineChannel",
     "LineTooLong",
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "asynchat",
     "asyncore",
+    "attach",
     "call_every",
     "call_later",
     "call_threadsafe",
@@ -53,10 +56,12 @@ __all__ = [
 
 
 _ELSEWHERE = {
+    "Attachment": "attachment",
     "LineChannel": "channel",
     "Server": "server",
     "ServerStats": "server",
     "Timer": "timers",
+    "attach": "attachment",
     "call_every": "timers",
     "call_later": "timers",
     "call_threadsafe": "timers",
