@@ -22,6 +22,7 @@ from tests.support.wheels import Wheel
 # Fixtures that only the files of one subject share.
 pytest_plugins = [
     "tests.support.aio",
+    "tests.support.attached",
     "tests.support.examples",
     "tests.support.pollers",
     "tests.support.servers",

@@ -43,10 +43,11 @@ class Implementation:
     # Modules of fastchat's core by name, for tests of what a program cannot reach.
     core: Mapping[str, ModuleType]
     aio: Any = None
-    # fastchat.channel, fastchat.timers and fastchat.server.
+    # fastchat.channel, fastchat.timers, fastchat.server and fastchat.attachment.
     channel: Any = None
     timers: Any = None
     server: Any = None
+    attachment: Any = None
 
     @property
     def is_stdlib(self) -> bool:
@@ -74,11 +75,13 @@ def load(name: str) -> Implementation:
         channel = importlib.import_module("fastchat.channel")
         timers = importlib.import_module("fastchat.timers")
         server = importlib.import_module("fastchat.server")
+        attachment = importlib.import_module("fastchat.attachment")
         prefix = "fastchat._core."
         core = {n.removeprefix(prefix): m for n, m in sys.modules.items() if n.startswith(prefix)}
         aio = importlib.import_module("fastchat.aio")
         modules = (asynchat.asyncore, asynchat, asynchat._scanner)
-        return Implementation(name, *modules, core, aio, channel, timers, server)
+        own = (channel, timers, server, attachment)
+        return Implementation(name, *modules, core, aio, *own)
     finally:
         if setting is None:
             del os.environ["FASTCHAT_IMPLEMENTATION"]
