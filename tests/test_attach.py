@@ -23,7 +23,7 @@ def test_old_server_beside_one_of_asyncio(polled: Inside) -> None:
     stage = polled.stage
     echo = echo_class(stage)
 
-    class Listener(stage.asyncore.dispatcher):  # type: ignore[name-defined,misc]
+    class Listener(stage.asyncore.dispatcher):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__(None, stage.map)
             self.create_socket()
@@ -92,7 +92,7 @@ def test_file_dispatcher(polled: Inside) -> None:
         got: asyncio.Future[bytes] = loop.create_future()
         reading, writing = os.pipe()
 
-        class Reader(stage.asyncore.file_dispatcher):  # type: ignore[name-defined,misc]
+        class Reader(stage.asyncore.file_dispatcher):  # type: ignore[name-defined]
             def writable(self) -> bool:
                 return False
 
@@ -202,7 +202,8 @@ def test_handlers_run_in_the_context_of_attach(served: Inside) -> None:
         with served.attach():
             variable.set("that of the task")
             chat.peer.send(b"x\n")
-            served.later(lambda: (seen.append(variable.get()), done.set()), seconds=0.01)
+            served.later(lambda: seen.append(variable.get()), seconds=0.01)
+            served.later(done.set, seconds=0.01)
             await done.wait()
         assert set(seen) == {"that of attach()"}
 

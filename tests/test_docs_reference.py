@@ -22,6 +22,7 @@ SOURCES = {
         f"src/fastchat/{name}.py"
         for name in (
             "aliases",
+            "attachment",
             "channel",
             "server",
             "timers",

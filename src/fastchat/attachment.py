@@ -20,6 +20,7 @@ import asyncio
 import contextvars
 import errno
 import os
+import select
 from threading import get_ident
 from typing import Any, Self
 
@@ -74,7 +75,7 @@ def attach(
         raise TypeError(f"a channel_map or a dict can be attached, not {type(map).__name__}")
     agenda = agenda_of(map)
     if agenda is not None and agenda.attached is not None:
-        agenda.attached.give_way()
+        agenda.attached._give_way()
     watch = watch_over(map, _family, True)
     if watch is None:
         raise RuntimeError(
@@ -102,7 +103,7 @@ class Attachment:
         self._map = map
         self._watch = watch
         self._timeout = timeout
-        self._use_poll = use_poll and hasattr(pollers.select, "poll")
+        self._use_poll = use_poll and hasattr(select, "poll")
         # In which all handlers run, whoever has woken the loop.
         self._context = contextvars.copy_context()
         # The poller for which asyncio waits, and by which descriptor of our own.
@@ -183,13 +184,13 @@ class Attachment:
         if not self._passing:
             end_loop(self._map)
 
-    def give_way(self) -> None:
+    def _give_way(self) -> None:
         """Another attachment of the map is wanted: raises RuntimeError while this one serves it."""
         if not self._loop.is_closed():
             raise RuntimeError(f"the map is attached to {self._loop!r}: detach() that first")
         self.detach()
 
-    def leave_to_the_parent(self) -> None:
+    def _leave_to_the_parent(self) -> None:
         """In a forked child: serve nothing, and touch nothing of the parent's loop."""
         self._is_over = True
         self._watch.agenda.attached = None
@@ -221,10 +222,10 @@ class Attachment:
             self._end(failure)
         finally:
             self._passing = outer
-            if self._is_over:
-                end_loop(self._map)
-            else:
+            if self.is_attached:
                 self._come_back(rest)
+            else:
+                end_loop(self._map)
 
     def _make_pass(self, is_idle: bool) -> Any:
         """Make a pass; returns how long the loop may wait for the next one."""
@@ -320,14 +321,14 @@ class Attachment:
             self._close_descriptor()
         if isinstance(self._poller, _Watched):
             for fd in list(self._poller.followed):
-                self.follow_one(self._poller, fd, 0)
+                self._follow_one(self._poller, fd, 0)
 
     def _close_descriptor(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
-    def follow_one(self, poller: _Watched, fd: int, flags: int) -> None:
+    def _follow_one(self, poller: _Watched, fd: int, flags: int) -> None:
         """Let the loop wait for *flags* of *fd*, with which *poller* has it."""
         loop, had = self._loop, poller.followed.pop(fd, 0)
         poller.always.pop(fd, None)
@@ -372,7 +373,7 @@ class _Watched:
 
 
 def _watched(attachment: Attachment) -> Any:
-    """A kind of poller, without a set, for whose descriptors the loop of *attachment* waits, too."""
+    """A kind of poller without a set, for whose descriptors the loop of *attachment* waits."""
     base: Any = type(pollers.without_a_set())
 
     class Watched(_Watched, base):  # type: ignore[misc]
@@ -382,24 +383,24 @@ def _watched(attachment: Attachment) -> Any:
 
         def register(self, fd: int, flags: int) -> None:
             super().register(fd, flags)
-            attachment.follow_one(self, fd, flags)
+            attachment._follow_one(self, fd, flags)
 
         def modify(self, fd: int, flags: int) -> None:
             super().modify(fd, flags)
-            attachment.follow_one(self, fd, flags)
+            attachment._follow_one(self, fd, flags)
 
         def mute(self, fd: int, flags: int) -> None:
             super().mute(fd, flags)
-            attachment.follow_one(self, fd, 0)
+            attachment._follow_one(self, fd, 0)
 
         def unregister(self, fd: int) -> bool:
-            attachment.follow_one(self, fd, 0)
+            attachment._follow_one(self, fd, 0)
             was_there: bool = super().unregister(fd)
             return was_there
 
         def close(self) -> None:
             for fd in list(self.followed):
-                attachment.follow_one(self, fd, 0)
+                attachment._follow_one(self, fd, 0)
             super().close()
 
     return Watched

@@ -93,7 +93,7 @@ async def ask(peer: socket.socket, *lines: bytes) -> list[bytes]:
     return answers
 
 
-class Selector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class Selector(selectors.DefaultSelector):
     """One that calls ``idle()`` where the loop would wait for ever."""
 
     idle: Callable[[], None] = staticmethod(lambda: None)

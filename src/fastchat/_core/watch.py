@@ -225,7 +225,7 @@ class Watch:
         self.waker_lock.clear()  # a thread that only the parent has
         self.waiting = 0 if cython.compiled else {}
         if self.agenda.attached is not None:
-            self.agenda.attached.leave_to_the_parent()
+            self.agenda.attached._leave_to_the_parent()
         for thread in [thread for thread in self.loops if thread != get_ident()]:
             del self.loops[thread]
         self._replace_poller(self.kind)
