@@ -354,3 +354,17 @@ def test_urgent_data_and_use_poll(served: Inside) -> None:
         assert "expt" in channel.events
 
     served.run(main)
+
+
+def test_socket_map_is_the_default(served: Inside) -> None:
+    stage = served.stage
+    stage.map = stage.asyncore.socket_map
+
+    async def main() -> None:
+        chat = served.chat()
+        with stage.implementation.attachment.attach() as attachment:
+            assert await ask(chat.peer, b"a\n") == [b"a\n"]
+            chat.close()
+            await attachment.wait()
+
+    served.run(main)

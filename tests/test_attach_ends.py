@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections import UserDict
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -226,14 +228,75 @@ def test_no_descriptor_for_a_duplicate(served: Inside, monkeypatch: pytest.Monke
     async def main() -> None:
         chat = served.chat()
         with monkeypatch.context() as patch:
+            patch.setattr(os, "dup", fail_with(OSError("of a signal handler")))
+            with pytest.raises(OSError, match="of a signal handler"):
+                served.attach()
+        with monkeypatch.context() as patch:
             patch.setattr(os, "dup", fail_with(OSError("none left")))
+            # Its frame is then not one of a signal handler's.
+            patch.setattr("tests.support.channels.__name__", "fastchat.attachment")
             attachment = served.attach()
         with attachment:
             assert await ask(chat.peer, b"a\n") == [b"a\n"]
-            assert watch_of(served.stage).poller.name != "epoll"
+            assert isinstance(
+                watch_of(served.stage).poller, inside(served.stage, "pollers")["Poll"]
+            )
 
-    # Its frame must not be one of a signal handler's.
-    monkeypatch.setattr("tests.support.channels.__name__", "fastchat.attachment")
+    if not hasattr(inside(served.stage, "pollers")["KINDS"][0], "fileno"):
+        pytest.skip("no poller here has a set")
+    served.run(main)
+
+
+def test_loop_that_can_wait_for_no_more(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of a channel ends the attachment, for nobody would hear of that channel."""
+    served = Inside(own, "asyncio")
+    pollers = inside(own, "pollers")
+    monkeypatch.setitem(pollers, "KINDS", pollers["KINDS"][-1:])  # select() has no set
+
+    async def main() -> None:
+        served.chat()
+        loop = asyncio.get_running_loop()
+        with served.attach() as attachment:
+            vars(loop)["add_reader"] = fail_with(OSError(errno.ENOSPC, "too many"))
+            with pytest.raises(OSError, match="too many"):
+                await attachment.wait()
+
+    served.run(main)
+
+
+def test_signal_handler_that_raises_in_wake(own: Stage) -> None:
+    """What it raises leaves, and the next ``wake()`` wakes."""
+    served = Inside(own, "asyncio")
+
+    async def main() -> None:
+        chat = served.chat()
+        loop = asyncio.get_running_loop()
+        with served.attach() as attachment:
+            assert await ask(chat.peer, b"a\n") == [b"a\n"]
+            interrupted = mock.Mock(side_effect=KeyboardInterrupt)
+            vars(loop)["call_soon_threadsafe"] = interrupted
+            with pytest.raises(KeyboardInterrupt):
+                attachment.wake()
+            del vars(loop)["call_soon_threadsafe"]
+            before = served.passes
+            attachment.wake()
+            await asyncio.sleep(0)
+            assert served.passes > before
+
+    served.run(main)
+
+
+def test_task_that_waits_may_be_cancelled(served: Inside) -> None:
+    async def main() -> None:
+        served.chat()
+        attachment = served.attach()
+        tasks = [asyncio.create_task(attachment.wait()) for _ in range(2)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        attachment.detach()
+        await tasks[1]
+        assert tasks[0].cancelled()
+
     served.run(main)
 
 

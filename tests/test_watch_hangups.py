@@ -25,34 +25,10 @@ from tests.support.channels import (
     watch_a_dict,
     watch_of,
 )
-from tests.support.watched import reader
+from tests.support.watched import deaf, reader
 
 if sys.platform != "win32":
     import resource
-
-
-def deaf(stage: Stage, number: int = 0) -> Any:
-    """A channel that wants to write where nobody can: the reading end of a pipe without a writer.
-
-    It wants to read, too, as soon as its ``wants`` is true.
-    """
-    reading, writing = os.pipe()
-    if number:
-        os.dup2(reading, number)
-        os.close(reading)
-        reading = number
-    channel = stage.channel(
-        stage.asyncore.file_dispatcher,
-        reading,
-        readable=lambda channel: channel.wants,
-        handle_read=lambda channel: channel.recv(9),
-        handle_write=lambda channel: None,
-        handle_close=lambda channel: channel.close(),
-        wants=False,
-    )
-    for fd in (reading, writing):
-        os.close(fd)
-    return channel
 
 
 @pytest.fixture(params=["epoll", "poll"])

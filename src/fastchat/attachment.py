@@ -283,8 +283,7 @@ class Attachment:
         """Take everything back out of the loop."""
         self._is_over = True
         watch = self._watch
-        if watch.agenda.attached is self:
-            watch.agenda.attached = None
+        watch.agenda.attached = None
         if not self._loop.is_closed():
             self._cancel_timer()
             self._unfollow()

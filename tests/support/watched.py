@@ -1,10 +1,11 @@
 """Channels of which the loop keeps the registrations, for the files test_watch_*.py.
 
-One notes what it reads, one how often it is asked, and one never gets what it waits for.
+One notes what it reads, one how often it is asked, and one hears of nothing but a hang-up.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tests.support.channels import Stage
@@ -30,3 +31,27 @@ def asked(stage: Stage, **members: Any) -> Any:
 
     members.setdefault("handle_read", lambda channel: None)
     return stage.dispatcher(readable=readable, **members)
+
+
+def deaf(stage: Stage, number: int = 0) -> Any:
+    """A channel that wants to write where nobody can: the reading end of a pipe without a writer.
+
+    It wants to read, too, as soon as its ``wants`` is true.
+    """
+    reading, writing = os.pipe()
+    if number:
+        os.dup2(reading, number)
+        os.close(reading)
+        reading = number
+    channel = stage.channel(
+        stage.asyncore.file_dispatcher,
+        reading,
+        readable=lambda channel: channel.wants,
+        handle_read=lambda channel: channel.recv(9),
+        handle_write=lambda channel: None,
+        handle_close=lambda channel: channel.close(),
+        wants=False,
+    )
+    for fd in (reading, writing):
+        os.close(fd)
+    return channel
