@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.implementations import Implementation
 
-PATIENCE = 3.0  # seconds
+PATIENCE = 30.0  # seconds
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 LOOPS = ("asyncio", "uvloop", "aiofastnet")
