@@ -167,7 +167,8 @@ def hand_out(watch: Watch, is_poll2: bool, is_idle: bool) -> None:
             slow = _wait(watch, 0, is_poll2)
             if slow is not None:
                 watch.unchecked = len(watch.entries)
-                _hand_out_slow(watch, slow, is_poll2)
+                if slow:
+                    _hand_out_slow(watch, slow, is_poll2)
             elif is_idle and watch.unchecked > 0:
                 watch.check_some(CHECKED_AT_ONCE)
             if watch.agenda.is_used:
