@@ -193,6 +193,7 @@ def prepare(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool) -> Any:
         watch.thread = 0  # what follows is not done by the pass
     if watch.untracked or not watch.reports_changes:
         rest = _shorter(rest, timeout)
+    watch.unchecked = min(watch.unchecked, len(watch.entries))  # some may have left
     if watch.unchecked > 0:
         rest = _shorter(rest, IDLE_MS / 1000)
     poller = watch.poller
