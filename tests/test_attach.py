@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.aio import turns
 from tests.support.attached import Inside, ask, echo_class, received
 from tests.support.channels import Stage, posix_only, watch_a_dict, watch_of
 from tests.support.line_channels import line_channel
@@ -200,6 +201,7 @@ def test_handlers_run_in_the_context_of_attach(served: Inside) -> None:
         chat = served.chat(found_terminator=lambda channel: seen.append(variable.get()))
         done = asyncio.Event()
         with served.attach():
+            await turns()
             variable.set("that of the task")
             chat.peer.send(b"x\n")
             for seconds in (0, 0.01):
