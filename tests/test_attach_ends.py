@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from tests.support.attached import Inside, ask
+from tests.support.attached import Inside, ask, rested
 from tests.support.channels import Stage, fail_with, forking, inside, posix_only, watch_of
 
 
@@ -435,7 +435,8 @@ def test_forked_child_leaves_the_loop_of_its_parent_alone(polled: Inside) -> Non
                 finally:
                     os._exit(code)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-            # The end of the child's channel is no end of the connection.
+            # The end of the child's channel is no end of the connection; and no check helps.
+            await rested(polled)
             assert await ask(chat.peer, b"b\n") == [b"b\n"]
 
     polled.run(main)

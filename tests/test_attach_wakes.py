@@ -15,21 +15,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.attached import Inside, Selector, ask, received
+from tests.support.attached import Inside, Selector, ask, received, rested
 from tests.support.channels import Stage, alarms, inside, posix_only, watch_a_dict, watch_of
 from tests.support.line_channels import line_channel
 from tests.support.waiting import SOON
 from tests.support.watched import deaf
 
 MUCH = 5_000_000  # more bytes than the kernel takes for one peer
-
-
-async def rested(served: Inside) -> None:
-    """Let the loop come to where nothing is left to be done, not even checks."""
-    while True:
-        await asyncio.sleep(0.001)  # there is nothing to await
-        if watch_of(served.stage).unchecked <= 0:
-            return
 
 
 def test_output_of_a_task(polled: Inside) -> None:
@@ -366,6 +358,7 @@ def test_idle_map_costs_no_wake_up(own: Stage) -> None:
             timer = served.later(print, seconds=3600)
             await rested(served)
             timer.cancel()
+            await idle.wait()
             served.later(print, seconds=0.01)
             await idle.wait()
             for chat in chats:

@@ -195,6 +195,8 @@ class Attachment:
         self._is_over = True
         self._watch.agenda.attached = None
         self._watch.kind = self._kind
+        if isinstance(self._poller, _Watched):
+            self._poller.followed.clear()  # for its close() would take them out of that loop
         self._close_descriptor()
 
     # Passes.

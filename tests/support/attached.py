@@ -93,6 +93,14 @@ async def ask(peer: socket.socket, *lines: bytes) -> list[bytes]:
     return answers
 
 
+async def rested(served: Inside) -> None:
+    """Let the loop come to where nothing is left to be done, not even checks."""
+    while True:
+        await asyncio.sleep(0.001)  # there is nothing to await
+        if watch_of(served.stage).unchecked <= 0:
+            return
+
+
 class Selector(selectors.DefaultSelector):
     """One that calls ``idle()`` where the loop would wait for ever."""
 
