@@ -347,7 +347,7 @@ def test_idle_map_costs_no_wake_up(own: Stage) -> None:
 
     async def main() -> None:
         chats = [served.chat() for _ in range(20)]
-        with served.attach():
+        with served.attach() as attachment:
             await idle.wait()
             passes = served.passes
             await idle.wait()
@@ -358,6 +358,7 @@ def test_idle_map_costs_no_wake_up(own: Stage) -> None:
             timer = served.later(print, seconds=3600)
             await rested(served)
             timer.cancel()
+            attachment.wake()
             await idle.wait()
             served.later(print, seconds=0.01)
             await idle.wait()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aio import Aio
+from tests.support.aio import PATIENCE, Aio
 from tests.support.channels import Stage, inside, watch_of
 
 
@@ -110,6 +110,7 @@ class Selector(selectors.DefaultSelector):
         if timeout is None:
             self.idle()
             timeout = 0
+        assert timeout < PATIENCE, f"the loop would wait for {timeout} seconds"
         return super().select(timeout)
 
 
