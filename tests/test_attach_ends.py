@@ -126,6 +126,7 @@ def test_detach(polled: Inside) -> None:
             chat.peer.recv(1)
         polled.stage.loop(2)
         assert chat.peer.recv(9) == b"b\n"
+        assert not hasattr(watch_of(polled.stage).poller, "followed")  # it is one as before
         with polled.attach():
             assert await ask(chat.peer, b"c\n") == [b"c\n"]
 

@@ -429,7 +429,9 @@ def test_set_that_a_program_closes(served: Inside) -> None:
             os.close(before.fileno())
             assert await ask(chat.peer, b"a\n", b"b\n") == [b"a\n", b"b\n"]
             assert watch_of(served.stage).poller is not before
-            assert await ask(chat.peer, b"c\n") == [b"c\n"]
+            other = served.chat()  # of which the old set does not know
+            await rested(served)
+            assert await ask(other.peer, b"c\n") == [b"c\n"]
 
     served.run(main)
 
