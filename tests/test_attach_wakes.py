@@ -436,6 +436,21 @@ def test_set_that_a_program_closes(served: Inside) -> None:
     served.run(main)
 
 
+def test_new_set(polled: Inside) -> None:
+    """As it is made where an event came for what nobody has registered."""
+
+    async def main() -> None:
+        chat = polled.chat()
+        with polled.attach():
+            assert await ask(chat.peer, b"a\n") == [b"a\n"]
+            watch_of(polled.stage).needs_new_set = True
+            assert await ask(chat.peer, b"b\n") == [b"b\n"]
+            await rested(polled)
+            assert await ask(chat.peer, b"c\n") == [b"c\n"]
+
+    polled.run(main)
+
+
 @posix_only
 def test_regular_file_is_always_ready(polled: Inside, tmp_path: Any) -> None:
     path = tmp_path / "file"
