@@ -137,7 +137,7 @@ traces: $(installed) $(VENV)/.group-test ## compare implementations and loops ov
 	$(VENV_PYTHON) -m tests.random.loops --count 20000
 	$(VENV_PYTHON) -m tests.random.interrupted --count 1000
 	$(VENV_PYTHON) -m tests.random.lines --count 250000
-	$(VENV_PYTHON) -m tests.random.all_lines --length 6
+	$(VENV_PYTHON) -m tests.random.all_lines --length 6 --between 5
 
 # What reaches something new is added to the corpus, which is under version control.
 fuzz: $(installed) $(VENV)/.group-fuzz ## let a fuzzer look for what a line buffer does wrong

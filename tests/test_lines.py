@@ -32,7 +32,9 @@ def test_every_split_of_every_short_stream(
     lines: Any, delimiters: tuple[bytes, ...], overflow: str
 ) -> None:
     part = random_lines.DELIMITERS.index(delimiters) + 9 * random_lines.OVERFLOW.index(overflow)
-    count, fault = all_lines.play(lines, delimiters, overflow, part=part, of=101)
+    count, fault = all_lines.play(
+        lines, delimiters, overflow, length=7, between=5, part=part, of=101
+    )
     assert fault is None
     assert count > 200
 

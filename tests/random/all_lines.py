@@ -1,8 +1,9 @@
 """Every short stream, split in every way, on LineBuffer beside its oracle.
 
-Each is played with each kind of delimiter, ``overflow`` and small ``max_line``; the shorter ones
-also with a ``take()``, or a change of delimiter or of ``max_line``, between any two pieces.
-``python -m tests.random.all_lines`` plays all; the suite plays one stream in so many.
+Each is played with each kind of delimiter, ``overflow`` and small ``max_line``, and once more with
+a ``take()``, or a change of delimiter or of ``max_line``, between any two pieces.
+``python -m tests.random.all_lines --only cython`` plays all of up to 7 bytes, in half an hour, and
+with ``--part 1/10`` a tenth of them.  The suite plays one stream in so many.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.random.lines import DELIMITERS, OVERFLOW
@@ -21,8 +21,8 @@ from tests.support.implementations import FASTCHAT, load
 from tests.support.naive_lines import NaiveBuffer, TooLong
 
 LIMITS = (1, 2, 3, 4)
-# The longest streams that are played, and the longest with an action between two pieces.
-LENGTH, BETWEEN = 7, 5
+# The longest streams, in bytes, in which also actions are played that are idle.
+IDLE = 5
 
 Delimiters = tuple[bytes, ...]
 Action = tuple[str, Any]
@@ -37,18 +37,14 @@ def as_argument(delimiters: Delimiters) -> Any:
     return delimiters[0] if len(delimiters) == 1 else delimiters
 
 
-def actions_of(delimiters: Delimiters) -> list[Action]:
-    """What can be done between two pieces."""
+def actions_of(delimiters: Delimiters, max_line: int) -> list[Action]:
+    """What can be done between two pieces, but for what changes no setting."""
     others = DELIMITERS[(DELIMITERS.index(delimiters) + 1) % len(DELIMITERS)]
     own = tuple(bytes([byte]) for byte in alphabet_of(delimiters)[:1])
-    return [
-        ("take", 1),
-        ("take", 2),
-        ("delimiter", others),
-        ("delimiter", own),
-        ("max_line", 1),
-        ("max_line", 3),
-    ]
+    actions: list[Action] = [("take", 1), ("take", 2), ("delimiter", others)]
+    if own != delimiters:
+        actions.append(("delimiter", own))
+    return actions + [("max_line", other) for other in (1, 3) if other != max_line]
 
 
 def act(buffer: Any, action: Action) -> Any:
@@ -67,59 +63,87 @@ def act(buffer: Any, action: Action) -> Any:
     return None
 
 
+def feed_each(buffer: Any, pieces: Iterable[bytes], got: list[Any], error: type[Exception]) -> None:
+    """Feed *pieces*; *got* gets the lines, and where one was too long."""
+    for piece in pieces:
+        try:
+            got += buffer.feed(piece)
+        except error as failure:
+            got += [*failure.lines, "too long"]  # type: ignore[attr-defined]
+            feed_each(buffer, [b""], got, error)
+
+
 def outcome(
     buffer: Any,
-    pieces: list[bytes],
+    before: Iterable[bytes],
+    behind: Iterable[bytes],
     error: type[Exception],
-    action: Action | None = None,
-    at: int = 0,
+    action: Action | None,
 ) -> tuple[Any, ...]:
-    """What *buffer* makes of *pieces* and their end, with *action* before the piece *at*.
+    """What *buffer* makes of the pieces *before*, *action*, the pieces *behind* and the end.
 
     That is its lines, where one was too long, what it took, the rest, and what it dropped.
     """
     got: list[Any] = []
-    for number, piece in enumerate([*pieces, b""]):
-        if action is not None and number == at:
-            got.append([act(buffer, action), len(got)])
-        while True:
-            try:
-                got.extend(buffer.feed(piece))
-                break
-            except error as failure:
-                got.extend(failure.lines)  # type: ignore[attr-defined]
-                got.append("too long")
-                piece = b""
+    dropped = buffer.dropped
+    feed_each(buffer, before, got, error)
+    if action is not None:
+        got.append([act(buffer, action)])
+    feed_each(buffer, behind, got, error)
     try:
         rest = buffer.feed_eof()
     except error:
         rest = "too long"
-    return got, rest, buffer.dropped
+    return got, rest, buffer.dropped - dropped
+
+
+def is_idle(oracle: NaiveBuffer, action: Action) -> bool:
+    """Whether *action* takes nothing, or finds a buffer that is as one with that setting begins."""
+    name, value = action
+    if name == "take":
+        return oracle.is_skipping or len(oracle.data) < value
+    return not (oracle.is_skipping or oracle.data)
 
 
 def plays(
     module: Any, delimiters: Delimiters, overflow: str, max_line: int, stream: bytes, between: bool
 ) -> Iterator[str | None]:
-    """What does not hold, or None, of each way to split *stream*."""
-    delimiter = as_argument(delimiters)
-    actions = actions_of(delimiters) if between else [None]
+    """What does not hold, or None, of each way to split *stream*.
 
-    @cache
-    def wanted(action: Action | None, offset: int) -> tuple[Any, ...]:
+    With *between* there is an action at each place in it or behind it.  None comes before it, and
+    in a stream of more than ``IDLE`` bytes none that is idle: what those show, shorter ones do, or
+    those without an action.  A buffer is used again, unless its delimiter was changed.
+    """
+    splits = {
+        offset: (list(naive.chunkings(stream[:offset])), list(naive.chunkings(stream[offset:])))
+        for offset in (range(1, len(stream) + 1) if between else [0])
+    }
+    actions = actions_of(delimiters, max_line) if between else [None]
+    for (offset, (befores, behinds)), action in itertools.product(splits.items(), actions):
         oracle = NaiveBuffer(delimiters, max_line, overflow)
-        return outcome(oracle, [stream[:offset], stream[offset:]], TooLong, action, 1)
-
-    for pieces in naive.chunkings(stream):
-        offsets = [0, *itertools.accumulate(map(len, pieces))] if between else [0]
-        for action, (at, offset) in itertools.product(actions, enumerate(offsets)):
-            buffer = module.LineBuffer(delimiter, max_line=max_line, overflow=overflow)
-            found = outcome(buffer, pieces, module.LineTooLong, action, at)
-            if found == wanted(action, offset) and not len(buffer):
+        if action is not None and len(stream) > IDLE:
+            feed_each(oracle, [stream[:offset]], [], TooLong)
+            if is_idle(oracle, action):
+                continue
+            oracle = NaiveBuffer(delimiters, max_line, overflow)
+        wanted = outcome(oracle, [stream[:offset]], [stream[offset:]], TooLong, action)
+        is_used_again = action is not None and action[0] != "delimiter"
+        buffer = None
+        for before, behind in itertools.product(befores, behinds):
+            if buffer is not None and is_used_again:
+                buffer.clear()
+                buffer.max_line = max_line
+            else:
+                buffer = module.LineBuffer(
+                    as_argument(delimiters), max_line=max_line, overflow=overflow
+                )
+            found = outcome(buffer, before, behind, module.LineTooLong, action)
+            if found == wanted and not len(buffer):
                 yield None
             else:
                 yield (
-                    f"{delimiters}, max_line {max_line}, {overflow}: {pieces}, {action} before "
-                    f"{at}: {found}, not {wanted(action, offset)}"
+                    f"{delimiters}, max_line {max_line}, {overflow}: {before}, {action}, {behind}: "
+                    f"{found}, not {wanted}"
                 )
 
 
@@ -127,14 +151,16 @@ def play(
     module: Any,
     delimiters: Delimiters,
     overflow: str,
-    length: int = LENGTH,
-    between: int = BETWEEN,
+    *,
+    length: int,
+    between: int,
     part: int = 0,
     of: int = 1,
 ) -> tuple[int, str | None]:
     """Play every stream, of which there are *of* parts, of one part; how many, and the first fault.
 
-    Raises nothing but what the buffer raises against its contract.
+    Streams have *length* bytes at most, and *between* those with an action.  Raises nothing but
+    what the buffer raises against its contract.
     """
     count = 0
     for with_action, longest in ((False, length), (True, between)):
@@ -147,28 +173,57 @@ def play(
     return count, None
 
 
-def main(show: Callable[[str], None] = print) -> int:
+def part_of(text: str) -> tuple[int, int]:
+    """``2/5`` as 1, 5: the second of five.  Raises ValueError where it is no such thing."""
+    number, _, of = text.partition("/")
+    part = int(number) - 1, int(of)
+    if not 0 <= part[0] < part[1]:
+        raise ValueError(text)
+    return part
+
+
+def main() -> int:
     """Play all on both implementations; the exit status is 1 where one does not hold."""
     parser = argparse.ArgumentParser(description="play every short stream on LineBuffer")
-    parser.add_argument("--length", type=int, default=LENGTH, help="bytes (default %(default)s)")
     parser.add_argument(
-        "--between", type=int, default=BETWEEN, help="bytes with an action (default %(default)s)"
+        "--length", type=int, default=7, help="bytes of the longest (default %(default)s)"
+    )
+    parser.add_argument(
+        "--between",
+        type=int,
+        default=7,
+        help="bytes of the longest that has an action between two pieces (default %(default)s)",
     )
     parser.add_argument("--only", choices=FASTCHAT, help="one implementation")
+    parser.add_argument(
+        "--part",
+        type=part_of,
+        default=(0, 1),
+        metavar="K/N",
+        help="the K-th of N parts of the streams (default all)",
+    )
     arguments = parser.parse_args()
+    part, of = arguments.part
     for name in [arguments.only] if arguments.only else FASTCHAT:
         module, begin = load(name).core["lines"], time.monotonic()
-        for delimiters in DELIMITERS:
-            total = 0
-            for overflow in OVERFLOW:
-                count, fault = play(
-                    module, delimiters, overflow, arguments.length, arguments.between
-                )
-                if fault is not None:
-                    show(f"{name}: {fault}")
-                    return 1
-                total += count
-            show(f"{name}: {delimiters}: {total} plays ({time.monotonic() - begin:.0f} s)")
+        total = 0
+        for delimiters, overflow in itertools.product(DELIMITERS, OVERFLOW):
+            count, fault = play(
+                module,
+                delimiters,
+                overflow,
+                length=arguments.length,
+                between=arguments.between,
+                part=part,
+                of=of,
+            )
+            if fault is not None:
+                print(f"{name}: {fault}")
+                return 1
+            total += count
+            spent = time.monotonic() - begin
+            so_far = f"{total} plays so far ({spent:.0f} s)"
+            print(f"{name}: {delimiters}, {overflow}: {so_far}", flush=True)
     return 0
 
 
