@@ -45,8 +45,8 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check
 venv := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
 comma := ,
 installed := $(VENV)/.installed-$(FASTCHAT_BUILD_EXTENSION)$(subst $(comma),-,$(FASTCHAT_SANITIZE:%=-%))
-sources := $(wildcard src/fastchat/*.py src/fastchat/_core/*.p* src/fastchat/*.p[yx][dix] src/fastchat/py.typed) \
-    pyproject.toml setup.py MANIFEST.in
+sources := $(wildcard src/fastchat/*.py src/fastchat/_core/*.p* src/fastchat/aio/*.py \
+    src/fastchat/*.p[yx][dix] src/fastchat/py.typed) pyproject.toml setup.py MANIFEST.in
 
 # Beside it are the interpreters of tools/all-pythons, and what release-check checks.
 built := build/lib* build/temp.* build/bdist.*
