@@ -73,7 +73,7 @@ def test_lines_go_on_over_tls(tcp: Aio, version: str) -> None:
 
         async def secure(self) -> None:
             context = context_of(version, ssl.PROTOCOL_TLS_CLIENT)
-            await self.start_tls(context, server_side=False)
+            await self.start_tls(context, server_side=False, server_hostname="127.0.0.1")
             self.send_line(b"one")
             self.resume_reading()
             self.send_line(b"two")

@@ -8,7 +8,6 @@ Without cibuildwheel these tests are skipped, unless FASTCHAT_REQUIRE_CIBUILDWHE
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,12 +16,9 @@ import tomllib
 import pytest
 
 from tests.support.building import ROOT
+from tests.support.needed import needs
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("cibuildwheel") is None
-    and os.environ.get("FASTCHAT_REQUIRE_CIBUILDWHEEL") != "1",
-    reason="cibuildwheel is not installed",
-)
+pytestmark = needs("cibuildwheel", "CIBUILDWHEEL")
 
 INTERPRETERS = ("cp311", "cp312", "cp313", "cp314", "cp314t", "cp315", "cp315t")
 MACHINES = {

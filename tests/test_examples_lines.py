@@ -1,13 +1,11 @@
 """The example programs on LineBuffer, with pipes, a pseudo-terminal, and sockets of theirs.
 
 tests/support/examples.py has the rules.  What a program stands on skips its tests where it is
-missing, unless FASTCHAT_REQUIRE_GREENLETS is 1.
+missing, unless FASTCHAT_REQUIRE_EXAMPLES, or FASTCHAT_REQUIRE_GREENLETS of gevent, is 1.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -24,6 +22,7 @@ import pytest
 from tests.support.channels import posix_only
 from tests.support.examples import EXAMPLES, TIMEOUT, Client, Server, running
 from tests.support.implementations import FASTCHAT
+from tests.support.needed import needed, needs
 from tests.support.programs import open_terminal
 
 pytestmark = posix_only
@@ -40,12 +39,6 @@ PROGRAMS = (
     "starttls",
     "trio_lines",
 )
-
-
-def needs(module: str) -> pytest.MarkDecorator:
-    is_missing = importlib.util.find_spec(module) is None
-    is_required = os.environ.get("FASTCHAT_REQUIRE_GREENLETS") == "1"
-    return pytest.mark.skipif(is_missing and not is_required, reason=f"{module} is not installed")
 
 
 @pytest.fixture(params=FASTCHAT)
@@ -274,8 +267,8 @@ def test_a_log_of_a_gigabyte(name: str) -> None:
 
 @pytest.fixture(
     params=[
-        pytest.param("trio_lines.py", marks=needs("trio")),
-        pytest.param("gevent_lines.py", marks=needs("gevent")),
+        pytest.param("trio_lines.py", marks=needs("trio", "EXAMPLES")),
+        pytest.param("gevent_lines.py", marks=needs("gevent", "GREENLETS")),
     ]
 )
 def server(request: pytest.FixtureRequest, name: str, tmp_path: Path) -> Iterator[Server]:
@@ -324,8 +317,10 @@ import sys, {module}
 @pytest.mark.parametrize(
     ("module", "run"),
     [
-        pytest.param("trio_lines", "trio_lines.trio.run(trio_lines.main)", marks=needs("trio")),
-        pytest.param("gevent_lines", "gevent_lines.main()", marks=needs("gevent")),
+        pytest.param(
+            "trio_lines", "trio_lines.trio.run(trio_lines.main)", marks=needs("trio", "EXAMPLES")
+        ),
+        pytest.param("gevent_lines", "gevent_lines.main()", marks=needs("gevent", "GREENLETS")),
     ],
 )
 def test_lines_before_a_long_one_are_answered(name: str, module: str, run: str) -> None:
@@ -337,12 +332,11 @@ def test_lines_before_a_long_one_are_answered(name: str, module: str, run: str) 
         assert client.rest() == b"ONE\nTWO\na line is too long\n"
 
 
-@needs("trustme")
 class TestStartTls:
     @pytest.fixture
     def context(self, tmp_path: Path) -> ssl.SSLContext:
         """Of a client that knows who signed the server's certificate."""
-        trustme = importlib.import_module("trustme")
+        trustme = needed("trustme", "EXAMPLES")
         authority = trustme.CA()
         certificate = authority.issue_cert("127.0.0.1")
         certificate.private_key_pem.write_to_path(str(tmp_path / "key"))

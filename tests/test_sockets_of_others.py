@@ -10,9 +10,7 @@ FASTCHAT_REQUIRE_GREENLETS is 1.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 from functools import cache
@@ -23,6 +21,7 @@ import pytest
 
 from tests.support.channels import posix_only
 from tests.support.implementations import FASTCHAT
+from tests.support.needed import needs
 from tests.support.sockets_of_others import ENTRIES, KINDS, WHEN
 
 pytestmark = posix_only
@@ -31,10 +30,8 @@ TIMEOUT = 120
 
 
 def _kind(name: str) -> Any:
-    is_missing = name in ("gevent", "eventlet") and importlib.util.find_spec(name) is None
-    if is_missing and os.environ.get("FASTCHAT_REQUIRE_GREENLETS") != "1":
-        return pytest.param(name, marks=pytest.mark.skip(reason=f"{name} is not installed"))
-    return name
+    is_other = name in ("gevent", "eventlet")
+    return pytest.param(name, marks=[needs(name, "GREENLETS")] if is_other else [])
 
 
 @cache

@@ -26,15 +26,7 @@ import pytest
 
 import fastchat
 from tests.support.building import ROOT
-
-
-def needs(checker: str) -> pytest.MarkDecorator:
-    is_required = os.environ.get(f"FASTCHAT_REQUIRE_{checker.upper()}") == "1"
-    return pytest.mark.skipif(
-        importlib.util.find_spec(checker) is None and not is_required,
-        reason=f"{checker} is not installed",
-    )
-
+from tests.support.needed import needs
 
 # What stubtest may find, as it names it, and why that is right.
 ALLOWED = r"""
@@ -79,7 +71,7 @@ def test_programs_can_be_imported(name: str) -> None:
     importlib.import_module(f"tests.typing.{name}")
 
 
-@needs("mypy")
+@needs("mypy", "MYPY")
 def test_programs_pass_mypy(project: Path) -> None:
     options = ["--strict", "--warn-unreachable", "--config-file=", "--cache-dir=cache"]
     done = run(project, "mypy", *options, "examples", "programs")
@@ -87,7 +79,7 @@ def test_programs_pass_mypy(project: Path) -> None:
     assert f"no issues found in {count_of(project)} source files" in done.stdout
 
 
-@needs("pyright")
+@needs("pyright", "PYRIGHT")
 def test_programs_pass_pyright(project: Path) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
     del settings["exclude"]
@@ -106,7 +98,7 @@ def count_of(project: Path) -> int:
     return count
 
 
-@needs("mypy")
+@needs("mypy", "MYPY")
 @pytest.mark.parametrize("implementation", ["cython", "python"])
 def test_stubs_say_what_the_modules_are(implementation: str, tmp_path: Path) -> None:
     modules, allowed = ["fastchat.asyncore", "fastchat.asynchat"], ALLOWED
@@ -121,7 +113,7 @@ def test_stubs_say_what_the_modules_are(implementation: str, tmp_path: Path) -> 
     assert f"no issues found in {len(modules)} modules" in done.stdout
 
 
-@needs("pyright")
+@needs("pyright", "PYRIGHT")
 def test_no_public_type_is_unknown(tmp_path: Path) -> None:
     done = run(tmp_path, "pyright", "--outputjson", "--verifytypes", "fastchat")
     report = json.loads(done.stdout)["typeCompleteness"]

@@ -11,12 +11,13 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import pytest
 
 from tests.support.implementations import Implementation
+from tests.support.needed import needed
 
 PATIENCE = 30.0  # seconds
 
@@ -27,7 +28,7 @@ LOOPS = ("asyncio", "uvloop", "aiofastnet")
 def _new_loop(name: str) -> asyncio.AbstractEventLoop:
     if name == "asyncio":
         return asyncio.new_event_loop()
-    module: Any = pytest.importorskip(name)
+    module: Any = needed(name, "LOOPS")
     loop: asyncio.AbstractEventLoop
     if name == "aiofastnet":
         loop = module.loop_factory(asyncio.new_event_loop)()
@@ -95,14 +96,22 @@ class Aio:
                 writer.transport.abort()
 
 
+@cache
+def _authority() -> tuple[Any, Any]:
+    """Who signs certificates, and the one of 127.0.0.1."""
+    authority = needed("trustme", "EXAMPLES").CA()
+    return authority, authority.issue_cert("127.0.0.1")
+
+
 def context_of(version: str, protocol: int) -> ssl.SSLContext:
-    """One for TLS of *version*, that trusts everybody."""
+    """One for TLS of *version*; a client's trusts a server's."""
+    authority, certificate = _authority()
     made = ssl.SSLContext(protocol)
-    made.check_hostname = False
-    made.verify_mode = ssl.CERT_NONE
     made.minimum_version = made.maximum_version = VERSIONS[version]
     if protocol == ssl.PROTOCOL_TLS_SERVER:
-        made.load_cert_chain(Path(__file__).with_name("tls.pem"))
+        certificate.configure_cert(made)
+    else:
+        authority.configure_trust(made)
     return made
 
 
@@ -178,8 +187,7 @@ def loop_name(request: pytest.FixtureRequest) -> str:
     """Every event loop, and every kind of transport."""
     name: str = request.param
     if name != "asyncio":
-        pytest.importorskip(name)
-
+        needed(name, "LOOPS")
     return name
 
 
