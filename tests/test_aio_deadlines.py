@@ -24,11 +24,11 @@ class Clock:
 
     def look(self) -> float:
         """Let the timer look; returns after how many more seconds it looks again."""
-        timer = self.link.timer
+        timer = self.link.deadlines.timer
         if timer is not None:
             timer.cancel()
-        self.link.look()
-        new = self.link.timer
+        self.link.deadlines.look()
+        new = self.link.deadlines.timer
         return 0.0 if new is timer else float(new.when() - asyncio.get_running_loop().time())
 
     def move(self, seconds: float) -> float:
@@ -283,7 +283,7 @@ def test_deadlines_can_be_switched_off(alone: Aio) -> None:
 
         transport = Transport()
         protocol = transport.connect(Endless())
-        assert link_of(protocol).timer is None
+        assert link_of(protocol).deadlines.timer is None
 
         class Lines(alone.LineProtocol):
             idle_timeout = None
@@ -308,6 +308,6 @@ def test_deadlines_count_as_they_are_when_the_connection_is_made(alone: Aio) -> 
         protocol = Transport().connect(alone.LineProtocol())
         protocol.idle_timeout = protocol.line_timeout = "no number at all"
         assert Clock(protocol).move(1.0) > 30
-        link_of(protocol).timer.cancel()
+        link_of(protocol).deadlines.timer.cancel()
 
     alone.run(main)

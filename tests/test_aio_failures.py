@@ -182,7 +182,7 @@ def test_an_exception_in_any_other_hook_is_reported_once(alone: Aio, hook: str) 
         await turns()
         link_of(protocol).gate.heard -= 1000
         for _ in range(2):
-            link_of(protocol).look()
+            link_of(protocol).deadlines.look()
         protocol.connection_lost(None)
         protocol.connection_lost(None)
         assert alone.failures() == [f"LookupError({hook!r})"]

@@ -376,7 +376,7 @@ def test_a_limit_that_is_none_is_refused(alone: Aio, name: str, value: Any, said
         transport = Transport()
         protocol = transport.connect(type("Limited", (alone.LineProtocol,), {name: value})())
         assert transport.did == ["abort"]
-        assert link_of(protocol).timer is None
+        assert link_of(protocol).deadlines.timer is None
         (failure,) = alone.failures()
         assert said in failure
 

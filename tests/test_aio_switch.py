@@ -282,7 +282,7 @@ def test_another_protocol_gets_the_rest(net: Aio, behind: bytes) -> None:
             return b"go"
 
         def upgrade(self) -> None:
-            transport, timer = self.transport, link_of(self).timer
+            transport, timer = self.transport, link_of(self).deadlines.timer
             rest = self.detach()
             assert (rest, timer.cancelled()) == (behind, True)
             other = Other(transport)

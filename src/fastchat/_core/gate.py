@@ -5,8 +5,8 @@ Rules this file keeps:
 
 * It handles the case that nearly every read is.  Whatever stops lines, or is left by a hook, goes
   to the link, by its methods.
-* ``stops`` is 0 when the next read may take that way; its bits are the link's, and here only that
-  of a hook that runs has a meaning.
+* ``stops`` is 0 when the next read may take that way; its bits are those of ``aio/_stops.py``, and
+  here only that of a hook that runs has a meaning.
 * It belongs to the thread of its event loop, as the transport does, and locks nothing.  ``_owner``
   and what else is an object changes when a connection is made, and at its end.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.line_rules import LineTooLong
+from fastchat._core.line_rules import BUSY, LineTooLong, cannot_fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,6 @@ if not cython.compiled:
 
 # How much one read may be, in bytes.
 ROOM = 65536
-
-BUSY = 1  # a hook runs; in aio/_link.py, too
 
 
 class Gate:
@@ -109,9 +107,7 @@ class Gate:
         """
         size = nbytes
         if not 0 <= size <= len(self._room):
-            raise ValueError(
-                f"get_buffer() gave {len(self._room)} bytes, of which {size} cannot be filled"
-            )
+            raise cannot_fill(len(self._room), size)
         if cython.compiled:
             data = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self._room), size)
         else:
@@ -129,7 +125,7 @@ class Gate:
             return
         if lines:
             self.give(lines)
-            waits = len(self._buffer) > 0 or (self.has_overflowed and self._link.waits())
+            waits = len(self._buffer) > 0 or (self.has_overflowed and self._link.has_begun_line())
             self.began = now if waits else 0.0
         elif not self.began:
             self.began = now

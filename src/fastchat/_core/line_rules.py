@@ -1,5 +1,7 @@
 """What a LineBuffer and ``join_lines()`` can be called with, and what is raised of a line.
 
+Besides, what several modules of lines, those of ``aio`` among them, have to agree on.
+
 Rules this file keeps:
 
 * Each check returns the value as a plain one, or raises what says which it was and what is wanted.
@@ -10,17 +12,22 @@ from __future__ import annotations
 
 import sys
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastchat._scanner_py import check_terminators
 
 if TYPE_CHECKING:
     from typing import Literal
 
+# What is bytes-like, as far as its type says so; typing.get_type_hints() looks for it here.
+Data: TypeAlias = bytes | bytearray | memoryview
+
 # How many bytes of an over-long line its exception shows.
 PREFIX = 1024
 # How much more may wait behind over-long lines than the first of them has left, in bytes.
-BEHIND = 1 << 20
+BACKLOG = 1 << 20
+# The bit of ``Gate.stops`` that says that a hook runs.
+BUSY = 1
 # More than any line has, and so little that a sum of two is an index.
 UNLIMITED = sys.maxsize // 2
 # The members of a LineBuffer, which the .pxd has beside their types.
@@ -32,22 +39,22 @@ MEMBERS = (
     "_ahead_first",
     "_ahead_size",
     "_begun",
-    "_behind",
     "_dropped",
+    "_has_ended",
     "_held",
-    "_is_over",
     "_is_skipping",
     "_keepends",
     "_longest",
     "_longest_delimiter",
     "_mode",
-    "_over",
+    "_most_ahead",
     "_prefix",
     "_reserved",
     "_room",
     "_several",
     "_single",
     "_size",
+    "_too_long_size",
 )
 
 
@@ -86,19 +93,24 @@ class LineTooLong(ValueError):
         )
 
 
-def is_not_cut(size: int) -> ValueError:
+def uncut_error(size: int) -> ValueError:
     """The error where the input ends, and *size* bytes of it are not looked at."""
     return ValueError(
         f"{size} bytes were not cut yet: call feed(b'') before, or rest() if they are no lines"
     )
 
 
-def has_to_be_cut(size: int) -> ValueError:
+def backlog_error(size: int) -> ValueError:
     """The error where *size* bytes wait behind over-long lines, and more is fed."""
     return ValueError(
         f"{size} bytes wait behind lines that were too long: after LineTooLong call feed(b'') "
         "until it raises none, and then feed more"
     )
+
+
+def cannot_fill(have: int, size: int) -> ValueError:
+    """The error where *size* bytes are said to be in a place that has *have*."""
+    return ValueError(f"get_buffer() gave {have} bytes, of which {size} cannot be filled")
 
 
 class Signature:

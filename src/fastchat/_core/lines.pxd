@@ -9,7 +9,7 @@ from fastchat._scanner cimport (
     join_checked,
 )
 
-cdef Py_ssize_t PREFIX, ROOM, MOST_ROOM, SMALL, UNLIMITED, BEHIND
+cdef Py_ssize_t PREFIX, ROOM, MOST_ROOM, SMALL, UNLIMITED, BACKLOG
 cdef int RAISE, DISCARD, SPLIT
 cdef dict _MODES
 
@@ -21,17 +21,17 @@ cdef class LineBuffer:
     cdef Py_ssize_t _reserved
     cdef Py_ssize_t _size
     cdef bint _is_skipping
-    cdef bint _is_over
+    cdef bint _has_ended
     cdef bint _keepends
     cdef list _ahead
     cdef Py_ssize_t _ahead_first
     cdef Py_ssize_t _ahead_at
     cdef Py_ssize_t _ahead_size
     cdef Py_ssize_t _ahead_alive
-    cdef Py_ssize_t _behind
+    cdef Py_ssize_t _most_ahead
     cdef object _room
     cdef bytes _prefix
-    cdef Py_ssize_t _over
+    cdef Py_ssize_t _too_long_size
     cdef object _dropped
     cdef int _mode
     cdef bytes _single
@@ -64,8 +64,8 @@ cdef class LineBuffer:
 
     @cython.locals(size=Py_ssize_t)
     cdef _take_back(self)
-    cdef _begin(self)
-    cdef bytes _with(self, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cdef _forget_begun(self)
+    cdef bytes _begun_with(self, bytes data, Py_ssize_t start, Py_ssize_t end)
 
     @cython.locals(size=Py_ssize_t)
     cdef _extend(self, bytes data, Py_ssize_t start, Py_ssize_t end)
@@ -78,12 +78,17 @@ cdef class LineBuffer:
         except -1
 
     @cython.locals(
-        held=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, behind=Py_ssize_t, room=Py_ssize_t,
-        is_too_long=bint, seam=bytes, kept=bytes
+        held=Py_ssize_t, end=Py_ssize_t, behind=Py_ssize_t, is_too_long=bint, kept=bytes
     )
-    cdef Py_ssize_t _go_on(
+    cdef Py_ssize_t _continue_line(
         self, bytes data, Py_ssize_t start, Py_ssize_t searched, list lines
     ) except -1
+
+    @cython.locals(
+        held=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, behind=Py_ssize_t, room=Py_ssize_t,
+        seam=bytes
+    )
+    cdef tuple _end_of(self, bytes data, Py_ssize_t start, Py_ssize_t searched)
 
     @cython.locals(room=Py_ssize_t, tail=bytes)
     cdef bytes _may_begin(self, bytes data, Py_ssize_t start)

@@ -1,6 +1,9 @@
 # cython: annotation_typing=False, auto_pickle=False, nonecheck=True
 """Lines from bytes that come in pieces: bounded, exact, and no input or output of its own.
 
+What is *begun* is a line whose delimiter has not come, or that is dropped up to its delimiter: the
+bytes that are known to be its own, and those held behind them, which may begin a delimiter.
+
 Rules this file keeps:
 
 * The lines do not depend on how the input was split.  A line ends at the match of a delimiter that
@@ -28,20 +31,22 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastchat._core.line_rules import (
-    BEHIND,
+    BACKLOG,
     MEMBERS,
     PREFIX,
     UNLIMITED,
+    Data,
     LineTooLong,
     Signature,
+    backlog_error,
     bytes_of,
+    cannot_fill,
     check_delimiter,
     check_joining,
     count_of,
-    has_to_be_cut,
-    is_not_cut,
     limit_of,
     number_of,
+    uncut_error,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +64,6 @@ if not cython.compiled:
         join_checked,
     )
 
-# What is bytes-like, as far as its type says so; here for typing.get_type_hints(), too.
-_Data = bytes | bytearray | memoryview
 # What ``get_buffer`` gives where it is asked for nothing else, in bytes, and at most.
 ROOM = 65536
 MOST_ROOM = 1 << 20
@@ -108,22 +111,22 @@ class LineBuffer:
             raise ValueError(f"overflow is {overflow!r}; it can be 'raise', 'discard' or 'split'")
         single, several = check_delimiter(delimiter)
         longest, is_kept = limit_of(max_line), bool(keepends)
-        # What is begun: the first _size bytes of _begun, bytes or a BytesIO; behind it what may
-        # begin a delimiter; and whether it is dropped.
+        # What is begun: the first _size bytes of _begun, bytes or a BytesIO, which has room for
+        # _reserved; what is held; and whether it is dropped.
         self._begun: Any = b""
         self._held = b""
         self._reserved = self._size = 0
-        self._is_skipping = self._is_over = False
+        self._is_skipping = self._has_ended = False
         # What waits uncut: pieces, of which some may be cut already, where it begins, its bytes,
         # and those of all pieces.  While a line is dropped there is none.
         self._ahead: list[bytes] = []
         self._ahead_first = self._ahead_at = self._ahead_size = self._ahead_alive = 0
-        # How much of it may be there when more is fed that is to be cut.
-        self._behind = UNLIMITED
+        # The most of that, in bytes, behind which more may be fed that is to be cut.
+        self._most_ahead = UNLIMITED
         self._room: Any = None
         # How an over-long line begins that is to be raised, and its bytes so far.
         self._prefix: bytes | None = None
-        self._over = 0
+        self._too_long_size = 0
         self._dropped: int = 0
         self._mode = _MODES[overflow]
         self._keepends = is_kept
@@ -185,7 +188,7 @@ class LineBuffer:
 
     # Input.
 
-    def feed(self, data: _Data, most: int | None = None) -> list[bytes]:
+    def feed(self, data: Data, most: int | None = None) -> list[bytes]:
         """Take *data*, bytes or the like, and return the lines that are complete.
 
         At most *most* lines, where it is given: the others wait, and come with the next call, which
@@ -228,7 +231,7 @@ class LineBuffer:
             room = self._room
         have = 0 if room is None else len(room)
         if room is None or not 0 <= size <= have:
-            raise ValueError(f"get_buffer() gave {have} bytes, of which {size} cannot be filled")
+            raise cannot_fill(have, size)
         return self.feed(bytes(memoryview(room)[:size]), most)
 
     def feed_eof(self) -> bytes | None:
@@ -242,15 +245,15 @@ class LineBuffer:
         """
         with cython.critical_section(self):
             if self._ahead_size:
-                raise is_not_cut(self._ahead_size)
-            line = self._with(self._held, 0, len(self._held))
+                raise uncut_error(self._ahead_size)
+            line = self._begun_with(self._held, 0, len(self._held))
             size, was_skipping = len(line), self._is_skipping
             is_too_long = size > self._longest and self._mode != SPLIT
             if is_dropped := was_skipping or is_too_long:
                 self._dropped += size
             self._begun = self._held = b""
             self._reserved = self._size = 0
-            self._is_skipping, self._is_over = False, True
+            self._is_skipping, self._has_ended = False, True
             if is_too_long and not was_skipping and self._mode == RAISE:
                 raise LineTooLong([], line[:PREFIX], size, self._longest)
             return line if size and not is_dropped else None
@@ -296,7 +299,7 @@ class LineBuffer:
             self._ahead = []
             self._reserved = self._size = 0
             self._ahead_first = self._ahead_at = self._ahead_size = self._ahead_alive = 0
-            self._is_skipping = self._is_over = False
+            self._is_skipping = self._has_ended = False
 
     def __len__(self) -> int:
         """How many bytes wait."""
@@ -317,15 +320,15 @@ class LineBuffer:
         return self._size + len(self._held) + self._ahead_size
 
     def _feed(self, data: bytes, count: int) -> list[bytes]:
-        if self._is_over:
+        if self._has_ended:
             raise ValueError("feed() after feed_eof(): clear() makes the buffer a new one")
         lines: list[bytes] = []
         if self._ahead_size and data:
-            if self._ahead_size > self._behind and count == UNLIMITED:
-                raise has_to_be_cut(self._ahead_size)
+            if self._ahead_size > self._most_ahead and count == UNLIMITED:
+                raise backlog_error(self._ahead_size)
             self._put_behind(data)
         else:
-            self._behind = UNLIMITED
+            self._most_ahead = UNLIMITED
         begun, reserved = self._begun, self._reserved
         size, held, is_skipping = self._size, self._held, self._is_skipping
         ahead, first, at = self._ahead, self._ahead_first, self._ahead_at
@@ -347,11 +350,11 @@ class LineBuffer:
             self._prefix = None
             raise
         if prefix is None:
-            self._behind = UNLIMITED
+            self._most_ahead = UNLIMITED
             return lines
-        if self._behind == UNLIMITED:
-            self._behind = self._ahead_size + BEHIND
-        raise LineTooLong(lines, prefix, self._over, self._longest, self._ahead_size)
+        if self._most_ahead == UNLIMITED:
+            self._most_ahead = self._ahead_size + BACKLOG
+        raise LineTooLong(lines, prefix, self._too_long_size, self._longest, self._ahead_size)
 
     # Input that waits uncut.
 
@@ -411,7 +414,7 @@ class LineBuffer:
 
     def _take_back(self) -> None:
         """Let what is begun be input that waits."""
-        whole = self._with(self._held, 0, len(self._held))
+        whole = self._begun_with(self._held, 0, len(self._held))
         size = len(whole)
         if not size:
             return
@@ -425,12 +428,12 @@ class LineBuffer:
 
     # The begun line.
 
-    def _begin(self) -> None:
+    def _forget_begun(self) -> None:
         """No line is begun."""
         self._begun = b""
         self._reserved = self._size = 0
 
-    def _with(self, data: bytes, start: int, end: int) -> bytes:
+    def _begun_with(self, data: bytes, start: int, end: int) -> bytes:
         """What is begun, and ``data[start:end]``: a line, if it is one."""
         if isinstance(self._begun, bytes):
             return join_begun(self._begun, data, start, end) if self._size else data[start:end]
@@ -474,11 +477,11 @@ class LineBuffer:
         size = len(data)
         while start < size:
             if self._is_skipping:
-                start = self._go_on(data, start, start, lines)
+                start = self._continue_line(data, start, start, lines)
             elif len(lines) >= count or self._prefix is not None:
                 break
             elif self._size or self._held:
-                start = self._go_on(data, start, start, lines)
+                start = self._continue_line(data, start, start, lines)
             else:
                 most = count - len(lines)
                 if self._single is not None:
@@ -490,32 +493,20 @@ class LineBuffer:
                         data, start, self._several, self._longest, most, self._keepends, lines
                     )
                 if end < 0:  # no end in so many bytes
-                    start = self._go_on(data, ~end, ~end + self._longest, lines)
+                    start = self._continue_line(data, ~end, ~end + self._longest, lines)
                 elif len(lines) < count and end < size:
-                    start = self._go_on(data, end, size, lines)
+                    start = self._continue_line(data, end, size, lines)
                 else:
                     start = end
         return start
 
-    def _go_on(self, data: bytes, start: int, searched: int, lines: list[bytes]) -> int:
+    def _continue_line(self, data: bytes, start: int, searched: int, lines: list[bytes]) -> int:
         """Take what ``data[start:]`` has of one line, which may be begun; returns what is behind.
 
         Up to *searched* no delimiter is that could end it.
         """
-        held, size = len(self._held), len(data)
-        end = behind = -1
-        if held:  # a delimiter that begins there ends in the bytes of one
-            seam = self._held + data[start : start + self._longest_delimiter - 1]
-            end, behind = find_line_end(seam, 0, len(seam), self._several)
-            if behind >= 0:
-                end += start - held  # before *start*, if it begins in what was there
-                behind += start - held
-        if behind < 0:
-            if self._mode == SPLIT:  # what ends farther away makes the line too long
-                room = self._longest - self._size + self._longest_delimiter
-                if room < size - start:
-                    size = start + room
-            end, behind = find_line_end(data, searched, size, self._several)
+        held = len(self._held)
+        end, behind = self._end_of(data, start, searched)
         kept = self._may_begin(data, start) if behind < 0 and self._longest_delimiter > 1 else b""
         if behind < 0:
             end = len(data) - len(kept)
@@ -534,10 +525,27 @@ class LineBuffer:
             if behind < 0:
                 self._extend(data, start, end)
             else:
-                lines.append(self._with(data, start, end))
-                self._begin()
+                lines.append(self._begun_with(data, start, end))
+                self._forget_begun()
         self._held = kept
         return len(data) if behind < 0 else behind
+
+    def _end_of(self, data: bytes, start: int, searched: int) -> tuple[int, int]:
+        """Where the line that ``data[start:]`` continues ends, and its delimiter; or -1 and -1.
+
+        It ends before *start* where its delimiter begins in what is held.
+        """
+        held, size = len(self._held), len(data)
+        if held:  # a delimiter that begins there ends in the bytes of one
+            seam = self._held + data[start : start + self._longest_delimiter - 1]
+            end, behind = find_line_end(seam, 0, len(seam), self._several)
+            if behind >= 0:
+                return end + start - held, behind + start - held
+        if self._mode == SPLIT:  # what ends farther away makes the line too long
+            room = self._longest - self._size + self._longest_delimiter
+            if room < size - start:
+                size = start + room
+        return find_line_end(data, searched, size, self._several)
 
     def _may_begin(self, data: bytes, start: int) -> bytes:
         """The bytes at the end of what is begun and ``data[start:]`` that may begin a delimiter."""
@@ -553,8 +561,8 @@ class LineBuffer:
         size = min(room, len(held))
         self._extend(held, 0, size)
         behind = start + room - size
-        lines.append(self._with(data, start, behind))
-        self._begin()
+        lines.append(self._begun_with(data, start, behind))
+        self._forget_begun()
         self._held = held[size:]
         return behind
 
@@ -565,17 +573,17 @@ class LineBuffer:
         if not self._is_skipping and self._mode == RAISE:
             begun = self._begun if isinstance(self._begun, bytes) else self._begun.getvalue()
             prefix = begun[: min(self._size, PREFIX)]
-            self._over = 0
+            self._too_long_size = 0
         size += self._size
         self._dropped += size
         if prefix is not None:
-            self._over += size
+            self._too_long_size += size
             prefix += self._held + data[start : start + PREFIX]
-            self._prefix = prefix[: min(self._over, PREFIX)]
-        self._begin()
+            self._prefix = prefix[: min(self._too_long_size, PREFIX)]
+        self._forget_begun()
 
 
-def join_lines(lines: Iterable[_Data], delimiter: bytes = b"\n") -> bytes:
+def join_lines(lines: Iterable[Data], delimiter: bytes = b"\n") -> bytes:
     """The *lines*, each with *delimiter* behind it, as one bytes object.
 
     Raises ValueError where a line has the delimiter inside, so that who receives it would see

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from fastchat.aio._link import BUSY, FULL, GONE, PAUSED, SHUT, TLS_BEGINS
+from fastchat.aio._stops import BUSY, FULL, GONE, PAUSED, SHUT, TLS_BEGINS
 
 if TYPE_CHECKING:
     from fastchat.aio._link import Link
@@ -24,13 +24,13 @@ def switch(link: Link, transport: Any) -> None:
 
     So an override may assign in ``connection_made()`` what it is there already.
     """
-    if transport in (None, link.transport) or not link.is_connected():
+    if transport in (None, link.transport) or not link.has_transport():
         return
     if link.gate.stops & GONE:
         return
     link.transport = transport
     if link.gate.stops & FULL:  # of the other one, which tells this no more
-        link.drain()
+        link.resume_writing()
     link.is_reading = True
     link.open()
     if link.gate.stops & (FULL | PAUSED):
@@ -45,7 +45,7 @@ async def start_tls(link: Link, context: Any, options: dict[str, Any]) -> None:
         raise ConnectionResetError("the connection is closed")
     if link.gate.stops & TLS_BEGINS:
         raise RuntimeError("start_tls() runs already")
-    if link.held or link.waits():
+    if link.held or link.has_begun_line():
         # Behind the handshake it would pass for what TLS has protected.
         link.abort()
         raise ConnectionAbortedError(
@@ -70,7 +70,7 @@ async def start_tls(link: Link, context: Any, options: dict[str, Any]) -> None:
         if transport is None or link.gate.stops & SHUT:
             link.abort()
             # Some transports that are closed within the handshake tell that nobody.
-            link.loop.call_soon(link.lose, failure)
+            link.loop.call_soon(link.connection_lost, failure)
     if failure is not None:
         raise failure
     if transport is None or link.gate.stops & SHUT:

@@ -9,8 +9,6 @@ Rules this file keeps:
   usual case, which ``_core/gate.py`` handles.
 * What hooks send, and what they return, leaves in that order, joined, when they are done.
 * After ``close()``, ``abort()`` or ``connection_lost()`` a hook hears of no further line.
-* Deadlines cost a look at the clock for each read.  One timer for each connection looks whether one
-  has passed, and is set again for the next.
 """
 
 from __future__ import annotations
@@ -24,21 +22,22 @@ from typing import Any, TypeAlias
 
 from fastchat import LineBuffer, LineTooLong, join_lines
 from fastchat._core.gate import Gate
+from fastchat._core.line_rules import Data
+from fastchat.aio._deadlines import Deadlines
+from fastchat.aio._stops import (
+    BUSY,
+    CLOSING,
+    FULL,
+    GONE,
+    HELD,
+    LEFT,
+    PAUSED,
+    SHUT,
+    STOPPED,
+    TLS_BEGINS,
+)
 
 Reply: TypeAlias = list[bytes] | bytes | None
-Data: TypeAlias = bytes | bytearray | memoryview
-
-# Why no line is given to a hook now: bits of the gate's ``stops``.
-BUSY = 1  # a hook runs; in _core/gate.py, too
-FULL = 2  # the transport has enough output
-PAUSED = 4  # by pause_reading()
-HELD = 8  # what is held comes first, as soon as the loop calls go_on()
-CLOSING = 16  # by close()
-GONE = 32  # aborted or lost: nothing can be sent any more
-LEFT = 64  # a hook has left output to send, or lines to give
-TLS_BEGINS = 128  # start_tls() runs, and what is sent waits for its end
-SHUT = CLOSING | GONE
-STOPPED = FULL | PAUSED | CLOSING
 
 # More bytes of replies than this leave before ``line_received()`` gets its next line.
 _FLUSH = 65536
@@ -47,9 +46,6 @@ _UNLIMITED = 2**31 - 1
 # The least with TLS, which has output of its own, such as the session tickets of TLS 1.3: reading
 # would stop for it, and with that what sends it.
 _OF_TLS = 16384
-# The least and the most that a timer is set to, in seconds; infinity is too much for uvloop.
-_TICK = 0.001
-_DAY = 86400.0
 
 # What a transport may call no more once the connection is lost.
 _ONCE = ("connection_lost", "eof_received", "pause_writing", "resume_writing")
@@ -59,7 +55,7 @@ def _nothing(*arguments: object) -> None:
     """What a transport finds that calls a protocol whose connection is lost."""
 
 
-class _None:
+class _NoTransport:
     """What stands for a transport before there is a connection."""
 
     def __getattr__(self, name: str) -> Any:
@@ -74,25 +70,21 @@ class Link:
 
     def __init__(self, protocol: Any) -> None:
         self.protocol: Any = protocol
-        self.transport: Any = _None()
+        self.transport: Any = _NoTransport()
         self.buffer = LineBuffer()  # with what else counts when the connection is made
         self.gate = Gate(self.buffer, protocol, self)
         self.held: deque[list[bytes] | LineTooLong] = deque()
         self.left: list[bytes] = []  # that the hook that runs was not given
         self.replies: list[bytes] = []  # of the hook that runs, to be joined
         self.out: list[bytes] = []  # what leaves before these, when the hook is done
-        self.size = 0  # of both, in bytes
+        self.unsent_size = 0  # of both, in bytes, without the delimiters still to come
         self.delimiter = b"\n"  # of replies
         self.others: tuple[bytes, ...] = ()
-        self.idle_timeout: float | None = None
-        self.line_timeout: float | None = None
+        self.deadlines = Deadlines(self)
         self.is_reading = True
         self.has_ended = False  # which no hook has heard yet
         self.stays_open: bool | None = None  # what the hook has said that heard it
-        self.waiting = 0  # how much output did when somebody looked last, in bytes
-        self.is_due = False  # a deadline, when somebody looked last
-        self.room: asyncio.Handle | None = None  # that will tell a hook of room for output
-        self.timer: asyncio.TimerHandle | None = None
+        self.room_notice: asyncio.Handle | None = None  # that will tell a hook of room for output
         self.handshake: asyncio.Task[Any] | None = None
         for name, method in self.for_transport().items():
             setattr(protocol, name, method)  # vars() would make each look-up of one slower
@@ -100,19 +92,23 @@ class Link:
     def for_transport(self) -> dict[str, Callable[..., Any]]:
         """By the name that a transport calls, what it is to find on the protocol."""
         return {
-            "connection_made": self.connect,
-            "connection_lost": self.lose,
-            "eof_received": self.end,
-            "pause_writing": self.fill,
-            "resume_writing": self.drain,
+            "connection_made": self.connection_made,
+            "connection_lost": self.connection_lost,
+            "eof_received": self.eof_received,
+            "pause_writing": self.pause_writing,
+            "resume_writing": self.resume_writing,
             "get_buffer": self.gate.get_buffer,
             "buffer_updated": self.gate.buffer_updated,
         }
 
     # What the transport calls, beside the methods of the gate.
 
-    def connect(self, transport: asyncio.Transport) -> None:
-        if self.is_connected():
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """There is a connection: take the limits, and call the hook.
+
+        Raises RuntimeError for a second one, which is aborted.
+        """
+        if self.has_transport():
             transport.set_protocol(asyncio.Protocol())  # so that this one hears nothing of it
             transport.abort()
             raise RuntimeError("a protocol is for one connection: make a new one for each")
@@ -121,9 +117,10 @@ class Link:
         self.time = self.loop.time
         self.gate.heard = self.time()
         self.run(self.begin)
-        self.set_timer()
+        self.deadlines.set_timer()
 
     def begin(self) -> Any:
+        """Take the limits of the protocol, then call its hook.  Raises what a wrong one raises."""
         protocol = self.protocol
         for name, method in self.for_transport().items():
             if getattr(protocol, name) != method:
@@ -131,8 +128,7 @@ class Link:
                     f"{name} of the object is what the transport calls, and was assigned to: "
                     "define the hook in the class"
                 )
-        self.idle_timeout = _seconds_of(protocol, "idle_timeout")
-        self.line_timeout = _seconds_of(protocol, "line_timeout")
+        self.deadlines.begin(protocol)
         delimiter = protocol.delimiter
         self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
@@ -141,7 +137,7 @@ class Link:
         return type(protocol).connection_made(protocol, self.transport)
 
     def open(self) -> None:
-        """Send by the transport from now on, within the limits."""
+        """Send by the transport from now on, within the water marks of the protocol."""
         self.gate.open(self.time, self.transport.write, self.delimiter, not self.others)
         high, low = self.protocol.high_water, self.protocol.low_water
         high = _UNLIMITED if high is None else min(high, _UNLIMITED)
@@ -149,12 +145,13 @@ class Link:
             high = max(high, _OF_TLS)
         self.transport.set_write_buffer_limits(high, min(low, high))
 
-    def lose(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: give the hooks what came before, and then that, once."""
         protocol = self.protocol
         if protocol is None:  # it is lost
             return
         if self.gate.stops & BUSY:  # a transport that did not wait for the loop
-            self.loop.call_soon(self.lose, exc)
+            self.loop.call_soon(self.connection_lost, exc)
             return
         try:
             if not self.gate.stops & CLOSING:
@@ -167,45 +164,53 @@ class Link:
             finally:
                 self.forget()
 
-    def end(self) -> bool:
-        """The peer sends no more, which a transport says again that is told to read on."""
+    def eof_received(self) -> bool:
+        """The peer sends no more, which a transport says again that is told to read on.
+
+        Returns whether the transport is to stay open for output.
+        """
         if self.gate.stops & SHUT:
             return False
         if self.stays_open is not None:
             return self.stays_open
         if self.gate.stops:
             self.has_ended = True
-            # With TLS the transport closes in any case, and what is held comes from lose().
+            # With TLS the transport closes in any case; connection_lost() then gives what is held.
             return not self.is_tls()
         return self.give_end()
 
     def is_tls(self) -> bool:
+        """Whether the transport protects what it sends, and cannot close one direction alone."""
         return self.transport.get_extra_info("sslcontext") is not None
 
-    def fill(self) -> None:
+    def pause_writing(self) -> None:
+        """The transport has enough: read no more, and tell the hook, unless it knows that."""
         self.gate.stops |= FULL
-        self.waiting = self.transport.get_write_buffer_size()
+        self.deadlines.output_size = self.transport.get_write_buffer_size()
         self.stop_reading()
-        if self.room is not None:  # of which the hook has not heard
-            self.room.cancel()
-            self.room = None
+        if self.room_notice is not None:  # of which the hook has not heard
+            self.room_notice.cancel()
+            self.room_notice = None
         else:
             self.run(lambda: type(self.protocol).pause_writing(self.protocol))
 
-    def drain(self) -> None:
-        # By the loop, since transports of asyncio cannot be closed within this.
-        self.room = self.loop.call_soon(self.tell_room)
+    def resume_writing(self) -> None:
+        """There is room: go on, and tell the hook.
+
+        It is told by the loop, since transports of asyncio cannot be closed within this.
+        """
+        self.room_notice = self.loop.call_soon(self.tell_room)
         self.resume(FULL)
 
     def tell_room(self) -> None:
-        self.room = None
+        """Call the hook for room, unless nothing can be sent any more."""
+        self.room_notice = None
         if not self.gate.stops & GONE:
             self.run(lambda: type(self.protocol).resume_writing(self.protocol))
 
     def forget(self) -> None:
         """The transport has no more to tell, and nobody looks at deadlines."""
-        if self.timer is not None:
-            self.timer.cancel()
+        self.deadlines.end()
         for name in _ONCE:
             setattr(self.protocol, name, _nothing)
         self.gate.close()
@@ -213,18 +218,22 @@ class Link:
 
     # What the program calls.
 
-    def is_connected(self) -> bool:
+    def has_transport(self) -> bool:
         """Whether there is a connection, or was one."""
-        return not isinstance(self.transport, _None)
+        return not isinstance(self.transport, _NoTransport)
 
     def current(self) -> asyncio.Transport:
         """The transport.  Raises AttributeError where there is none yet."""
-        if not self.is_connected():
+        if not self.has_transport():
             raise AttributeError("there is no connection yet, and no transport")
         transport: asyncio.Transport = self.transport
         return transport
 
     def write(self, data: Data) -> None:
+        """Send *data*, or keep it until the hook that runs is done; nothing, once it is closed.
+
+        Raises TypeError where *data* is not bytes-like.
+        """
         if self.gate.stops & SHUT:
             return
         if type(data) is not bytes:  # which may change meanwhile, and an int is no data
@@ -232,7 +241,7 @@ class Link:
         if self.gate.stops & (BUSY | TLS_BEGINS):
             self.take_replies()
             self.out.append(data)
-            self.size += len(data)
+            self.unsent_size += len(data)
             self.leave()
         else:
             self.send(data)
@@ -240,12 +249,14 @@ class Link:
                 self.gate.heard = self.time()
 
     def pause(self) -> None:
+        """Read no more, and give no line to a hook.  Raises AttributeError as ``current()``."""
         self.current()
         if not self.gate.stops & GONE:
             self.gate.stops |= PAUSED
             self.stop_reading()
 
     def close(self) -> None:
+        """Close when all is sent.  Raises AttributeError as ``current()``."""
         self.current()
         if not self.gate.stops & CLOSING:
             self.gate.stops |= CLOSING
@@ -254,6 +265,7 @@ class Link:
                 self.close_now()
 
     def abort(self) -> None:
+        """Close at once, and send nothing more.  Raises AttributeError as ``current()``."""
         self.current()
         was_gone = self.gate.stops & GONE
         self.gate.stops |= SHUT
@@ -279,7 +291,7 @@ class Link:
                 reply = received(line)
                 if reply is not None:
                     add(reply)
-                if self.size > _FLUSH:
+                if self.unsent_size > _FLUSH:
                     self.flush()
                 if gate.stops & STOPPED:
                     break
@@ -288,7 +300,7 @@ class Link:
             self.gate.stops |= LEFT
 
     def run(self, call: Callable[[], Any]) -> Any:
-        """Call a hook that is not about lines; None where that raises."""
+        """*call* a hook that is not about lines; what it returns, or None where it raises."""
         is_outermost = not self.gate.stops & BUSY
         self.gate.stops |= BUSY
         result = None
@@ -321,7 +333,10 @@ class Link:
             self.resume(0)
 
     def fail(self, failure: BaseException) -> None:
-        """A hook has raised: end this connection, and no other."""
+        """A hook has raised: end this connection, and no other.
+
+        Raises *failure* where it is no Exception, but what ends the program.
+        """
         self.abort()
         if not isinstance(failure, Exception):
             self.gate.stops &= ~(BUSY | LEFT)
@@ -363,6 +378,7 @@ class Link:
         self.go_on()
 
     def hold_too_long(self, failure: LineTooLong) -> None:
+        """Keep what *failure* tells, and the lines before it, for the hooks."""
         self.gate.has_overflowed = True
         if failure.lines:
             self.held.append(failure.lines)
@@ -383,7 +399,7 @@ class Link:
         if self.gate.stops:
             return
         self.gate.heard = self.time()
-        self.gate.began = self.gate.heard if self.waits() else 0.0
+        self.gate.began = self.gate.heard if self.has_begun_line() else 0.0
         if not (self.is_reading or self.stays_open is not None or self.transport.is_closing()):
             self.is_reading = True
             self.transport.resume_reading()
@@ -402,10 +418,11 @@ class Link:
                 self.run(partial(self.report, event.prefix, event.size))
 
     def report(self, prefix: bytes, size: int) -> None:
+        """Let the hook hear of a line of *size* bytes or more, which begins with *prefix*."""
         self.answer(self.protocol.line_too_long(prefix, size))
 
     def cut_rest(self) -> bool:
-        """Cut what a line that is too long has left; whether there was something."""
+        """Cut input that waits uncut, up to a line that is too long; whether there was a line."""
         try:
             lines = self.buffer.feed(b"")
         except LineTooLong as failure:
@@ -423,31 +440,39 @@ class Link:
         self.stays_open = bool(stays) and not self.is_tls()
         return self.stays_open
 
-    def waits(self) -> bool:
-        """Whether the beginning of a line waits, or a line that is too long goes on."""
+    def has_begun_line(self) -> bool:
+        """Whether the beginning of a line has_begun_line, or a line that is too long goes on."""
         return len(self.buffer) > 0 or self.buffer.take(0) is None
 
     # Replies.
 
     def answer(self, reply: Reply) -> None:
+        """Send *reply*, if it is one, when the hook is done.  Raises as ``add()`` does."""
         if reply is not None:
             self.add(reply)
 
     def add(self, reply: list[bytes] | bytes) -> None:
-        """Send *reply* when the hook is done."""
+        """Send *reply* when the hook is done.
+
+        Raises TypeError where it is none, and ValueError where a line has a delimiter inside.
+        """
         self.gate.stops |= LEFT
         if isinstance(reply, bytes):
             self.replies.append(reply)
-            self.size += len(reply)
+            self.unsent_size += len(reply)
             return
         if not isinstance(reply, list):
             raise TypeError(f"a reply is bytes, a list of bytes or None, {_instead(reply)}")
         data = self.join(reply)
         self.take_replies()
         self.out.append(data)
-        self.size += len(data)
+        self.unsent_size += len(data)
 
     def join(self, lines: Iterable[Data]) -> bytes:
+        """The *lines* with the first delimiter behind each.
+
+        Raises ValueError where one has any of the delimiters inside.
+        """
         if self.others:
             lines = list(lines)
             for other in self.others:
@@ -455,7 +480,10 @@ class Link:
         return join_lines(lines, self.delimiter)
 
     def take_replies(self) -> None:
-        """Join the replies so far, since something else is sent behind them."""
+        """Join the replies so far, since something else is sent behind them.
+
+        Raises what ``join()`` does.
+        """
         if self.replies:
             data = self.join(self.replies)
             self.replies.clear()
@@ -467,18 +495,20 @@ class Link:
             self.take_replies()
             data = b"".join(self.out)
             self.out.clear()
-            self.size = 0
+            self.unsent_size = 0
             if data and not self.gate.stops & GONE:
                 self.send(data)
 
     def send(self, data: Data) -> None:
+        """Give *data* to the transport, which says by ``pause_writing()`` when it has enough."""
         if self.gate.stops & FULL:
-            self.waiting += len(data)
+            self.deadlines.output_size += len(data)
         self.transport.write(data)
 
-    # Reading, closing, deadlines.
+    # Reading and closing.
 
     def stop_reading(self) -> None:
+        """Let the transport read no more, until ``go_on()`` has given what is held."""
         if self.gate.stops & TLS_BEGINS:  # which reads; who changes the transport looks again
             return
         if self.is_reading and not self.transport.is_closing():
@@ -487,64 +517,13 @@ class Link:
             self.transport.pause_reading()
 
     def close_now(self) -> None:
+        """Let the transport close when it has sent all."""
         self.gate.heard = self.time()
         if self.gate.stops & TLS_BEGINS:  # nothing can be sent in order
             self.abort()
         else:
             self.transport.close()
-            self.waiting = self.transport.get_write_buffer_size()
-
-    def set_timer(self) -> None:
-        """Look again when a deadline may have passed that is the next, or begins meanwhile."""
-        if self.gate.stops & GONE:
-            return
-        limits = [each for each in (self.idle_timeout, self.line_timeout) if each is not None]
-        if limits:
-            now = self.time()
-            dues = [due for due, _ in self.deadlines()]
-            at = min(dues + [now + each for each in limits])
-            self.timer = self.loop.call_later(min(max(at - now, _TICK), _DAY), self.look)
-
-    def deadlines(self) -> list[tuple[float, str]]:
-        """When the deadlines that run now will have passed, and what they are called."""
-        found = []
-        is_waiting = self.gate.stops & PAUSED and not self.gate.stops & (FULL | CLOSING)
-        if self.idle_timeout is not None and not is_waiting:
-            found.append((self.gate.heard + self.idle_timeout, "idle"))
-        if self.line_timeout is not None and self.gate.began and not self.gate.stops:
-            found.append((self.gate.began + self.line_timeout, "line"))
-        return found
-
-    def look(self) -> None:
-        """See whether a deadline has passed.
-
-        Where one has, this looks again behind the input that may be there already: some loops call
-        timers before they read.
-        """
-        now = self.time()
-        waiting = self.transport.get_write_buffer_size()
-        if waiting < self.waiting:  # the peer takes it, if slowly
-            self.gate.heard = now
-        self.waiting = waiting
-        due, which = min(self.deadlines(), default=(now + 1, ""))
-        was_due, self.is_due = self.is_due, due <= now
-        if self.is_due and was_due:
-            self.is_due = False
-            if self.gate.stops & CLOSING:
-                self.abort()
-            else:
-                self.gate.heard = now
-                self.gate.began = now if self.gate.began else 0.0
-                self.run(lambda: self.answer(self.protocol.timed_out(which)))
-        self.set_timer()
-
-
-def _seconds_of(protocol: Any, name: str) -> float | None:
-    """The deadline *name* of *protocol*.  Raises ValueError where it is none."""
-    seconds: Any = getattr(protocol, name)
-    if seconds is not None and (isinstance(seconds, str) or not seconds > 0):
-        raise ValueError(f"{name} must be seconds, more than 0, or None, not {seconds!r}")
-    return seconds
+            self.deadlines.output_size = self.transport.get_write_buffer_size()
 
 
 def _instead(reply: object) -> str:

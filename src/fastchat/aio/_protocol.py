@@ -15,8 +15,10 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from fastchat._core.line_rules import Data
 from fastchat.aio import _changes
-from fastchat.aio._link import FULL, PAUSED, Data, Link, Reply
+from fastchat.aio._link import Link, Reply
+from fastchat.aio._stops import FULL, PAUSED
 
 if TYPE_CHECKING:
     import ssl

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 from fastchat import LineBuffer, LineTooLong, join_lines
-
-_Data: TypeAlias = bytes | bytearray | memoryview
+from fastchat._core.line_rules import Data
 
 # How many bytes one read asks for, and how many bytes of lines from an iterator leave at once.
 SIZE = 65536
@@ -171,11 +170,11 @@ class LineWriter:
         self._sink = sink
         self._delimiter = delimiter
 
-    async def write_line(self, line: _Data) -> None:
+    async def write_line(self, line: Data) -> None:
         """Write one line.  Raises what ``writelines()`` does."""
         await self.writelines((line,))
 
-    async def writelines(self, lines: Iterable[_Data]) -> None:
+    async def writelines(self, lines: Iterable[Data]) -> None:
         """Write *lines*: a list or a tuple at once, any other iterable in pieces of some 64 KiB.
 
         Raises ValueError where a line has the delimiter inside, and TypeError where one is not
@@ -195,7 +194,7 @@ class LineWriter:
         if piece:
             await self._write(piece)
 
-    async def _write(self, lines: Iterable[_Data]) -> None:
+    async def _write(self, lines: Iterable[Data]) -> None:
         data = join_lines(lines, self._delimiter)
         if data:
             self._sink.write(data)
