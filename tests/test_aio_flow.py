@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aio import Aio, Transport, turns
+from tests.support.aio import Aio, Transport, link_of, turns
 
 
 def test_pausing_in_a_hook_stops_before_the_next_line_of_the_same_read(net: Aio) -> None:
@@ -421,3 +421,53 @@ def test_room_that_is_filled_again_is_no_news(alone: Aio) -> None:
         assert events == ["full", "room", "full"]
 
     alone.run(main)
+
+
+def reporting(aio: Aio) -> Any:
+    """A class of servers that answer lines, and those that are too long."""
+
+    class Reports(aio.LineProtocol):
+        max_line = 1000
+
+        def line_received(self, line: bytes) -> bytes:
+            return line
+
+        def line_too_long(self, prefix: bytes, size: int) -> bytes:
+            return b"long"
+
+    return Reports
+
+
+COUNT = 3 * 2**10
+MANY = b"one\n" + (b"x" * 1001 + b"\n") * COUNT + b"end\n"
+ANSWERS = b"one\n" + b"long\n" * COUNT + b"end\n"
+
+
+def test_many_lines_that_are_too_long_wait_within_bounds(alone: Aio) -> None:
+    """Each is answered in a turn of the loop, and meanwhile some loops read on."""
+
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(reporting(alone)())
+        for start in range(0, len(MANY), 65536):
+            while transport.did[-1:] == ["pause"]:
+                assert len(link_of(protocol).buffer) <= 2 * 65536
+                await asyncio.sleep(0)
+            transport.receive(MANY[start : start + 65536])
+        while len(transport.sent) < len(ANSWERS):
+            await asyncio.sleep(0)
+        assert transport.sent == ANSWERS
+
+    alone.run(main)
+
+
+def test_many_lines_that_are_too_long_from_a_peer(net: Aio) -> None:
+    if net.loop == "aiofastnet" and net.is_tls:
+        pytest.skip("with TLS aiofastnet leaves input behind after a pause, as docs/aio.md says")
+
+    async def main() -> None:
+        async with net.talking(reporting(net)) as (reader, writer):
+            writer.write(MANY)
+            assert await reader.readexactly(len(ANSWERS)) == ANSWERS
+
+    net.run(main)

@@ -9,6 +9,8 @@ Rules this file keeps:
   usual case, which ``_core/gate.py`` handles.
 * What hooks send, and what they return, leaves in that order, joined, when they are done.
 * After ``close()``, ``abort()`` or ``connection_lost()`` a hook hears of no further line.
+* Input that comes while no line can be given waits uncut, and stops the reading: no peer can make
+  it grow.
 """
 
 from __future__ import annotations
@@ -351,21 +353,17 @@ class Link:
         )
 
     def hold(self, data: bytes) -> None:
-        """Cut *data*, and keep the lines for later."""
+        """Keep *data*, which no hook can have now, and read no more before ``go_on()``.
+
+        It is not cut: many lines that are too long would each be reported in a turn of the loop,
+        and more would come meanwhile.
+        """
         if self.gate.stops & SHUT:
             return
         self.gate.heard = self.time()
-        try:
-            lines = self.buffer.feed(data)
-        except LineTooLong as failure:
-            self.hold_too_long(failure)
-        else:
-            if lines:
-                self.held.append(lines)
-        self.leave()
-        if self.gate.stops & (FULL | PAUSED):
-            self.is_reading = True  # as uvloop does in spite of a pause in connection_made()
-            self.stop_reading()
+        self.buffer.feed(data, 0)
+        self.is_reading = True  # as uvloop does in spite of a pause in connection_made()
+        self.stop_reading()
 
     def leave(self) -> None:
         """What is held, or in the way out, is looked for when the hook that runs is done."""
