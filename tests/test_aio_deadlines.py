@@ -39,14 +39,8 @@ class Clock:
 
 
 def test_an_idle_connection_is_closed(net: Aio) -> None:
-    class Idle(net.LineProtocol):
-        idle_timeout = 0.05
-
-        def line_received(self, line: bytes) -> bytes:
-            return line
-
     async def main() -> None:
-        async with net.talking(Idle) as (reader, writer):
+        async with net.talking(net.echo(idle_timeout=0.05)) as (reader, writer):
             writer.write(b"one\n")
             assert await reader.read() == b"one\n"
 

@@ -254,8 +254,12 @@ def test_the_end_of_the_input_is_told_once(tcp: Aio) -> None:
             return True
 
         def resume_writing(self) -> None:
-            asyncio.get_running_loop().call_later(0.05, self.send_line, b"end")
-            asyncio.get_running_loop().call_later(0.05, self.close)
+            self.task = asyncio.create_task(self.end())
+
+        async def end(self) -> None:
+            await turns()  # in which a transport that reads on finds the end again
+            self.send_line(b"end")
+            self.close()
 
     async def main() -> None:
         async with tcp.talking(Late) as (reader, writer):
@@ -347,14 +351,8 @@ def test_an_override_may_give_the_lines_in_parts(alone: Aio) -> None:
 
 
 def test_a_low_water_mark_stops_no_handshake(net: Aio) -> None:
-    class Low(net.LineProtocol):
-        high_water = low_water = 0
-
-        def line_received(self, line: bytes) -> bytes:
-            return line
-
     async def main() -> None:
-        async with net.talking(Low) as (reader, writer):
+        async with net.talking(net.echo(high_water=0, low_water=0)) as (reader, writer):
             for _ in range(3):
                 writer.write(b"one\n" * 100)
                 assert await reader.readexactly(400) == b"one\n" * 100

@@ -64,13 +64,9 @@ def test_a_hook_gets_the_lines_of_a_read(net: Aio) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.name == "nt", reason="Unix sockets")
 def test_unix_sockets(tcp: Aio, tmp_path: Path) -> None:
-    class Echo(tcp.LineProtocol):
-        def line_received(self, line: bytes) -> bytes:
-            return line
-
     async def main() -> None:
         path = str(tmp_path / "socket")
-        server = await asyncio.get_running_loop().create_unix_server(Echo, path)
+        server = await asyncio.get_running_loop().create_unix_server(tcp.echo(), path)
         client = socket.socket(socket.AF_UNIX)
         client.connect(path)
         client.setblocking(False)
@@ -298,14 +294,8 @@ def test_a_half_closed_connection_can_be_kept_for_output(tcp: Aio) -> None:
 def test_a_line_that_is_too_long_is_logged_and_ends_the_connection(
     net: Aio, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Short(net.LineProtocol):
-        max_line = 10
-
-        def line_received(self, line: bytes) -> bytes:
-            return line
-
     async def main() -> None:
-        async with net.talking(Short) as (reader, writer):
+        async with net.talking(net.echo(max_line=10)) as (reader, writer):
             writer.write(b"0123456789\n0123456789X\nnext\n")
             assert await reader.read() == b"0123456789\n"
 
@@ -384,17 +374,14 @@ def test_a_limit_that_is_none_is_refused(alone: Aio, name: str, value: Any, said
 
 
 def test_a_limit_may_be_as_large_as_one_likes(net: Aio) -> None:
-    class Large(net.LineProtocol):
-        high_water = 2**40
-        low_water = 2**39
-        idle_timeout = float("inf")
-        line_timeout = 1e12
-
-        def line_received(self, line: bytes) -> bytes:
-            return line
+    marks = {"high_water": 2**40, "low_water": 2**39}
+    large = net.echo(idle_timeout=float("inf"), line_timeout=1e12, **marks)
 
     async def main() -> None:
-        async with net.talking(Large) as (reader, writer):
+        async with net.talking(large) as (
+            reader,
+            writer,
+        ):
             writer.write(b"one\n")
             assert await reader.readexactly(4) == b"one\n"
 
@@ -455,13 +442,9 @@ def test_no_hook_hears_of_input_after_the_close(alone: Aio) -> None:
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="objects are freed later")
 def test_a_lost_connection_is_in_no_cycle(alone: Aio) -> None:
-    class Echo(alone.LineProtocol):
-        def line_received(self, line: bytes) -> bytes:
-            return line
-
     async def main() -> None:
         transport = Transport()
-        protocol = transport.connect(Echo())
+        protocol = transport.connect(alone.echo()())
         transport.receive(b"one\n")
         protocol.connection_lost(None)
         transport.protocol, left = None, weakref.ref(protocol)

@@ -17,6 +17,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,7 @@ def test_writing_waits_for_a_peer_that_does_not_read(tcp: Aio) -> None:
             yield b"x" * 65536
 
     async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            _, writer = await tcp.module.open_lines(*server.getsockname())
-            peer, _ = server.accept()
-        with peer:
+        async with tcp.opened() as (_, writer, peer):
             peer.setblocking(False)
             task = asyncio.create_task(writer.writelines(lines()))
             while writer._sink._has_room.is_set():
@@ -204,11 +202,8 @@ def test_writing_waits_for_a_peer_that_does_not_read(tcp: Aio) -> None:
 def test_reading_stops_while_nobody_takes_lines(tcp: Aio) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            reader, writer = await tcp.module.open_lines(*server.getsockname())
-            peer, _ = server.accept()
         line, count = b"x" * 9999 + b"\n", 3000
-        with peer:
+        async with tcp.opened() as (reader, writer, peer):
             peer.setblocking(False)
             task = asyncio.create_task(loop.sock_sendall(peer, line * count))
             while reader._source._is_reading:
@@ -227,10 +222,7 @@ def test_reading_stops_while_nobody_takes_lines(tcp: Aio) -> None:
 
 def test_what_came_before_a_reset_can_be_read(tcp: Aio) -> None:
     async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            reader, writer = await tcp.module.open_lines(*server.getsockname())
-            peer, _ = server.accept()
-        with peer:
+        async with tcp.opened() as (reader, writer, peer):
             peer.sendall(b"one\ntwo\n")
             while not reader._source._pieces:
                 await asyncio.sleep(0)
@@ -252,10 +244,7 @@ def test_what_came_before_a_reset_can_be_read(tcp: Aio) -> None:
 
 def test_two_tasks_cannot_read_at_once(alone: Aio) -> None:
     async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            reader, writer = await alone.module.open_lines(*server.getsockname())
-            peer, _ = server.accept()
-        with peer:
+        async with alone.opened() as (reader, writer, peer):
             first = asyncio.create_task(reader.line())
             await asyncio.sleep(0)
             with pytest.raises(RuntimeError, match="two tasks"):
@@ -356,11 +345,12 @@ def test_standard_input_and_output(alone: Aio, tmp_path: Path) -> None:
     program = textwrap.dedent(
         """\
         import asyncio, sys
-        from fastchat import aio
+        from fastchat import aio, implementation
 
         async def main():
             reader = await aio.open_reader(sys.stdin)
             writer = await aio.open_writer(sys.stdout)
+            await writer.write_line(implementation.encode())
             async for lines in reader.batches():
                 await writer.writelines(line.upper() for line in lines)
             writer.close()
@@ -370,12 +360,17 @@ def test_standard_input_and_output(alone: Aio, tmp_path: Path) -> None:
         """
     )
     command = [sys.executable, "-W", "error", "-c", program]
+    environment = os.environ | {"FASTCHAT_IMPLEMENTATION": alone.name}
+    run: Any = partial(subprocess.run, command, env=environment)
+    wanted = alone.name.encode() + b"\nONE\nTWO\n"
     if os.name != "nt":
-        done = subprocess.run(command, input=b"one\ntwo\n", capture_output=True)
-        assert (done.stdout, done.stderr) == (b"ONE\nTWO\n", b"")
-    with open(tmp_path / "out", "w+b") as file:
-        assert subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file).returncode == 0
-        assert file.read() == b""
+        done = run(input=b"one\ntwo\n", capture_output=True)
+        assert (done.stdout, done.stderr) == (wanted, b"")
+    (tmp_path / "in").write_bytes(b"one\ntwo\n")
+    with open(tmp_path / "in", "rb") as source, open(tmp_path / "out", "w+b") as file:
+        assert run(stdin=source, stdout=file).returncode == 0
+        file.seek(0)
+        assert file.read() == wanted
 
 
 def test_a_peer_that_takes_nothing_can_be_given_up(net: Aio) -> None:

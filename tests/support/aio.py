@@ -7,6 +7,7 @@ unless the test asks for it.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -41,12 +42,21 @@ class Aio:
     """An implementation on an event loop, over TCP, or over TLS of the version *tls*."""
 
     def __init__(self, implementation: Implementation, loop: str, tls: str = "") -> None:
+        self.name = implementation.name
         self.module: Any = implementation.aio
         self.LineProtocol: Any = implementation.aio.LineProtocol
         self.loop = loop
         self.tls = tls
         self.is_tls = bool(tls)
         self.reports: list[dict[str, Any]] = []
+
+    def echo(self, **limits: Any) -> Any:
+        """A class of protocols that answer each line with itself, and have these *limits*."""
+
+        def line_received(self: Any, line: bytes) -> bytes:
+            return line
+
+        return type("Echo", (self.LineProtocol,), {"line_received": line_received, **limits})
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run *main* on the loop; raises AssertionError where the loop has something to report."""
@@ -84,6 +94,15 @@ class Aio:
             }
         finally:
             server.close()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[tuple[Any, Any, socket.socket]]:
+        """What ``open_lines()`` returns, and the socket at the other end, which ends with this."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            reader, writer = await self.module.open_lines(*server.getsockname())
+            peer, _ = server.accept()
+        with peer:
+            yield reader, writer, peer
 
     @asynccontextmanager
     async def talking(self, factory: Callable[[], Any]) -> AsyncIterator[Any]:
