@@ -158,7 +158,7 @@ class build_ext(_build_ext):
             super().copy_extensions_to_source()
 
     def build_extension(self, ext: Extension) -> None:
-        def compile(source: str) -> list[str]:
+        def compiled(source: str) -> list[str]:
             options = ext.extra_compile_args
             made: list[str] = self.compiler.compile(
                 [source], self.build_temp, extra_postargs=options
@@ -167,7 +167,7 @@ class build_ext(_build_ext):
 
         try:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                objects = [path for made in pool.map(compile, ext.sources) for path in made]
+                objects = [path for made in pool.map(compiled, ext.sources) for path in made]
             # What is left to do is to link.
             ext.depends, ext.sources = [str(path) for path in ext.sources], []
             ext.extra_objects = objects
