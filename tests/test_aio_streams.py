@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import itertools
 import os
@@ -15,6 +16,7 @@ import sys
 import textwrap
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -238,6 +240,66 @@ def test_what_came_before_a_reset_can_be_read(tcp: Aio) -> None:
                 await reader.line()
         with pytest.raises(ConnectionError):
             await writer.write_line(b"x")
+
+    tcp.run(main)
+
+
+def drop(users: list[Any]) -> list[str]:
+    """Drop the last of *users*; what the warnings say that fastchat gives, and no transport."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        users.pop()
+        gc.collect()
+        said = [str(warning.message) for warning in caught]
+        caught.clear()  # which has the connection, in a cycle
+        gc.collect()
+    return [each for each in said if each.startswith("neither reader nor writer was closed: ")]
+
+
+def test_a_pair_that_nobody_has_closed_warns_and_is_closed(tcp: Aio) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            users = [*await tcp.module.open_lines(*server.getsockname())]
+            peer, _ = server.accept()
+        with peer:
+            peer.setblocking(False)
+            assert drop(users) == []
+            await loop.sock_sendall(peer, b"one\n")
+            assert await users[0].line() == b"one"
+            assert len(drop(users)) == 1
+            assert await loop.sock_recv(peer, 1) == b""
+
+    tcp.run(main)
+
+
+def test_a_pair_that_outlives_its_loop_warns(alone: Aio) -> None:
+    users: list[Any] = []
+
+    async def main() -> None:
+        users.append(await alone.module.open_lines(*server.getsockname()))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        alone.run(main)
+        assert len(drop(users)) == 1
+
+
+@posix_only
+def test_a_pipe_that_nobody_has_closed_warns_and_is_closed(tcp: Aio) -> None:
+    async def main() -> None:
+        near, far = os.pipe()
+        writer = [await tcp.module.open_writer(open(far, "wb", 0))]  # noqa: SIM115 (it closes)
+        assert len(drop(writer)) == 1
+        await turns()
+        assert os.read(near, 1) == b""
+        os.close(near)
+        near, far = os.pipe()
+        reader = [await tcp.module.open_reader(open(near, "rb", 0))]  # noqa: SIM115 (it closes)
+        assert len(drop(reader)) == 1
+        await turns()
+        with pytest.raises(BrokenPipeError):
+            os.write(far, b"x")
+        os.close(far)
 
     tcp.run(main)
 

@@ -6,6 +6,7 @@ Rules this file keeps:
 * Both directions are bounded: reading pauses above ``_HIGH`` bytes that nobody has read, and
   ``drain()`` waits while the transport has enough to send.
 * A cancellation of ``read()`` or ``drain()`` leaves everything as it was.
+* What nobody has closed, and nobody can close any more, is closed with a ResourceWarning.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import errno
 import os
 import stat
+import warnings
 from collections import deque
 from typing import Any, Literal, Protocol
 
@@ -33,7 +35,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, file: _File | None = None) -> None:
         self._file = file  # that closes with this
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._is_reading = True
@@ -42,7 +44,7 @@ class _Connection(asyncio.Protocol):
         self._has_room.set()
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
-        self._lost = self._loop.create_future()
+        self._lost = self.loop.create_future()
 
     # What the transport calls.
 
@@ -90,7 +92,7 @@ class _Connection(asyncio.Protocol):
                 return b""
             if self._reader is not None:
                 raise RuntimeError("two tasks read from one connection")
-            self._reader = self._loop.create_future()
+            self._reader = self.loop.create_future()
             try:
                 await self._reader
             finally:
@@ -137,6 +139,25 @@ class _Connection(asyncio.Protocol):
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+class _Closer:
+    """What the readers and writers of *connection* have in common, and nothing else has.
+
+    The event loop keeps a connection alive, as it does a transport, and so the end of those who use
+    it would not be noticed.
+    """
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    def __del__(self, warn: Any = warnings.warn) -> None:
+        transport, loop = self._connection.transport, self._connection.loop
+        if transport.is_closing():
+            return
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(transport.close)  # the collector runs in any thread
+        warn(f"neither reader nor writer was closed: {transport!r}", ResourceWarning, source=self)
 
 
 class _File(Protocol):
@@ -241,7 +262,8 @@ async def open_lines(
 
     *options* (``ssl``, ``sock``, ``server_hostname``...) are those of the loop's
     ``create_connection()``, which raises what it raises; the others are LineReader's.  What is
-    written ends with the first of several delimiters.  Closing the writer closes both.
+    written ends with the first of several delimiters.  Closing the writer closes both; without that
+    there is a ResourceWarning once both are gone.
     """
     connection = _Connection()
     reader = LineReader(
@@ -250,7 +272,9 @@ async def open_lines(
     first = delimiter if isinstance(delimiter, bytes) else delimiter[0]
     connect: Any = asyncio.get_running_loop().create_connection
     await connect(lambda: connection, host, port, **options)
-    return reader, LineWriter(connection, delimiter=first)
+    writer = LineWriter(connection, delimiter=first)
+    reader._closer = writer._closer = _Closer(connection)
+    return reader, writer
 
 
 async def open_reader(
@@ -274,6 +298,7 @@ async def open_reader(
     )
     if isinstance(source, _Connection):
         await asyncio.get_running_loop().connect_read_pipe(lambda: source, _opened_anew(file, "rb"))
+        reader._closer = _Closer(source)
     return reader
 
 
@@ -289,4 +314,5 @@ async def open_writer(file: _File, *, delimiter: bytes = b"\n") -> LineWriter:
     writer = LineWriter(sink, delimiter=delimiter)
     if isinstance(sink, _Connection):
         await asyncio.get_running_loop().connect_write_pipe(lambda: sink, _opened_anew(file, "wb"))
+        writer._closer = _Closer(sink)
     return writer

@@ -68,6 +68,7 @@ class LineReader:
         overflow: Literal["raise", "discard", "split"] = "raise",
     ) -> None:
         self._source = source
+        self._closer: object = None  # of a connection, which is there as long as this is
         self._buffer = LineBuffer(
             delimiter, max_line=max_line, keepends=keepends, overflow=overflow
         )
@@ -168,6 +169,7 @@ class LineWriter:
     def __init__(self, sink: Sink, *, delimiter: bytes = b"\n") -> None:
         join_lines((), delimiter)  # raises for a wrong one
         self._sink = sink
+        self._closer: object = None  # as LineReader has it
         self._delimiter = delimiter
 
     async def write_line(self, line: Data) -> None:
