@@ -46,67 +46,91 @@ def _data(program: Iterator[int], delimiters: tuple[bytes, ...], max_line: int) 
     return data
 
 
-def fault_of(modules: list[Any], program: bytes) -> str | None:
-    """Play *program* on the LineBuffer of each of *modules*; what does not hold, or None."""
-    bytes_left = iter(program[:400])
-    played: list[Any] = []
-    try:
-        delimiters, max_line = _settings(bytes_left)
-        mode = next(bytes_left)
+class _Play:
+    """A program, the oracle, and a buffer of each of *modules*.
+
+    Each action returns what the buffers have found, and what the oracle has.  Raises StopIteration
+    where the program is over.
+    """
+
+    def __init__(self, modules: list[Any], program: Iterator[int]) -> None:
+        self.program = program
+        self.delimiters, self.max_line = _settings(program)
+        mode = next(program)
         overflow, keepends = OVERFLOW[mode % 3], mode % 2 == 1
-        oracle = NaiveBuffer(delimiters, max_line, overflow, keepends)
-        buffers = [
+        self.oracle = NaiveBuffer(self.delimiters, self.max_line, overflow, keepends)
+        self.buffers = [
             module.LineBuffer(
-                as_argument(delimiters), max_line=max_line, overflow=overflow, keepends=keepends
+                as_argument(self.delimiters),
+                max_line=self.max_line,
+                overflow=overflow,
+                keepends=keepends,
             )
             for module in modules
         ]
-        played.append((delimiters, max_line, overflow, keepends))
-        fed = 0
-        while fed < MOST:
-            found, wanted = [], None
-            action = next(bytes_left) % 7
-            if action < 3:
-                most = next(bytes_left) % 4 if action == 1 else 10**9
-                data = _data(bytes_left, delimiters, max_line)
-                played.append(("feed", data, most))
-                fed += len(data)
-                wanted = call(oracle.feed, data, most)
-                for buffer in buffers:
-                    if action == 2:
-                        buffer.get_buffer()[: len(data)] = data
-                        found.append(call(buffer.buffer_updated, len(data)))
-                    else:
-                        found.append(call(buffer.feed, data, most))
-            elif action == 3:
-                size = next(bytes_left) % 32
-                played.append(("take", size))
-                wanted = call(oracle.take, size)
-                found = [call(buffer.take, size) for buffer in buffers]
-            elif action == 4:
-                delimiters, max_line = _settings(bytes_left)
-                played.append(("set", delimiters, max_line))
-                oracle.set(delimiters, max_line)
-                for buffer in buffers:
-                    buffer.delimiter, buffer.max_line = as_argument(delimiters), max_line
-                found = [None] * len(buffers)
-            elif action == 5:
-                played.append(("rest",))
-                wanted = oracle.rest()
-                found = [buffer.rest() for buffer in buffers]
+        self.fed = 0
+        self.played: list[Any] = [(self.delimiters, self.max_line, overflow, keepends)]
+
+    def step(self) -> tuple[list[Any], Any]:
+        """Do the next action of the program."""
+        action = next(self.program) % 7
+        if action < 3:
+            return self.feed(some=action == 1, by_room=action == 2)
+        return (self.take, self.set, self.rest, self.end)[action - 3]()
+
+    def feed(self, some: bool, by_room: bool) -> tuple[list[Any], Any]:
+        most = next(self.program) % 4 if some else 10**9
+        data = _data(self.program, self.delimiters, self.max_line)
+        self.played.append(("feed", data, most))
+        self.fed += len(data)
+        found = []
+        for buffer in self.buffers:
+            if by_room:
+                buffer.get_buffer()[: len(data)] = data
+                found.append(call(buffer.buffer_updated, len(data)))
             else:
-                played.append(("end",))
-                found = [call(buffer.feed_eof) for buffer in buffers]
-                is_uncut = "not cut yet" in str(found[0])
-                wanted = found[0] if is_uncut else call(oracle.feed_eof)
-                oracle.clear()
-                for buffer in buffers:
-                    buffer.clear()
-            for result, buffer in zip(found, buffers, strict=True):
+                found.append(call(buffer.feed, data, most))
+        return found, call(self.oracle.feed, data, most)
+
+    def take(self) -> tuple[list[Any], Any]:
+        size = next(self.program) % 32
+        self.played.append(("take", size))
+        return [call(buffer.take, size) for buffer in self.buffers], call(self.oracle.take, size)
+
+    def set(self) -> tuple[list[Any], Any]:
+        self.delimiters, self.max_line = _settings(self.program)
+        self.played.append(("set", self.delimiters, self.max_line))
+        self.oracle.set(self.delimiters, self.max_line)
+        for buffer in self.buffers:
+            buffer.delimiter, buffer.max_line = as_argument(self.delimiters), self.max_line
+        return [None] * len(self.buffers), None
+
+    def rest(self) -> tuple[list[Any], Any]:
+        self.played.append(("rest",))
+        return [buffer.rest() for buffer in self.buffers], self.oracle.rest()
+
+    def end(self) -> tuple[list[Any], Any]:
+        self.played.append(("end",))
+        found = [call(buffer.feed_eof) for buffer in self.buffers]
+        is_uncut = "not cut yet" in str(found[0])
+        wanted = found[0] if is_uncut else call(self.oracle.feed_eof)
+        for each in (self.oracle, *self.buffers):
+            each.clear()
+        return found, wanted
+
+
+def fault_of(modules: list[Any], program: bytes) -> str | None:
+    """Play *program* on the LineBuffer of each of *modules*; what does not hold, or None."""
+    try:
+        play = _Play(modules, iter(program[:400]))
+        while play.fed < MOST:
+            found, wanted = play.step()
+            expected = (wanted, play.oracle.dropped, len(play.oracle.data))
+            for result, buffer in zip(found, play.buffers, strict=True):
                 state = (result, buffer.dropped, len(buffer))
-                if state != (wanted, oracle.dropped, len(oracle.data)):
-                    expected = (wanted, oracle.dropped, len(oracle.data))
-                    return f"{type(buffer).__module__}: {played}: {state}, not {expected}"
+                if state != expected:
+                    where = type(buffer).__module__
+                    return f"{where}: {play.played}: {state}, not {expected}"
     except StopIteration:  # the program is over
         pass
     return None
