@@ -19,7 +19,7 @@ from fastchat._scanner_py import check_terminators
 if TYPE_CHECKING:
     from typing import Literal
 
-# What is bytes-like, as far as its type says so; typing.get_type_hints() looks for it here.
+# What is bytes-like, as far as its type says so.
 Data: TypeAlias = bytes | bytearray | memoryview
 
 # How many bytes of an over-long line its exception shows.
