@@ -21,6 +21,7 @@ from tests.support.aio import VERSIONS, Aio, Transport, context_of, link_of, tur
 def server_of(net: Aio, version: str) -> tuple[Any, list[Any]]:
     """A class of servers with STARTTLS, and what happened to them."""
     events: list[Any] = []
+    context = context_of(version, ssl.PROTOCOL_TLS_SERVER)
 
     class Server(net.LineProtocol):
         lost: asyncio.Future[None]
@@ -34,7 +35,6 @@ def server_of(net: Aio, version: str) -> tuple[Any, list[Any]]:
             return [b"list", line] if line == b"two" else line
 
         async def secure(self) -> None:
-            context = context_of(version, ssl.PROTOCOL_TLS_SERVER)
             asyncio.get_running_loop().call_soon(self.send_line, b"broadcast")
             asyncio.get_running_loop().call_soon(self.pause_reading)  # which stops no handshake
             try:
@@ -53,6 +53,7 @@ def server_of(net: Aio, version: str) -> tuple[Any, list[Any]]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_lines_go_on_over_tls(tcp: Aio, version: str) -> None:
     server, _ = server_of(tcp, version)
+    context = context_of(version, ssl.PROTOCOL_TLS_CLIENT)
     got: list[bytes] = []
 
     class Client(tcp.LineProtocol):
@@ -72,7 +73,6 @@ def test_lines_go_on_over_tls(tcp: Aio, version: str) -> None:
                 self.got_enough.set()
 
         async def secure(self) -> None:
-            context = context_of(version, ssl.PROTOCOL_TLS_CLIENT)
             await self.start_tls(context, server_side=False, server_hostname="127.0.0.1")
             self.send_line(b"one")
             self.resume_reading()
