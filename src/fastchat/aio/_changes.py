@@ -38,6 +38,10 @@ def switch(link: Link, transport: Any) -> None:
 
 
 async def start_tls(link: Link, context: Any, options: dict[str, Any]) -> None:
+    """Go on over TLS by *context*, an SSLContext, and *options* for the loop's ``start_tls()``.
+
+    Raises what ``LineProtocol.start_tls()`` says.
+    """
     while link.gate.stops & BUSY:  # a task that began within a hook, whose reply is plaintext
         await asyncio.sleep(0)
     link.current()
@@ -81,6 +85,10 @@ async def start_tls(link: Link, context: Any, options: dict[str, Any]) -> None:
 
 
 def detach(link: Link) -> bytes:
+    """Take *link* off its transport; returns the input that no hook was given.
+
+    Raises what ``LineProtocol.detach()`` says, and has changed nothing then.
+    """
     if link.gate.stops & (BUSY | TLS_BEGINS):
         raise RuntimeError("a hook cannot detach, nor start_tls(): let the loop call something")
     link.current()

@@ -75,7 +75,7 @@ class LineReader:
         self._lines: deque[bytes] = deque()
         self._failure: LineTooLong | None = None
         self._is_cut = True
-        self._is_over = False
+        self._has_ended = False
         # Whether the last line had a delimiter; False once one came that had none.
         self.is_terminated: bool = True
 
@@ -121,7 +121,7 @@ class LineReader:
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
-            if self._is_over:
+            if self._has_ended:
                 return
             # What is behind a line that is too long waits to be cut.
             data = await self._source.read(SIZE) if self._is_cut else b""
@@ -132,7 +132,7 @@ class LineReader:
         is_end = self._is_cut and not data
         try:
             if is_end:
-                self._is_over = True
+                self._has_ended = True
                 last = self._buffer.feed_eof()
                 if last is not None:
                     self._lines.append(last)
