@@ -5,8 +5,6 @@ Those for Twisted are skipped where it is not installed, unless FASTCHAT_REQUIRE
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import pytest
 from tests.support.documents import read, split
 from tests.support.examples import Client, Server
 from tests.support.implementations import FASTCHAT
+from tests.support.needed import needs
 
 PROGRAMS = {
     found[1]: block.code
@@ -25,12 +24,7 @@ PROGRAMS = {
     if (found := re.match(r"# ([a-z_]+)\.py\n", block.code))
 }
 MOVES = ("asynchat", "twisted", "streams")
-
-has_twisted = importlib.util.find_spec("twisted") is not None
-is_required = os.environ.get("FASTCHAT_REQUIRE_TWISTED") == "1"
-needs_twisted = pytest.mark.skipif(
-    not has_twisted and not is_required, reason="Twisted is not installed"
-)
+needs_twisted = needs("twisted", "TWISTED")
 
 # What is asked, and what is to be answered.
 QUESTIONS = [
