@@ -9,6 +9,9 @@ write by hand:
 which has no bound, and takes quadratic time for a line of many reads.  A ratio is that of two CPU
 times of the thread, one taken right after the other; what is printed is the median of the rounds.
 
+The input repeats after ``DISTINCT`` bytes, because what a program has just received is in the
+cache.  More than the cache holds, by ``--distinct``, measures what is not, as from a large file.
+
 Rules this file keeps:
 
 * Whoever finds another number of lines than there are ends the run.
@@ -43,6 +46,7 @@ SIZES = (8, 32, 100, 1024, 8192, 1 << 20, 16 << 20)
 MOST = 16 << 20  # bytes of input that a contender takes in a round
 MOST_LINES = 50000  # or of LEAST_READS reads, where those have more
 LEAST_READS = 4
+DISTINCT = 512 << 10
 MAX_LINE = 32 << 20
 
 ROUNDS, LEAST_ROUNDS = 7, 3
@@ -167,12 +171,14 @@ def contenders() -> tuple[dict[str, Contender], list[str]]:
 class Case:
     """Lines of *size* bytes in reads of *read* bytes, and what each contender took.
 
-    *times* has the seconds of each round, and those of ``HAND`` right before, None where it is
-    left out.
+    The input repeats after *distinct* bytes, or after a read or a line where that is larger.
+    *times* has the seconds of each round, and those of ``HAND`` right before, None where it is left
+    out.
     """
 
     size: int
     read: int
+    distinct: int = DISTINCT
     count: int = 0
     times: dict[str, list[tuple[float, float | None]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -195,9 +201,12 @@ class Case:
 def input_of(case: Case) -> list[bytes]:
     """The reads of *case*, whose ``count`` is set."""
     least = -(-LEAST_READS * case.read // case.size)
-    case.count = max(1, min(max(MOST_LINES, least), MOST // case.size))
-    data = (b"x" * (case.size - len(DELIMITER)) + DELIMITER) * case.count
-    return [data[at : at + case.read] for at in range(0, len(data), case.read)]
+    wanted = max(1, min(max(MOST_LINES, least), MOST // case.size))
+    distinct = min(wanted, max(1, max(case.distinct, case.read) // case.size))
+    times = -(-wanted // distinct)
+    case.count = distinct * times
+    data = (b"x" * (case.size - len(DELIMITER)) + DELIMITER) * distinct
+    return [data[at : at + case.read] for at in range(0, len(data), case.read)] * times
 
 
 def timed(name: str, contender: Contender, reads: Sequence[bytes], count: int) -> float:
@@ -327,6 +336,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, action="append", help="bytes of a line, CRLF included; repeatable"
     )
     parser.add_argument(
+        "--distinct",
+        type=int,
+        default=DISTINCT,
+        help=f"bytes of input before it repeats (default {DISTINCT}: what is in the cache)",
+    )
+    parser.add_argument(
         "--targets", action="store_true", help="measure what the targets need, and judge by them"
     )
 
@@ -336,9 +351,9 @@ def wanted(options: argparse.Namespace) -> list[Case]:
     reads, sizes = options.read or READS, options.size or SIZES
     if options.targets:
         reads, sizes = [65536], sorted({target.size for target in TARGETS})
-    if options.rounds < 1 or min(reads) < 1 or min(sizes) < len(DELIMITER):
-        raise ValueError("--rounds and --read have to be at least 1, and --size 2")
-    return [Case(size, read) for read in reads for size in sizes]
+    if min(options.rounds, options.distinct, *reads) < 1 or min(sizes) < len(DELIMITER):
+        raise ValueError("--rounds, --read and --distinct have to be at least 1, and --size 2")
+    return [Case(size, read, options.distinct) for read in reads for size in sizes]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -71,6 +71,27 @@ def test_a_case_has_its_lines_and_reads(monkeypatch: pytest.MonkeyPatch) -> None
     assert (len(lines.input_of(long)), long.count) == (16, 1)
 
 
+@pytest.mark.parametrize(
+    ("size", "read", "distinct", "reads", "different"),
+    [
+        (10, 50, 100, 10, 2),  # ten lines, five times
+        (10, 50, 1000, 10, 10),
+        (10, 50, 1, 10, 1),  # a read is whole
+        (10, 50, 95, 12, 2),  # so is a line: nine, six times
+        (300, 50, 1, 18, 6),
+    ],
+)
+def test_the_input_repeats(
+    size: int, read: int, distinct: int, reads: int, different: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MOST", 1000)
+    monkeypatch.setattr(lines, "MOST_LINES", 50)
+    case = Case(size, read, distinct)
+    made = lines.input_of(case)
+    assert (len(made), len(set(map(id, made)))) == (reads, different)
+    assert b"".join(made) == (b"x" * (size - 2) + b"\r\n") * case.count
+
+
 def nothing_found(reads: Sequence[bytes]) -> int:
     return len(reads) - len(reads)
 
@@ -120,7 +141,7 @@ def recorded() -> list[Case]:
         PURE: [(4.0, 2.0), (8.0, 4.0), (12.0, 6.0)],
         JARACO: [(2.5, 2.0), (1.0, 4.0), (1.0, 6.0)],
     }
-    return [Case(32, 65536, 10**9, times)]
+    return [Case(32, 65536, count=10**9, times=times)]
 
 
 def test_the_tables(recorded: list[Case]) -> None:
@@ -206,7 +227,9 @@ def test_what_ends_the_command(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--rounds", "0"], ["--read", "0"], ["--size", "1"]])
+@pytest.mark.parametrize(
+    "words", [["--rounds", "0"], ["--read", "0"], ["--size", "1"], ["--distinct", "0"]]
+)
 def test_what_makes_no_sense_is_refused(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
