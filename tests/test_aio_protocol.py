@@ -400,14 +400,30 @@ def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -
         assert link_of(protocol).gate.stops == 0
 
 
-def test_a_transport_may_ask_for_any_size_of_buffer(alone: Aio) -> None:
-    protocol = alone.LineProtocol()
-    with pytest.raises(ValueError, match=r"gave 0 bytes, of which 1 cannot be filled"):
-        protocol.buffer_updated(1)
-    assert [len(protocol.get_buffer(size)) for size in (-1, 0, 1, 65536)] == [65536] * 4
-    for size in (-1, 65537):
-        with pytest.raises(ValueError, match=rf"65536 bytes, of which {size} cannot be filled"):
-            protocol.buffer_updated(size)
+def test_what_is_no_bytes_is_taken_as_bytes(alone: Aio) -> None:
+    """Some transports give bytearrays, and may write to them again."""
+    got: list[Any] = []
+
+    class Lines(alone.LineProtocol):
+        def lines_received(self, lines: list[bytes]) -> None:
+            got.extend(lines)
+
+    async def main() -> None:
+        protocol = Transport().connect(Lines())
+        data = bytearray(b"one\ntwo")
+        protocol.data_received(data)
+        data[:] = b"xxxxxxx"
+        protocol.pause_reading()
+        data = bytearray(b"\nthree\n")
+        protocol.data_received(data)
+        data[:] = b"xxxxxxx"
+        protocol.resume_reading()
+        await asyncio.sleep(0)
+        protocol.abort()
+
+    alone.run(main)
+    assert got == [b"one", b"two", b"three"]
+    assert set(map(type, got)) == {bytes}
 
 
 def test_no_hook_hears_of_input_after_the_close(alone: Aio) -> None:
@@ -508,7 +524,7 @@ def test_a_subclass_may_use_any_name_of_its_own(net: Aio) -> None:
     net.run(main)
 
 
-@pytest.mark.parametrize("name", ["connection_lost", "resume_writing", "get_buffer"])
+@pytest.mark.parametrize("name", ["connection_lost", "resume_writing", "data_received"])
 def test_a_hook_that_is_assigned_to_the_object_is_refused(alone: Aio, name: str) -> None:
     """What the transport calls under that name would be lost."""
 

@@ -1,11 +1,7 @@
 cimport cython
-from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_FromStringAndSize
-
 from fastchat._core.lines cimport LineBuffer
 from fastchat._scanner cimport join_checked
 
-cdef Py_ssize_t ROOM
 cdef int BUSY
 
 
@@ -14,7 +10,6 @@ cdef class Gate:
     cdef LineBuffer _buffer
     cdef object _owner
     cdef object _link
-    cdef bytearray _room
     cdef object _time
     cdef object _write
     cdef bytes _delimiter
@@ -24,6 +19,6 @@ cdef class Gate:
     cdef public double heard
     cdef public double began
 
-    @cython.locals(size=Py_ssize_t, data=bytes, now=double, waits=bint)
-    cpdef buffer_updated(self, nbytes)
+    @cython.locals(now=double, waits=bint)
+    cpdef data_received(self, data)
     cpdef give(self, list lines)

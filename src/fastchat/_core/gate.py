@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastchat._core.line_rules import BUSY, LineTooLong, cannot_fill
+from fastchat._core.line_rules import BUSY, LineTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +28,6 @@ else:
 
 if not cython.compiled:
     from fastchat._scanner_py import join_checked
-
-    if TYPE_CHECKING:
-        from fastchat._core._externs import PyByteArray_AS_STRING, PyBytes_FromStringAndSize
-
-# How much one read may be, in bytes.
-ROOM = 65536
 
 
 class Gate:
@@ -53,7 +47,6 @@ class Gate:
             "_is_plain",
             "_link",
             "_owner",
-            "_room",
             "_time",
             "_write",
             "began",
@@ -66,7 +59,6 @@ class Gate:
         self._buffer: Any = buffer
         self._owner: Any = owner
         self._link: Any = link
-        self._room = bytearray()  # until a transport asks, for a connection may never send
         self._time: Any = None
         self._write: Any = None
         self._delimiter = b"\n"
@@ -94,27 +86,11 @@ class Gate:
         """The connection is gone: forget the owner and the link, which have this object."""
         self._owner = self._link = self._time = self._write = None
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next input can be written to."""
-        if not self._room:
-            self._room = bytearray(ROOM)
-        return memoryview(self._room)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Give the lines that the first *nbytes* bytes there complete to the owner's hook.
-
-        Raises ValueError where there are not so many.
-        """
-        size = nbytes
-        if not 0 <= size <= len(self._room):
-            raise cannot_fill(len(self._room), size)
-        if cython.compiled:
-            data = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(self._room), size)
-        else:
-            data = bytes(memoryview(self._room)[:size])
+    def data_received(self, data: bytes) -> None:
+        """Give the lines that *data* completes to the owner's hook."""
         if self.stops:
             if self._link is not None:
-                self._link.hold(data)
+                self._link.hold(bytes(data))
             return
         now = self._time()
         self.heard = now

@@ -99,8 +99,7 @@ class Link:
             "eof_received": self.eof_received,
             "pause_writing": self.pause_writing,
             "resume_writing": self.resume_writing,
-            "get_buffer": self.gate.get_buffer,
-            "buffer_updated": self.gate.buffer_updated,
+            "data_received": self.gate.data_received,
         }
 
     # What the transport calls, beside the methods of the gate.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fastchat.aio")
 
 
-class LineProtocol(asyncio.BufferedProtocol):
+class LineProtocol(asyncio.Protocol):
     """Lines from one connection, and replies to them; to be derived from.
 
     Override ``line_received`` or ``lines_received``.  What it returns is the reply: a list of bytes
