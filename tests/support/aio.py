@@ -155,6 +155,9 @@ class Transport:
         protocol.connection_made(self)
         return protocol
 
+    def get_protocol(self) -> Any:
+        return self.protocol
+
     def receive(self, data: bytes) -> None:
         """Give *data* to the protocol, as a real one does."""
         self.protocol.data_received(data)

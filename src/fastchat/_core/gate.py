@@ -36,8 +36,8 @@ class Gate:
     *link* is a ``Link`` of ``aio/_link.py``.
 
     ``heard`` is when input came last, and ``began`` when the line that waits began or the one
-    before it ended, 0 where none waits; both are times of the loop.  After the link has set
-    ``has_overflowed`` a line that is too long may go on, which the link knows.
+    before it ended, -1 where none waits; both are times of the loop, which may begin at 0.  After
+    the link has set ``has_overflowed`` a line that is too long may go on, which the link knows.
     """
 
     if not cython.compiled:
@@ -66,7 +66,7 @@ class Gate:
         self.has_overflowed = False
         self.stops: int = 0
         self.heard: float = 0.0
-        self.began: float = 0.0
+        self.began: float = -1.0
 
     def open(
         self,
@@ -102,8 +102,8 @@ class Gate:
         if lines:
             self.give(lines)
             waits = len(self._buffer) > 0 or (self.has_overflowed and self._link.has_begun_line())
-            self.began = now if waits else 0.0
-        elif not self.began:
+            self.began = now if waits else -1.0
+        elif self.began < 0.0:
             self.began = now
 
     def give(self, lines: list[bytes]) -> None:

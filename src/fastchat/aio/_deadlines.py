@@ -6,6 +6,7 @@ Rules this file keeps:
   passed, and is set again for the next.
 * Input that is there already when a deadline has passed counts.
 * A peer that takes output, if slowly, is not idle.
+* Whatever stops lines stops the time of the line that has begun, and gives it no new one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Deadlines:
         self._line_timeout: float | None = None
         self._is_due = False  # one, when somebody looked last
         self.output_size = 0  # how many bytes of output waited then
+        self._stopped_at: float | None = None  # when lines were, if they are
         self.timer: asyncio.TimerHandle | None = None
 
     def begin(self, protocol: Any) -> None:
@@ -45,6 +47,22 @@ class Deadlines:
         if self.timer is not None:
             self.timer.cancel()
         self._link = None
+
+    def stop(self) -> None:
+        """No line can be given from now on."""
+        if self._stopped_at is None:
+            self._stopped_at = self._link.time()
+
+    def go_on(self) -> None:
+        """Lines can be given again: put off the deadlines by the time in which none could."""
+        if self._stopped_at is None:
+            return
+        gate, now = self._link.gate, self._link.time()
+        stopped = now - self._stopped_at
+        self._stopped_at = None
+        gate.heard = min(gate.heard + stopped, now)
+        if gate.began >= 0:
+            gate.began = min(gate.began + stopped, now)
 
     def set_timer(self) -> None:
         """Look again when a deadline may have passed that is the next, or begins meanwhile."""
@@ -64,6 +82,12 @@ class Deadlines:
         Where one has, this looks again behind the input that may be there already: some loops call
         timers before they read.
         """
+        try:
+            self._look()
+        finally:  # a transport that the program has closed twice may raise
+            self.set_timer()
+
+    def _look(self) -> None:
         link = self._link
         gate = link.gate
         now = link.time()
@@ -79,9 +103,8 @@ class Deadlines:
                 link.abort()
             else:
                 gate.heard = now
-                gate.began = now if gate.began else 0.0
+                gate.began = now if gate.began >= 0 else -1.0
                 link.run(lambda: link.answer(link.protocol.timed_out(which)))
-        self.set_timer()
 
     def _running(self) -> list[tuple[float, str]]:
         """When the deadlines that run now will have passed, and what they are called."""
@@ -90,7 +113,7 @@ class Deadlines:
         is_waiting = gate.stops & PAUSED and not gate.stops & (FULL | CLOSING)
         if self._idle_timeout is not None and not is_waiting:
             found.append((gate.heard + self._idle_timeout, "idle"))
-        if self._line_timeout is not None and gate.began and not gate.stops:
+        if self._line_timeout is not None and gate.began >= 0 and not gate.stops:
             found.append((gate.began + self._line_timeout, "line"))
         return found
 
@@ -100,4 +123,4 @@ def _seconds_of(protocol: Any, name: str) -> float | None:
     seconds: Any = getattr(protocol, name)
     if seconds is not None and (isinstance(seconds, str) or not seconds > 0):
         raise ValueError(f"{name} must be seconds, more than 0, or None, not {seconds!r}")
-    return seconds
+    return None if seconds is None else float(seconds)

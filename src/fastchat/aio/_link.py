@@ -16,16 +16,16 @@ Rules this file keeps:
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-from fastchat import LineBuffer, LineTooLong, join_lines
+from fastchat import LineBuffer, LineTooLong
 from fastchat._core.gate import Gate
 from fastchat._core.line_rules import Data
 from fastchat.aio._deadlines import Deadlines
+from fastchat.aio._replies import Reply, check_run, join, not_a_reply
 from fastchat.aio._stops import (
     BUSY,
     CLOSING,
@@ -38,8 +38,6 @@ from fastchat.aio._stops import (
     STOPPED,
     TLS_BEGINS,
 )
-
-Reply: TypeAlias = list[bytes] | bytes | None
 
 # More bytes of replies than this leave before ``line_received()`` gets its next line.
 _FLUSH = 65536
@@ -64,6 +62,17 @@ class _NoTransport:
         raise AttributeError(f"there is no connection yet, and no transport to {name}()")
 
 
+class _Left(deque[bytes]):
+    """Lines that the hook for one line was not given, and gets next.
+
+    They are taken off one by one, so that a hook that stops at each costs no copy of the others.
+    """
+
+    def take(self) -> Iterator[bytes]:
+        for _ in range(len(self)):
+            yield self.popleft()
+
+
 class Link:
     """The connection of *protocol*, whose hooks it calls."""
 
@@ -75,8 +84,8 @@ class Link:
         self.transport: Any = _NoTransport()
         self.buffer = LineBuffer()  # with what else counts when the connection is made
         self.gate = Gate(self.buffer, protocol, self)
-        self.held: deque[list[bytes] | LineTooLong] = deque()
-        self.left: list[bytes] = []  # that the hook that runs was not given
+        self.held: deque[list[bytes] | _Left | LineTooLong] = deque()
+        self.left = _Left()  # what the hook that runs was not given
         self.replies: list[bytes] = []  # of the hook that runs, to be joined
         self.out: list[bytes] = []  # what leaves before these, when the hook is done
         self.unsent_size = 0  # of both, in bytes, without the delimiters still to come
@@ -87,9 +96,16 @@ class Link:
         self.has_ended = False  # which no hook has heard yet
         self.stays_open: bool | None = None  # what the hook has said that heard it
         self.room_notice: asyncio.Handle | None = None  # that will tell a hook of room for output
+        self.piece = self.most_out = _FLUSH  # of output, in bytes: what leaves at once, what waits
         self.handshake: asyncio.Task[Any] | None = None
+        self.room: asyncio.Event | None = None  # what start_tls() waits for where output is full
+        self.loss: Callable[[], None] | None = None  # that was told too early
+        self.shows_none = False  # instead of a transport, as the program has said
+        self.held_before_layer: bool | None = None  # whether input was, when a layer took over
+        self.gate.stops = HELD  # what comes before there is a connection
         for name, method in self.for_transport().items():
-            setattr(protocol, name, method)  # vars() would make each look-up of one slower
+            # vars() would make each look-up slower, and a frozen dataclass refuses setattr().
+            object.__setattr__(protocol, name, method)
 
     def for_transport(self) -> dict[str, Callable[..., Any]]:
         """By the name that a transport calls, what it is to find on the protocol."""
@@ -117,25 +133,37 @@ class Link:
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
         self.gate.heard = self.time()
+        self.gate.stops &= ~HELD
+        self.shows_none = False
         self.run(self.begin)
+        if len(self.buffer) or self.has_ended:
+            self.resume(0)
         self.deadlines.set_timer()
+        if self.loss is not None:
+            self.loop.call_soon(self.loss)
 
     def begin(self) -> Any:
         """Take the limits of the protocol, then call its hook.  Raises what a wrong one raises."""
         protocol = self.protocol
-        for name, method in self.for_transport().items():
-            if getattr(protocol, name) != method:
-                raise TypeError(
-                    f"{name} of the object is what the transport calls, and was assigned to: "
-                    "define the hook in the class"
-                )
+        self.check_names()
         self.deadlines.begin(protocol)
         delimiter = protocol.delimiter
         self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
         several = (delimiter,) if isinstance(delimiter, bytes) else delimiter
         self.delimiter, self.others = several[0], several[1:]
         self.open()
-        return type(protocol).connection_made(protocol, self.transport)
+        made = type(protocol).connection_made(protocol, self.transport)
+        self.check_names()
+        return made
+
+    def check_names(self) -> None:
+        """Raise TypeError where what the transport calls was assigned to."""
+        for name, method in self.for_transport().items():
+            if getattr(self.protocol, name) != method:
+                raise TypeError(
+                    f"{name} of the object is what the transport calls, and was assigned to: "
+                    "define the hook in the class"
+                )
 
     def open(self) -> None:
         """Send by the transport from now on, within the water marks of the protocol."""
@@ -144,6 +172,7 @@ class Link:
         high = _UNLIMITED if high is None else min(high, _UNLIMITED)
         if self.is_tls():
             high = max(high, _OF_TLS)
+        self.most_out, self.piece = high, min(high, _FLUSH)
         self.transport.set_write_buffer_limits(high, min(low, high))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -153,6 +182,10 @@ class Link:
             return
         if self.gate.stops & BUSY:  # a transport that did not wait for the loop
             self.loop.call_soon(self.connection_lost, exc)
+            return
+        if self.gate.stops & TLS_BEGINS or not self.has_transport():
+            # What was received by the new transport comes before, once that is known.
+            self.loss = partial(self.connection_lost, exc)
             return
         try:
             if not self.gate.stops & CLOSING:
@@ -178,22 +211,36 @@ class Link:
             self.has_ended = True
             # With TLS the transport closes in any case; connection_lost() then gives what is held.
             return not self.is_tls()
-        return self.give_end()
+        stays = self.give_end()
+        if not stays:  # the transport closes
+            self.gate.stops |= CLOSING
+        return stays
 
     def is_tls(self) -> bool:
-        """Whether the transport protects what it sends, and cannot close one direction alone."""
+        """Whether the transport protects what it sends, and cannot close one direction alone.
+
+        One that is not there yet may be of that kind.
+        """
+        if self.gate.stops & TLS_BEGINS or not self.has_transport():
+            return True
         return self.transport.get_extra_info("sslcontext") is not None
 
     def pause_writing(self) -> None:
         """The transport has enough: read no more, and tell the hook, unless it knows that."""
         self.gate.stops |= FULL
+        self.deadlines.stop()
         self.deadlines.output_size = self.transport.get_write_buffer_size()
         self.stop_reading()
         if self.room_notice is not None:  # of which the hook has not heard
             self.room_notice.cancel()
             self.room_notice = None
         else:
-            self.run(lambda: type(self.protocol).pause_writing(self.protocol))
+            self.run(self.tell_full)
+
+    def tell_full(self) -> Any:
+        """Call the hook.  Raises TypeError where nothing would be told of room later."""
+        self.check_names()
+        return type(self.protocol).pause_writing(self.protocol)
 
     def resume_writing(self) -> None:
         """There is room: go on, and tell the hook.
@@ -201,7 +248,15 @@ class Link:
         It is told by the loop, since transports of asyncio cannot be closed within this.
         """
         self.room_notice = self.loop.call_soon(self.tell_room)
+        self.gate.heard = self.time()
         self.resume(FULL)
+        self.end_wait()
+
+    def end_wait(self) -> None:
+        """There is room, or will never be: let who waits for it look."""
+        if self.room is not None:
+            self.room.set()
+            self.room = None
 
     def tell_room(self) -> None:
         """Call the hook for room, unless nothing can be sent any more."""
@@ -212,9 +267,11 @@ class Link:
     def forget(self) -> None:
         """The transport has no more to tell, and nobody looks at deadlines."""
         self.deadlines.end()
+        self.end_wait()
         for name in _ONCE:
-            setattr(self.protocol, name, _nothing)
+            object.__setattr__(self.protocol, name, _nothing)
         self.gate.close()
+        self.buffer.clear()
         self.protocol = None  # so that no cycle is left
 
     # What the program calls.
@@ -222,6 +279,11 @@ class Link:
     def has_transport(self) -> bool:
         """Whether there is a connection, or was one."""
         return not isinstance(self.transport, _NoTransport)
+
+    def shown(self) -> asyncio.Transport:
+        """What the program sees: ``current()``, or None where it has assigned that."""
+        nothing: Any = None
+        return nothing if self.shows_none else self.current()
 
     def current(self) -> asyncio.Transport:
         """The transport.  Raises AttributeError where there is none yet."""
@@ -244,17 +306,33 @@ class Link:
             self.out.append(data)
             self.unsent_size += len(data)
             self.leave()
+            self.bound_out()
         else:
             self.send(data)
             if not self.gate.stops & FULL:
                 self.gate.heard = self.time()
+
+    def bound_out(self) -> None:
+        """Let output that waits here leave, or be full, so that ``is_full`` is true in a hook."""
+        if self.gate.stops & TLS_BEGINS:
+            if self.unsent_size > self.most_out and not self.gate.stops & FULL:
+                self.pause_writing()
+        elif self.unsent_size > self.piece:
+            self.flush()
 
     def pause(self) -> None:
         """Read no more, and give no line to a hook.  Raises AttributeError as ``current()``."""
         self.current()
         if not self.gate.stops & GONE:
             self.gate.stops |= PAUSED
+            self.deadlines.stop()
             self.stop_reading()
+
+    def resume_reading(self) -> None:
+        """Undo ``pause()``, if that was called.  Raises AttributeError as ``current()``."""
+        self.current()
+        if self.gate.stops & PAUSED:
+            self.resume(PAUSED)
 
     def close(self) -> None:
         """Close when all is sent.  Raises AttributeError as ``current()``."""
@@ -280,23 +358,30 @@ class Link:
 
     # Giving lines to hooks.
 
-    def give_each(self, lines: list[bytes]) -> None:
-        """Give *lines* to the hook for one line, until something stops that."""
+    def give_each(self, lines: list[bytes] | _Left) -> None:
+        """Give *lines* to the hook for one line, until something stops that.
+
+        That hook may be another one from the next line on.
+        """
         if not self.gate.stops & BUSY:  # no hook for lines calls this, but the program
             self.run(partial(self.give_each, lines))
             return
-        rest = iter(lines)
+        rest = lines.take() if isinstance(lines, _Left) else iter(lines)
         if not (self.left or self.gate.stops & STOPPED):
-            received, add, gate = self.protocol.line_received, self.add, self.gate
+            protocol, add, gate = self.protocol, self.add, self.gate
             for line in rest:
-                reply = received(line)
+                reply = protocol.line_received(line)
                 if reply is not None:
                     add(reply)
                 if self.unsent_size > _FLUSH:
                     self.flush()
                 if gate.stops & STOPPED:
                     break
-        self.left += rest
+        if isinstance(lines, _Left):
+            lines.extendleft(reversed(self.left))
+            self.left = lines
+        else:
+            self.left.extend(rest)
         if self.left:
             self.gate.stops |= LEFT
 
@@ -307,9 +392,7 @@ class Link:
         result = None
         try:
             result = call()
-            if inspect.iscoroutine(result):
-                result.close()  # which it would say nobody has awaited
-                raise TypeError("a hook is no coroutine function: let it start a task")
+            check_run(result)
         except BaseException as failure:
             result = None
             self.fail(failure)
@@ -323,9 +406,10 @@ class Link:
             self.flush()
         except BaseException as failure:
             self.fail(failure)
-        if self.left and not self.gate.stops & CLOSING:
-            self.held.appendleft(self.left)
-        self.left = []
+        if self.left:
+            if not self.gate.stops & CLOSING:
+                self.held.appendleft(self.left)
+            self.left = _Left()
         self.gate.stops &= ~(BUSY | LEFT)
         if self.gate.stops & CLOSING:
             if not self.gate.stops & GONE:
@@ -359,10 +443,21 @@ class Link:
         """
         if self.gate.stops & SHUT:
             return
-        self.gate.heard = self.time()
+        if self.has_transport():
+            self.gate.heard = self.time()
+            if self.held_before_layer is None and self.is_taken_over():
+                self.held_before_layer = self.holds_input()
         self.buffer.feed(data, 0)
         self.is_reading = True  # as uvloop does in spite of a pause in connection_made()
         self.stop_reading()
+
+    def is_taken_over(self) -> bool:
+        """Whether another protocol has the transport, and this one's input goes through that."""
+        return self.transport.get_protocol() is not self.protocol
+
+    def holds_input(self) -> bool:
+        """Whether lines, or the beginning of one, wait here that no hook has seen."""
+        return bool(self.held or self.left) or self.has_begun_line()
 
     def leave(self) -> None:
         """What is held, or in the way out, is looked for when the hook that runs is done."""
@@ -386,7 +481,7 @@ class Link:
         self.gate.stops &= ~why
         if not self.gate.stops:
             self.gate.stops = HELD
-            self.gate.heard = self.time()  # for a timer that comes before go_on()
+            self.deadlines.go_on()
             self.loop.call_soon(self.go_on)
 
     def go_on(self) -> None:
@@ -395,8 +490,11 @@ class Link:
         self.give_held()
         if self.gate.stops:
             return
-        self.gate.heard = self.time()
-        self.gate.began = self.gate.heard if self.has_begun_line() else 0.0
+        self.held_before_layer = None
+        if not self.has_begun_line():
+            self.gate.began = -1.0
+        elif self.gate.began < 0:
+            self.gate.began = self.time()
         if not (self.is_reading or self.stays_open is not None or self.transport.is_closing()):
             self.is_reading = True
             self.transport.resume_reading()
@@ -409,8 +507,11 @@ class Link:
                     self.close()
                 break
             event = self.held.popleft()
+            self.gate.began = -1.0  # what waits behind it began later
             if isinstance(event, list):
                 self.gate.give(event)
+            elif isinstance(event, _Left):
+                self.give_each(event)
             else:
                 self.run(partial(self.report, event.prefix, event.size))
 
@@ -432,13 +533,14 @@ class Link:
     def give_end(self) -> bool:
         """Let the hook hear of the end of the input; whether the connection stays open."""
         self.has_ended, self.stays_open = False, False
-        self.protocol.unterminated, self.gate.began = self.buffer.rest(), 0.0
+        object.__setattr__(self.protocol, "unterminated", self.buffer.rest())
+        self.gate.began = -1.0
         stays = self.run(lambda: type(self.protocol).eof_received(self.protocol))
         self.stays_open = bool(stays) and not self.is_tls()
         return self.stays_open
 
     def has_begun_line(self) -> bool:
-        """Whether the beginning of a line has_begun_line, or a line that is too long goes on."""
+        """Whether the beginning of a line waits, or a line that is too long goes on."""
         return len(self.buffer) > 0 or self.buffer.take(0) is None
 
     # Replies.
@@ -459,22 +561,15 @@ class Link:
             self.unsent_size += len(reply)
             return
         if not isinstance(reply, list):
-            raise TypeError(f"a reply is bytes, a list of bytes or None, {_instead(reply)}")
+            raise not_a_reply(reply)
         data = self.join(reply)
         self.take_replies()
         self.out.append(data)
         self.unsent_size += len(data)
 
     def join(self, lines: Iterable[Data]) -> bytes:
-        """The *lines* with the first delimiter behind each.
-
-        Raises ValueError where one has any of the delimiters inside.
-        """
-        if self.others:
-            lines = list(lines)
-            for other in self.others:
-                join_lines(lines, other)  # raises where one has it inside
-        return join_lines(lines, self.delimiter)
+        """The *lines* with the first delimiter behind each.  Raises ValueError as ``join()``."""
+        return join(lines, (self.delimiter, *self.others))
 
     def take_replies(self) -> None:
         """Join the replies so far, since something else is sent behind them.
@@ -508,7 +603,7 @@ class Link:
         """Let the transport read no more, until ``go_on()`` has given what is held."""
         if self.gate.stops & TLS_BEGINS:  # which reads; who changes the transport looks again
             return
-        if self.is_reading and not self.transport.is_closing():
+        if self.is_reading and self.has_transport() and not self.transport.is_closing():
             self.is_reading = False
             self.leave()
             self.transport.pause_reading()
@@ -519,15 +614,8 @@ class Link:
         if self.gate.stops & TLS_BEGINS:  # nothing can be sent in order
             self.abort()
         else:
-            self.transport.close()
+            if (
+                not self.transport.is_closing()
+            ):  # asyncio's with TLS is of no use after a second one
+                self.transport.close()
             self.deadlines.output_size = self.transport.get_write_buffer_size()
-
-
-def _instead(reply: object) -> str:
-    """What *reply* is, and what its author may have meant."""
-    if isinstance(reply, str):
-        return "not str: use .encode()"
-    if inspect.iscoroutine(reply):
-        reply.close()  # which it would say nobody has awaited
-        return "and a hook no coroutine: let it start a task"
-    return f"not {type(reply).__name__}"

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastchat._core.line_rules import Data
 from fastchat.aio import _changes
-from fastchat.aio._link import Link, Reply
-from fastchat.aio._stops import FULL, PAUSED
+from fastchat.aio._link import Link
+from fastchat.aio._replies import Reply
+from fastchat.aio._stops import FULL
 
 if TYPE_CHECKING:
     import ssl
@@ -62,20 +63,33 @@ class LineProtocol(asyncio.Protocol):
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Make a protocol that works, whatever its ``__init__`` does."""
         self = super().__new__(cls)
-        self.__link = Link(self)
+        object.__setattr__(self, "_LineProtocol__link", Link(self))  # also of a frozen dataclass
         return self
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises TypeError where a subclass overrides what no transport would find."""
+        super().__init_subclass__(**options)
+        for name in ("data_received", "get_buffer", "buffer_updated"):
+            if getattr(cls, name, None) is not getattr(LineProtocol, name, None):
+                raise TypeError(
+                    f"{cls.__name__}.{name}() would never be called: "
+                    "override line_received() or lines_received()"
+                )
 
     def __init__(self) -> None:
         """Take no arguments."""
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The connection's transport, from ``connection_made()`` on; AttributeError before."""
-        return self.__link.current()
+        """The connection's transport, from ``connection_made()`` on; AttributeError before.
+
+        None, where the program has assigned that before or after the connection.
+        """
+        return self.__link.shown()
 
     @transport.setter
     def transport(self, transport: asyncio.Transport | None) -> None:
-        _changes.switch(self.__link, transport)
+        _changes.assign(self.__link, transport)
 
     # Hooks.
 
@@ -159,8 +173,7 @@ class LineProtocol(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Go on, from the loop: no hook is called before this returns."""
-        self.__link.current()
-        self.__link.resume(PAUSED)
+        self.__link.resume_reading()
 
     async def start_tls(
         self, context: ssl.SSLContext, *, server_side: bool, **options: Any
