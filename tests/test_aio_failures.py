@@ -72,8 +72,10 @@ def test_any_other_hook_that_is_a_coroutine_function_is_told_so(alone: Aio, hook
     async def main() -> None:
         transport = Transport(high=1)
         protocol = transport.connect(type("Wrong", (alone.LineProtocol,), {hook: wrong})())
-        assert protocol.eof_received() is False
         protocol.send_line(b"full")
+        protocol.resume_writing()
+        await turns()
+        protocol.eof_received()
         (failure,) = alone.failures()
         assert "no coroutine function: let it start a task" in failure
 

@@ -307,7 +307,7 @@ def test_the_end_closes_a_connection_over_tls(net: Aio) -> None:
         async with net.talking(Stays) as (reader, _):
             (protocol,) = await connected(protocols)
             assert protocol.eof_received() is not net.is_tls
-            protocol.close()
+            protocol.transport.close()  # as the transport does then
             await reader.read()
 
     net.run(main)

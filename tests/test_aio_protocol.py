@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from fastchat.aio._stops import HELD
 from tests.support.aio import Aio, Transport, link_of, turns
 
 
@@ -397,7 +398,7 @@ def test_sending_before_there_is_a_connection_says_what_is_missing(alone: Aio) -
         protocol = alone.LineProtocol()
         with pytest.raises(AttributeError, match="no connection yet"):
             getattr(protocol, name)()
-        assert link_of(protocol).gate.stops == 0
+        assert link_of(protocol).gate.stops == HELD
 
 
 def test_what_is_no_bytes_is_taken_as_bytes(alone: Aio) -> None:

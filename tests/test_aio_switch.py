@@ -169,7 +169,9 @@ def test_what_a_protocol_sends_goes_by_the_transport_that_was_assigned(alone: Ai
 
     async def main() -> None:
         first, second = Transport(high=3), Transport()
-        protocol = first.connect(Echo())
+        protocol = Echo()
+        assert protocol.transport is None
+        first.connect(protocol)
         first.receive(b"full\n")
         assert protocol.is_full
         protocol.pause_reading()
@@ -185,10 +187,12 @@ def test_what_a_protocol_sends_goes_by_the_transport_that_was_assigned(alone: Ai
         protocol.transport = third = Transport()
         assert (protocol.transport, third.did) == (third, [])
         protocol.transport = second
+        protocol.transport = None
+        assert protocol.transport is second
         protocol.connection_lost(None)
-        assert protocol.transport is second
+        assert protocol.transport is None
         protocol.transport = first
-        assert protocol.transport is second
+        assert protocol.transport is None
 
     alone.run(main)
 

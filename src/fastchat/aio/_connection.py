@@ -40,6 +40,7 @@ class _Connection(asyncio.Protocol):
         self._size = 0
         self._is_reading = True
         self._has_ended = False
+        self._is_given_up = False  # before the end, by this side
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._failure: Exception | None = None
@@ -62,8 +63,9 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._has_ended = True
         self._wake_reader()
-        # So that what the program has still to write can be; with TLS that is impossible.
-        return self.transport.get_extra_info("sslcontext") is None
+        # So that what the program has still to write can be; with TLS that is impossible, and a
+        # pipe that is read has no other direction.
+        return self._file is None and self.transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         self._has_room.clear()
@@ -125,7 +127,16 @@ class _Connection(asyncio.Protocol):
         return self.transport.get_extra_info(name, default)
 
     def close(self) -> None:
+        self._is_given_up = not self._has_ended
         self.transport.close()
+
+    def abort(self) -> None:
+        self._is_given_up = not self._has_ended
+        self.transport.abort()
+
+    def is_cut_off(self) -> bool:
+        """Whether the input has ended because this side wanted no more of it."""
+        return self._is_given_up
 
     async def wait_closed(self) -> None:
         await asyncio.shield(self._lost)
@@ -241,6 +252,12 @@ def _opened_anew(file: _File, mode: Literal["rb", "wb"]) -> Any:
         return file
 
 
+def _check_file(file: _File | None) -> None:
+    """Raise TypeError for None, which ``sys.stdin`` is in a program that was given no such file."""
+    if file is None:
+        raise TypeError("None is no file: sys.stdin and sys.stdout are None where they are closed")
+
+
 def _can_be_waited_for(file: _File) -> bool:
     """Whether an event loop takes *file*: a pipe, a socket, a terminal, and none on Windows."""
     mode = os.fstat(file.fileno()).st_mode
@@ -292,6 +309,7 @@ async def open_reader(
     what shares it; a terminal is opened anew.  Any other file, and a pipe on Windows, is read by a
     thread, for which the end of the program may have to wait.
     """
+    _check_file(file)
     source = _Connection(file) if _can_be_waited_for(file) else _PlainFile(file)
     reader = LineReader(
         source, delimiter=delimiter, max_line=max_line, keepends=keepends, overflow=overflow
@@ -309,6 +327,7 @@ async def open_writer(file: _File, *, delimiter: bytes = b"\n") -> LineWriter:
     it.  A pipe becomes non-blocking, and with it what shares it; a terminal is opened anew.  Any
     other file, and a pipe on Windows, blocks for a write.
     """
+    _check_file(file)
     file.flush()
     sink = _Connection(file) if _can_be_waited_for(file) else _PlainFile(file)
     writer = LineWriter(sink, delimiter=delimiter)

@@ -25,6 +25,7 @@ from fastchat import LineBuffer, LineTooLong
 from fastchat._core.gate import Gate
 from fastchat._core.line_rules import Data
 from fastchat.aio._deadlines import Deadlines
+from fastchat.aio._names import check_names, forget_names, set_names
 from fastchat.aio._replies import Reply, check_run, join, not_a_reply
 from fastchat.aio._stops import (
     BUSY,
@@ -46,13 +47,6 @@ _UNLIMITED = 2**31 - 1
 # The least with TLS, which has output of its own, such as the session tickets of TLS 1.3: reading
 # would stop for it, and with that what sends it.
 _OF_TLS = 16384
-
-# What a transport may call no more once the connection is lost.
-_ONCE = ("connection_lost", "eof_received", "pause_writing", "resume_writing")
-
-
-def _nothing(*arguments: object) -> None:
-    """What a transport finds that calls a protocol whose connection is lost."""
 
 
 class _NoTransport:
@@ -103,9 +97,7 @@ class Link:
         self.shows_none = False  # instead of a transport, as the program has said
         self.held_before_layer: bool | None = None  # whether input was, when a layer took over
         self.gate.stops = HELD  # what comes before there is a connection
-        for name, method in self.for_transport().items():
-            # vars() would make each look-up slower, and a frozen dataclass refuses setattr().
-            object.__setattr__(protocol, name, method)
+        set_names(protocol, self.for_transport())
 
     def for_transport(self) -> dict[str, Callable[..., Any]]:
         """By the name that a transport calls, what it is to find on the protocol."""
@@ -145,7 +137,7 @@ class Link:
     def begin(self) -> Any:
         """Take the limits of the protocol, then call its hook.  Raises what a wrong one raises."""
         protocol = self.protocol
-        self.check_names()
+        check_names(protocol, self.for_transport())
         self.deadlines.begin(protocol)
         delimiter = protocol.delimiter
         self.buffer.delimiter, self.buffer.max_line = delimiter, protocol.max_line
@@ -153,17 +145,8 @@ class Link:
         self.delimiter, self.others = several[0], several[1:]
         self.open()
         made = type(protocol).connection_made(protocol, self.transport)
-        self.check_names()
+        check_names(protocol, self.for_transport())
         return made
-
-    def check_names(self) -> None:
-        """Raise TypeError where what the transport calls was assigned to."""
-        for name, method in self.for_transport().items():
-            if getattr(self.protocol, name) != method:
-                raise TypeError(
-                    f"{name} of the object is what the transport calls, and was assigned to: "
-                    "define the hook in the class"
-                )
 
     def open(self) -> None:
         """Send by the transport from now on, within the water marks of the protocol."""
@@ -239,7 +222,7 @@ class Link:
 
     def tell_full(self) -> Any:
         """Call the hook.  Raises TypeError where nothing would be told of room later."""
-        self.check_names()
+        check_names(self.protocol, self.for_transport())
         return type(self.protocol).pause_writing(self.protocol)
 
     def resume_writing(self) -> None:
@@ -268,8 +251,7 @@ class Link:
         """The transport has no more to tell, and nobody looks at deadlines."""
         self.deadlines.end()
         self.end_wait()
-        for name in _ONCE:
-            object.__setattr__(self.protocol, name, _nothing)
+        forget_names(self.protocol)
         self.gate.close()
         self.buffer.clear()
         self.protocol = None  # so that no cycle is left
@@ -445,15 +427,12 @@ class Link:
             return
         if self.has_transport():
             self.gate.heard = self.time()
-            if self.held_before_layer is None and self.is_taken_over():
+            is_taken_over = self.transport.get_protocol() is not self.protocol
+            if is_taken_over and self.held_before_layer is None:
                 self.held_before_layer = self.holds_input()
         self.buffer.feed(data, 0)
         self.is_reading = True  # as uvloop does in spite of a pause in connection_made()
         self.stop_reading()
-
-    def is_taken_over(self) -> bool:
-        """Whether another protocol has the transport, and this one's input goes through that."""
-        return self.transport.get_protocol() is not self.protocol
 
     def holds_input(self) -> bool:
         """Whether lines, or the beginning of one, wait here that no hook has seen."""

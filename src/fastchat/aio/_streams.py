@@ -92,7 +92,7 @@ class LineReader:
     def close(self) -> None:
         """Close what the lines come from, if that can be done; a StreamReader has no such method.
 
-        Of a connection the writer is closed, too.
+        Of a connection the writer is closed, too.  A line that has begun then is dropped.
         """
         close = getattr(self._source, "close", None)
         if close is not None:
@@ -133,6 +133,9 @@ class LineReader:
         try:
             if is_end:
                 self._has_ended = True
+                is_cut_off = getattr(self._source, "is_cut_off", None)
+                if is_cut_off is not None and is_cut_off():
+                    self._buffer.clear()  # a begun line, whose end might have come
                 last = self._buffer.feed_eof()
                 if last is not None:
                     self._lines.append(last)
@@ -212,7 +215,7 @@ class LineWriter:
 
     def abort(self) -> None:
         """Close the sink at once; what is not sent is lost.  For a peer that takes nothing."""
-        self._sink.transport.abort()
+        getattr(self._sink, "abort", self._sink.transport.abort)()
 
     def close(self) -> None:
         """Close the sink, when what was written is sent.  The reader beside it ends, too."""
