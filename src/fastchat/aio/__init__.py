@@ -11,8 +11,8 @@ The manual: https://github.com/fastchat/fastchat/blob/main/docs/aio.md
 """
 
 from fastchat.aio._connection import open_lines, open_reader, open_writer
-from fastchat.aio._link import Reply
 from fastchat.aio._protocol import LineProtocol
+from fastchat.aio._replies import Reply
 from fastchat.aio._streams import LineReader, LineWriter
 
 __all__ = [
