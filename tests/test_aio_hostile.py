@@ -51,10 +51,15 @@ def pausing(aio: Aio) -> Any:
 @pytest.mark.parametrize("behind", [b"", b"injected\n", b"begun"])
 def test_tls_by_assignment_takes_no_plaintext(tcp: Aio, behind: bytes) -> None:
     got: list[bytes] = []
+    protocols: list[Any] = []
 
     class Server(tcp.LineProtocol):
         done: asyncio.Future[Any]
         lost: asyncio.Future[Any]
+        transport: Any
+
+        def connection_made(self, transport: Any) -> None:
+            protocols.append(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.lost.set_result(exc)
@@ -71,9 +76,10 @@ def test_tls_by_assignment_takes_no_plaintext(tcp: Aio, behind: bytes) -> None:
         async def secure(self) -> None:
             context = context_of("1.3", ssl.PROTOCOL_TLS_SERVER)
             loop: Any = asyncio.get_running_loop()
-            plain: Any = self.transport
             try:
-                self.transport = await loop.start_tls(plain, self, context, server_side=True)
+                self.transport = await loop.start_tls(
+                    self.transport, self, context, server_side=True
+                )
                 self.resume_reading()
             except OSError as failure:
                 self.done.set_result(failure)
@@ -92,7 +98,8 @@ def test_tls_by_assignment_takes_no_plaintext(tcp: Aio, behind: bytes) -> None:
                 assert "plaintext" in str(failure)
             else:
                 assert await reader.readexactly(7) == b"secret\n"
-        await Server.lost
+            protocols[0].abort()
+            await Server.lost
         tcp.reports.clear()  # some loops report TLS that was aborted
 
     tcp.run(main)
@@ -356,7 +363,7 @@ def test_a_hook_may_put_another_in_its_place(alone: Aio, way: str, reads: list[b
             if way == "class":
                 self.__class__ = Second
             else:
-                self.line_received = self.second
+                self.__dict__["line_received"] = self.second
             return b"first " + line
 
         def second(self, line: bytes) -> bytes:
