@@ -157,6 +157,7 @@ def test_a_handshake_that_fails_ends_the_connection(tcp: Aio, does: bytes | None
 def test_what_a_protocol_sends_goes_by_the_transport_that_was_assigned(alone: Aio) -> None:
     class Echo(alone.LineProtocol):
         high_water, low_water = 1000, 10
+        transport: Any
 
         def __init__(self) -> None:
             self.transport = None  # as programs have it; there is none yet
