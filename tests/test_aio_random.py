@@ -65,7 +65,7 @@ class Play:
             else:
                 return None
         elif choice == 2:
-            vars(self.protocol)["line_received"] = self.protocol.other
+            self.protocol.__dict__["line_received"] = self.protocol.other
         elif choice == 3:
             self.switch()
         elif choice == 4:
