@@ -200,10 +200,7 @@ class Link:
         return stays
 
     def is_tls(self) -> bool:
-        """Whether the transport protects what it sends, and cannot close one direction alone.
-
-        One that is not there yet may be of that kind.
-        """
+        """Whether the transport cannot close one direction alone, or may be of that kind."""
         if self.gate.stops & TLS_BEGINS or not self.has_transport():
             return True
         return self.transport.get_extra_info("sslcontext") is not None
