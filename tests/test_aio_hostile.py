@@ -44,9 +44,6 @@ def pausing(aio: Aio) -> Any:
     return Pauses
 
 
-# TLS.
-
-
 @pytest.mark.parametrize("behind", [b"", b"injected\n", b"begun"])
 def test_tls_by_assignment_takes_no_plaintext(tcp: Aio, behind: bytes) -> None:
     got: list[bytes] = []
@@ -275,9 +272,6 @@ def test_what_comes_with_the_end_of_a_handshake_has_its_transport(alone: Aio) ->
     assert events == [(b"one", True), None]
 
 
-# Output.
-
-
 def test_a_hook_can_send_until_the_output_is_full(tcp: Aio) -> None:
     line, most = b"x" * 10_000, 3000
     protocols: list[Any] = []
@@ -345,9 +339,6 @@ def test_a_line_that_makes_another_delimiter_is_refused(alone: Aio) -> None:
         assert transport.sent == b"one\n\rtwo\n\n"
 
     alone.run(main)
-
-
-# Lines.
 
 
 @pytest.mark.parametrize("way", ["method", "class"])
@@ -476,9 +467,6 @@ def test_input_may_come_before_there_is_a_connection(alone: Aio, ends: bool) -> 
 
     alone.run(main)
     assert events == (["made", b"one", "lost"] if ends else ["made", b"one", b"two"])
-
-
-# Deadlines, and the end.
 
 
 @pytest.mark.parametrize("way", ["pause", "resume", "drain"])
