@@ -32,6 +32,17 @@ def test_lines_received_gets_those_of_a_read(own: Stage) -> None:
     assert events == [[b"one", b"two"], [b"three"], [b"four"]]
 
 
+@pytest.mark.parametrize("delimiter", [b"\n", (b"\r\n", b"\n")])
+def test_lines_received_gets_many_at_once(own: Stage, delimiter: Any) -> None:
+    """Also of several delimiters, from the first read on."""
+    sizes: list[int] = []
+    channel = line_channel(
+        own, delimiter=delimiter, lines_received=lambda self, lines: sizes.append(len(lines))
+    )
+    tell(own, channel, b"line\n" * 10)
+    assert sizes == [10]
+
+
 def test_lines_received_wins(own: Stage) -> None:
     channel = line_channel(
         own, lines_received=answering([None]), line_received=fail_with(OSError())

@@ -129,8 +129,8 @@ class LineChannel(asyncore.dispatcher):
         limits = limits_of(self)
         if cls._fc_defaults is None or cls._fc_defaults.limits != limits:
             cls._fc_defaults = Defaults(limits)
-        cls._fc_defaults.give_to(state)
         state.is_batch = cls.lines_received is not LineChannel.lines_received
+        cls._fc_defaults.give_to(state)
 
     def __init__(self, sock: _Socket | None = None, map: Any = None) -> None:
         super().__init__(sock, map)
