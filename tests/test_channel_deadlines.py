@@ -127,6 +127,25 @@ def test_deadline_begins_anew_where_the_hook_closes_nothing(own: Stage, clock: C
     assert channel.events == ["idle"] * 3
 
 
+@pytest.mark.parametrize("which", ["line", "write"])
+def test_answer_to_one_deadline_puts_off_no_other(own: Stage, clock: Clock, which: str) -> None:
+    """As of a program that pings who is idle."""
+
+    def timed_out(self: Any, which: str) -> None:
+        self.events.append(which)
+        self.send_line(b"ping")
+
+    limits: dict[str, Any] = {"high_water": None, "idle_timeout": 30, f"{which}_timeout": 70}
+    channel = line_channel(own, timed_out=timed_out, **limits)
+    tell(own, channel, b"x" if which == "line" else b"")
+    if which == "write":
+        channel.send(b"x" * 1_000_000)
+    for _ in range(8):
+        clock.now += 10
+        settle(own)
+    assert channel.events == ["idle", "idle", which]
+
+
 def test_program_that_pauses_is_not_idle(own: Stage, clock: Clock) -> None:
     channel = line_channel(own, idle_timeout=10)
     settle(own)

@@ -471,14 +471,24 @@ def _deadlines(state: LineState) -> list[tuple[float, str]]:
     return found
 
 
+def begin_anew(state: LineState, which: str) -> None:
+    """Let the deadline *which* begin anew, and no other: what is done about one tells of none."""
+    now = state.agenda.now
+    if which == "idle":
+        state.heard = now
+    elif which == "line":
+        state.began = now
+    else:
+        state.wrote, state.taken = now, 0
+
+
 def look(state: LineState) -> None:
     """See whether a deadline has passed."""
     now = state.agenda.now
     due, which = min(_deadlines(state), default=(math.inf, ""))
     try:
         if due <= now and not state.stops & (BUSY | GONE):
-            state.heard = state.wrote = now
-            state.began = now if state.began else 0.0
+            begin_anew(state, which)
             if which == "linger":
                 finish(state)
             elif state.stops & CLOSING:
