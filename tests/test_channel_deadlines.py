@@ -146,6 +146,34 @@ def test_answer_to_one_deadline_puts_off_no_other(own: Stage, clock: Clock, whic
     assert channel.events == ["idle", "idle", which]
 
 
+@pytest.mark.parametrize("why", ["pause", "output"])
+def test_deadline_of_a_line_stops_with_the_input(own: Stage, clock: Clock, why: str) -> None:
+    """The peer is not charged for what the program, or its output, has waited for."""
+    channel = line_channel(own, line_timeout=60, write_timeout=None, idle_timeout=None)
+    tell(own, channel, b"x")
+    if why == "pause":
+        channel.pause_reading()
+    else:
+        channel.send(b"x" * 1_000_000)
+    for _ in range(17):
+        clock.now += 7
+        settle(own)
+    if why == "pause":
+        channel.resume_reading()
+    for _ in range(20):
+        settle(own)
+        if not channel.waiting:
+            break
+        channel.peer.recv(1 << 20)
+    for _ in range(59):
+        clock.now += 1
+        settle(own, 2)
+    assert channel.events == []
+    clock.now += 1
+    settle(own)
+    assert channel.events == [("timed out", "line")]
+
+
 def test_program_that_pauses_is_not_idle(own: Stage, clock: Clock) -> None:
     channel = line_channel(own, idle_timeout=10)
     settle(own)

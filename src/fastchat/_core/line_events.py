@@ -389,6 +389,7 @@ def resume(state: LineState) -> None:
         state.stops &= ~PAUSED
         if state.agenda is not None:
             state.heard = state.agenda.now
+            begin_again(state)
         if not state.stops & (BUSY | FULL) and has_input(state):
             state.requeue()
         sync(state)
@@ -414,6 +415,7 @@ def _write(state: LineState) -> None:
         return
     if state.stops & FULL and state.waiting <= state.low_water:
         state.stops &= ~FULL
+        begin_again(state)
         if not state.stops & (BUSY | PAUSED | CLOSING) and has_input(state):
             state.requeue()
     is_closing = state.stops & CLOSING and not state.stops & BUSY and not state.has_shut
@@ -480,6 +482,12 @@ def begin_anew(state: LineState, which: str) -> None:
         state.began = now
     else:
         state.wrote, state.taken = now, 0
+
+
+def begin_again(state: LineState) -> None:
+    """The peer is heard again: a line that has begun has its whole time, without the stop."""
+    if state.began:
+        state.began = state.agenda.now
 
 
 def look(state: LineState) -> None:
