@@ -237,6 +237,36 @@ def test_receive_exactly(own: Stage, delimiter: Any) -> None:
     assert events == [b"a", b"6", raw[0], b"b", b"0", raw[1], b"c", b"3", raw[2]]
 
 
+@pytest.mark.parametrize("way", ["line", "lines", "raw", "timer", "pause"])
+def test_empty_body_needs_no_further_input(own: Stage, way: str) -> None:
+    def ask(self: Any, what: Any = None) -> None:
+        self.receive_exactly(0)
+        if way == "pause":
+            self.pause_reading()
+
+    def raw_received(self: Any, data: bytes) -> None:
+        self.events.append(("raw", data))
+        if data:
+            self.receive_exactly(0)
+
+    members: dict[str, dict[str, Any]] = {
+        "lines": {"lines_received": ask},
+        "raw": {"connection_made": lambda self: self.read_raw(), "raw_received": raw_received},
+    }
+    channel = line_channel(own, **members.get(way, {"line_received": ask}))
+    settle(own)
+    if way == "timer":
+        channel.call_later(0, channel.receive_exactly, 0)
+        settle(own)
+    else:
+        tell(own, channel, b"0\r\n")
+    if way == "pause":
+        assert channel.events == []
+        channel.resume_reading()
+        settle(own)
+    assert channel.events[-1:] == [("raw", b"")]
+
+
 def test_read_raw_and_read_lines(own: Stage) -> None:
     def line_received(channel: Any, line: bytes) -> None:
         channel.events.append(line)

@@ -6,7 +6,7 @@ from fastchat._core.lines cimport LineBuffer
 from fastchat._scanner cimport join_checked
 from fastchat._sysio cimport receive, send_bytes
 
-cdef int BUSY, CLOSING, GONE, HELD, LEFT, NESTED, OVER, STOPPED, UNBEGUN
+cdef int BUSY, CLOSING, EXACT, GONE, HELD, LEFT, NESTED, OVER, STOPPED, UNBEGUN
 cdef Py_ssize_t SIZE, FLUSH, GRAIN
 
 

@@ -27,6 +27,7 @@ from fastchat._core.line_rules import LineTooLong
 from fastchat._core.line_stops import (
     BUSY,
     CLOSING,
+    EXACT,
     GONE,
     HELD,
     LEFT,
@@ -234,7 +235,9 @@ class LineState:
         self.buffer._feed(data + rest, 0)
 
     def has_uncut(self) -> bool:
-        """Whether something waits that may be given, and is no line that has only begun."""
+        """Whether something waits that may be given: no part of a line, or of a body."""
+        if self.mode == EXACT:  # of which none may be waited for, too
+            return bool(self.buffer._waiting() >= self.exact)
         waiting: int = self.buffer._waiting() if self.mode else self.buffer._ahead_size
         return waiting > 0
 
