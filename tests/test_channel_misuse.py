@@ -130,3 +130,58 @@ def test_each_command_has_a_body(own: Stage, limit: int | None) -> None:
     own.loop(3 + 600 // (limit or 600), use_poll=True)
     settle(own, 600)
     assert channel.events == bodies
+
+
+@pytest.mark.parametrize("limit", [4, 20])
+@pytest.mark.parametrize("in_one", [True, False], ids=["one read", "two reads"])
+@pytest.mark.parametrize("hook", ["line_received", "lines_received"])
+def test_max_line_of_a_hook_counts_for_the_lines_behind_it(
+    own: Stage, hook: str, in_one: bool, limit: int
+) -> None:
+    """Lowered or raised; whatever else was received with the line that has changed it."""
+
+    def line_received(self: Any, line: bytes) -> None:
+        self.events.append(line)
+        if line == b"set":
+            self.max_line = limit
+
+    def lines_received(self: Any, lines: list[bytes]) -> None:
+        self.unread(lines[1:])
+        line_received(self, lines[0])
+
+    members: dict[str, Any] = {hook: locals()[hook]}
+    channel = line_channel(own, max_line=12 if limit == 4 else 4, **members)
+    lines = (b"a\r\n", b"set\r\n", b"123456789\r\n", b"b\r\n")
+    events = tell(own, channel, *([b"".join(lines)] if in_one else lines))
+    long = ("long", b"123456789", 9) if limit == 4 else b"123456789"
+    assert [*map(type, events)] == [bytes, bytes, type(long), bytes]
+    assert events[:2] + events[3:] == [b"a", b"set", b"b"]
+
+
+def test_max_line_that_is_lowered_from_outside(own: Stage) -> None:
+    channel = line_channel(own, lines_per_pass=1)
+    settle(own)
+    channel.peer.sendall(b"a\r\n123456789\r\nb\r\n")
+    own.loop(1, use_poll=True)
+    channel.unread([b"12345"])
+    channel.max_line = 4
+    settle(own)
+    assert channel.events == [b"a", ("long", b"12345", 5), ("long", b"123456789", 9), b"b"]
+
+
+@pytest.mark.parametrize("way", ["pause", "limit"])
+def test_begun_line_that_is_too_long_waits_for_no_input(own: Stage, way: str) -> None:
+    """Where it was received in a pause, or under a higher limit."""
+
+    def line_received(self: Any, line: bytes) -> None:
+        if way == "pause":
+            self.pause_reading()
+
+    channel = line_channel(own, max_line=4 if way == "pause" else 40, line_received=line_received)
+    assert tell(own, channel, b"x\r\n123456789") == []
+    if way == "pause":
+        channel.resume_reading()
+    else:
+        channel.max_line = 4
+    settle(own)
+    assert channel.events == [("long", b"123456789", 9)]

@@ -15,7 +15,7 @@ from tests.random.channels import Setting, class_of, expected, fault_of, play, s
 from tests.support.implementations import Implementation
 
 # Each has the lines that do something, and what may be cut in two.
-TOKENS = (b"\n", b"a", b"2", b"r", b"p", b"c", b"d", b"!")
+TOKENS = (b"\n", b"a", b"2", b"r", b"p", b"c", b"d", b"!", b"0", b"m")
 LONGEST = 4
 
 SETTINGS = [
@@ -44,6 +44,8 @@ LINES = (
     b"p\r\n",
     b"d\r\n",
     b"c\r\n",
+    b"0\r\n",
+    b"m\r\n",
     b"\r\r\n",
     b"aaaa\r\n",
 )

@@ -4,9 +4,12 @@ What hooks do is decided by the lines that they get, so what they hear does not 
 input is split, on what the peer reads, or on when the loop runs:
 
 * a number asks for so many bytes; ``r`` for raw input up to ``!``; ``d`` for another delimiter;
+* ``m`` assigns another limit of lines;
 * ``p`` pauses until the script resumes; ``c`` closes;
 * ``x`` leaves the loop, which then runs again;
 * every line is its own reply, sent or returned, and every body, too.
+
+All of it is heard before the input ends, but the end itself.
 
 What does not change anything happens in between: timers, empty output, and sends from outside when
 the client has gone.  No hook is called inside of these, and none of a line while reading is paused.
@@ -27,10 +30,11 @@ from typing import Any
 from tests.support.implementations import FASTCHAT, load
 from tests.support.simulated import Network, SimulatedSystem
 
-ALPHABET = b"\n\r2rpcdax!"
+ALPHABET = b"\n\r2rpcdax!0m"
 DELIMITERS: tuple[Any, ...] = (b"\n", b"\r\n", (b"\r\n", b"\n"))
 OTHER = b"a"  # what ``d`` makes of the delimiter
-SINGLE = (b"d", b"p", b"c", b"r", b"x")  # lines that do something
+LIMIT = 4  # what ``m`` makes of max_line
+SINGLE = (b"d", b"p", b"c", b"r", b"x", b"m")  # lines that do something
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def expected(implementation: Any, stream: bytes, setting: Setting) -> tuple[list
         if line == b"d":
             delimiter = ending = OTHER
             buffer.delimiter = delimiter
+        if line == b"m":
+            buffer.max_line = LIMIT
         if line != b"x":
             sent += line + ending
         if line.isdigit():
@@ -114,6 +120,8 @@ def class_of(module: Any, setting: Setting) -> Any:
             self.note(line)
             if line == b"d":
                 self.delimiter = OTHER
+            if line == b"m":
+                self.max_line = LIMIT
             if line == b"x":
                 raise self.asyncore.ExitNow
             if setting.reply == "send":
@@ -242,6 +250,22 @@ class Server:
         self.is_over |= not data
         self.got += data
 
+    def end(self) -> None:
+        """Let all that was sent be heard, then end the input, of which nothing else is heard."""
+        events, quiet = self.channel.events, 0
+        while quiet < 2 and not self.is_over:
+            before = (len(events), self.got)
+            self.channel.resume_reading()
+            self.loop(1)
+            self.read()
+            quiet = quiet + 1 if before == (len(events), self.got) else 0
+        heard = len(events)
+        if not self.is_over:
+            self.client.shutdown(1)
+        self.finish()
+        if any(event[:1] != ("eof",) for event in events[heard:]):
+            events.append(f"only {events[:heard]!r} before the end")
+
     def finish(self) -> None:
         """Let all that is there be dealt with, and end."""
         for _ in range(1000):
@@ -266,9 +290,7 @@ def play(
             break
         server.loop(passes)
         server.channel.resume_reading()
-    if not server.is_over:
-        server.client.shutdown(1)
-    server.finish()
+    server.end()
     return server.channel.events, server.got, server.channel.lost
 
 
@@ -296,7 +318,9 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
         reply=draw.choice(("send", "bytes", "list")),
     )
     stream = bytes(
-        draw.choices(ALPHABET, (6, 3, 1, 1, 1, 0.3, 0.5, 3, 0.5, 1), k=draw.randint(0, 60))
+        draw.choices(
+            ALPHABET, (6, 3, 1, 1, 1, 0.3, 0.5, 3, 0.5, 1, 0.7, 0.5), k=draw.randint(0, 60)
+        )
     )
     events, sent = expected(implementation, stream, setting)
     server = Server(implementation, class_of(implementation.channel, setting), draw.choice((1, 20)))
@@ -330,9 +354,9 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
         if draw.random() < 0.3:
             server.call_outside("close")
         server.loop(draw.choice((0, 3)))
+        server.finish()
     else:
-        server.client.shutdown(1)
-    server.finish()
+        server.end()
     found, lost = server.channel.events, server.channel.lost
     if len(lost) != 1:
         return f"connection_lost came {len(lost)} times: {played!r}"

@@ -217,7 +217,8 @@ def overflow(state: LineState) -> None:
 def has_input(state: LineState) -> bool:
     """Whether there may be something to give that was received."""
     is_over = state.is_ending or (state.has_ended and not state.has_told_end)
-    return bool(state.held) or state.has_uncut() or is_over
+    is_long = state.mode == LINES and len(state.buffer) > state.max_line
+    return bool(state.held) or state.has_uncut() or is_over or is_long
 
 
 def go_on(state: LineState) -> None:
@@ -298,6 +299,13 @@ def take_back(state: LineState) -> None:
     if state.held:
         put_before(state, b"")
         state.most = 1  # who changes the mode once may do so for each line
+
+
+def recut(state: LineState) -> None:
+    """Another limit of lines counts, also for those that were cut, and not given."""
+    take_back(state)
+    if has_input(state):
+        change(state)
 
 
 def put_before(state: LineState, data: bytes) -> None:

@@ -131,7 +131,9 @@ def _set(state: LineState, name: str, value: Any) -> None:
         return
     setattr(state, name, value)
     _lower(state)
-    if name == "lines_per_pass":
+    if name == "max_line":
+        line_events.recut(state)
+    elif name == "lines_per_pass":
         line_events.set_most(state)
     elif name in _TIMES and state.agenda is not None:
         state.agenda.look()
