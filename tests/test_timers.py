@@ -151,6 +151,24 @@ def test_every_makes_up_for_nothing(own: Stage, clock: Clock, calls: list[Any]) 
     assert calls == [1, 1]
 
 
+def test_every_is_not_called_inside_itself(own: Stage, clock: Clock, calls: list[Any]) -> None:
+    """Where its call makes passes that take longer than its interval."""
+
+    def call() -> None:
+        calls.append("begin")
+        at(own, clock, 3)
+        at(own, clock, 3)
+        calls.append("end")
+
+    timer = every(own, 1, call)
+    at(own, clock, 1)
+    at(own, clock, 1)
+    assert calls == ["begin", "end"] * 2
+    timer.cancel()
+    at(own, clock, 5)
+    assert len(calls) == 4
+
+
 def test_failure_is_logged_and_ends_nothing(
     own: Stage, clock: Clock, calls: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:

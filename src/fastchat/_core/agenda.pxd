@@ -10,6 +10,7 @@ cdef class Timer:
     cdef object _function
     cdef object _args
     cdef double _interval
+    cdef bint _is_running
     cdef object _others
 
     @cython.locals(agenda=Agenda)

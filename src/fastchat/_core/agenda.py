@@ -62,7 +62,15 @@ class Timer:
     """A call that is to be made later, once or again and again; ``cancel`` ends that."""
 
     if not cython.compiled:
-        __slots__ = ("__weakref__", "_agenda", "_args", "_function", "_interval", "_others")
+        __slots__ = (
+            "__weakref__",
+            "_agenda",
+            "_args",
+            "_function",
+            "_interval",
+            "_is_running",
+            "_others",
+        )
 
     def __init__(
         self,
@@ -76,6 +84,7 @@ class Timer:
         self._function: Any = function
         self._args: Any = args
         self._interval: float = interval  # in seconds; 0 for a call that is made once
+        self._is_running = False  # again and again, and maybe making passes
         self._others: Any = others  # the timers of its channel that are active
 
     @property
@@ -115,9 +124,16 @@ class Timer:
             due += self._interval
             # Who was late by more than one interval does not make up for the calls it has missed.
             agenda.add(self, due if due > agenda.now else agenda.now + self._interval)
+            if self._is_running:
+                return
+            try:
+                self._is_running = True
+                function(*args)
+            finally:
+                self._is_running = False
         else:
             self._end()
-        function(*args)
+            function(*args)
 
 
 class Agenda:
