@@ -330,7 +330,8 @@ class LineChannel(asyncore.dispatcher):
 
     @socket.setter
     def socket(self, sock: Any) -> None:
-        if "ssl" in sys.modules and isinstance(sock, sys.modules["ssl"].SSLSocket):
+        secure = getattr(sys.modules.get("ssl"), "SSLSocket", None)  # None blocks an import
+        if secure is not None and isinstance(sock, secure):
             raise TypeError("a LineChannel cannot speak TLS: let a TLS proxy stand before it")
         self._fc_socket = sock
         if not self._fc_line.stops & OVER:
