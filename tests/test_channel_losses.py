@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -380,7 +381,27 @@ def test_no_tls(own: Stage) -> None:
         assert not own.map
 
 
+def test_ssl_that_is_blocked(own: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is how an import is blocked."""
+    monkeypatch.setitem(sys.modules, "ssl", None)
+    assert tell(own, line_channel(own), b"line\r\n") == [b"line"]
+
+
 # What fails beside the hooks.
+
+
+def test_what_fails_in_a_pass_is_not_tried_in_each(own: Stage) -> None:
+    """Where handle_error() ends nothing."""
+    channel = line_channel(
+        own,
+        unterminated=property(lambda self: b""),
+        handle_error=lambda self: self.events.append("error"),
+    )
+    channel.peer.close()
+    settle(own, 20)
+    assert channel.events.count("error") <= 2
+    assert channel.events[-1] == "lost"
+    assert not own.map
 
 
 def test_what_fails_in_a_pass_ends_its_channel_only(own: Stage) -> None:
