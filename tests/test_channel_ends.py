@@ -457,9 +457,26 @@ def test_too_much_output_ends_the_channel(own: Stage, caplog: pytest.LogCaptureF
         channel.send(b"x" * (8 << 20))
     settle(own)
     assert channel.events == [OSError]
-    assert "the last send had 8388608" in caplog.text
+    assert "the last piece has 8388608" in caplog.text
     assert "max_output" in caplog.text
     assert not own.map
+
+
+def test_small_sends_that_wait_are_joined(own: Stage) -> None:
+    """Each as an object of its own would have some ten times its bytes."""
+    channel = line_channel(own, max_output=None)
+    settle(own)
+    channel.send(b"x" * 1_000_000)
+    before = channel.waiting
+    for _ in range(10_000):
+        channel.send(b"line")
+    assert channel.waiting == before + 40_000
+    assert len(channel._fc_line.queue) <= 2 + 40_000 // 4000
+    got = b""
+    while len(got) < 1_040_000:
+        settle(own)
+        got += channel.peer.recv(1 << 20)
+    assert got == b"x" * 1_000_000 + b"line" * 10_000
 
 
 def test_what_the_kernel_refuses_waits(own: Stage) -> None:

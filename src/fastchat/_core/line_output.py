@@ -113,7 +113,7 @@ def check_output(state: LineState) -> None:
     if state.waiting > state.max_output:
         queue: Any = state.queue
         logger.warning(
-            "%d bytes wait for %r, the last send had %d, and max_output is %d: aborted",
+            "%d bytes wait for %r, the last piece has %d, and max_output is %d: aborted",
             *(state.waiting, state.channel.addr, len(queue[-1]), state.max_output),
         )
         state.stops |= CLOSING  # what it has sent is not given to hooks, either

@@ -7,7 +7,7 @@ from fastchat._scanner cimport join_checked
 from fastchat._sysio cimport receive, send_bytes
 
 cdef int BUSY, CLOSING, EXACT, GONE, HELD, LEFT, NESTED, OVER, STOPPED, UNBEGUN
-cdef Py_ssize_t SIZE, FLUSH, GRAIN
+cdef Py_ssize_t SIZE, FLUSH, TOGETHER, GRAIN
 
 
 @cython.final

@@ -54,6 +54,8 @@ if not cython.compiled:
 SIZE = 65536
 # Of how many bytes on what hooks send leaves before they are done.
 FLUSH = 65536
+# Up to how many bytes what waits is joined: a piece of its own has some 40 bytes besides.
+TOGETHER = 4096
 # How exactly the owner knows how many bytes wait.
 GRAIN = 1024
 
@@ -445,7 +447,10 @@ class LineState:
             self.offset = sent
             self.taken = 0
             self.wrote = self.agenda.now
-        self.queue.append(data)
+        if self.waiting and len(self.queue[-1]) + len(data) <= TOGETHER:
+            self.queue[-1] += data
+        else:
+            self.queue.append(data)
         self.waiting += len(data) - sent
         self.weigh()
 
@@ -507,6 +512,7 @@ class LineState:
         except BaseException as failure:
             self.requeue()
             self.events.contain(self, failure)
+            self.events.abort(self)  # what failed was no hook, and would fail in each pass
 
     def leave(self) -> None:
         """Leave the map, and say that the connection is lost, once.
