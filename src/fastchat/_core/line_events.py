@@ -352,6 +352,8 @@ def change_mode(state: LineState, mode: int, size: int = 0) -> None:
     """Give what follows as *mode* says."""
     take_back(state)
     state.mode, state.exact = mode, size
+    if mode != LINES:
+        state.began = 0.0
     change(state)
 
 

@@ -210,7 +210,7 @@ class LineState:
                 if buffer._waiting():
                     self.requeue()
             self.give(lines)
-        if buffer._waiting() or buffer._is_skipping:
+        if not self.mode and (buffer._waiting() or buffer._is_skipping):
             if not self.began:
                 self.began = self.heard
             if buffer._waiting() > self.max_line and not self.stops:
