@@ -244,6 +244,33 @@ def test_mode_changes_while_it_connects(own: Stage) -> None:
 
 
 @both_loops
+def test_connect_that_fails_at_once(own: Stage, use_poll: bool) -> None:
+    """A program that goes on is told of a loss, and of no connection."""
+    lost: list[Any] = []
+    channel = recording_lines(
+        own,
+        connection_made=lambda self: self.events.append("made"),
+        connection_lost=lambda self, exc: lost.append(exc),
+    )(None, own.map)
+    channel.create_socket()
+    own.at_the_end(channel.abort)
+    with pytest.raises(OSError, match="E"):
+        channel.connect(("255.255.255.255", 1))
+    own.loop(6, use_poll=use_poll)
+    assert channel.events == []
+    assert [type(exc) for exc in lost] == [OSError]
+    assert not own.map
+
+
+def test_connected_that_a_program_assigns_is_not_waited_for(own: Stage) -> None:
+    """As it was a way to end an async_chat."""
+    channel = line_channel(own)
+    settle(own)
+    channel.connected = False
+    assert not channel.writable()
+
+
+@both_loops
 def test_the_same_channel_connects_again(own: Stage, use_poll: bool) -> None:
     server = own.new_socket()
     server.bind(("127.0.0.1", 0))

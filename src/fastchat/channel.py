@@ -368,7 +368,8 @@ class LineChannel(asyncore.dispatcher):
 
     def writable(self) -> bool:
         """Whether to wait for room for output."""
-        return not self.connected or self._fc_line.wants & 4 != 0
+        state = self._fc_line
+        return (state.stops & UNBEGUN != 0 and not self.connected) or state.wants & 4 != 0
 
     def handle_read_event(self) -> None:
         """There is input."""
@@ -385,6 +386,8 @@ class LineChannel(asyncore.dispatcher):
     def handle_connect_event(self) -> None:
         """The connection is there, or cannot be had."""
         number = self.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if not number and not line_events.has_peer(self._fc_line):
+            number = errno.ENOTCONN  # for what connect() raised the socket does not tell again
         if number:
             line_events.lose(self._fc_line, OSError(number, os.strerror(number)))
         else:
@@ -397,6 +400,8 @@ class LineChannel(asyncore.dispatcher):
         number = errno.EBADF
         if self.socket.fileno() >= 0:
             number = self.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if not number and not self.connected and state.stops & UNBEGUN:
+            number = errno.ENOTCONN
         if not number and state.waiting:
             number = errno.ECONNRESET
         line_events.lose(state, OSError(number, os.strerror(number)) if number else None)

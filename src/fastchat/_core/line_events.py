@@ -185,6 +185,17 @@ def look_for_peer(state: LineState) -> None:
         state.requeue()
 
 
+def has_peer(state: LineState) -> bool:
+    """Whether there is a connection, also one that is gone already."""
+    try:
+        state.channel.socket.getpeername()
+    except OSError as failure:
+        if not state.is_of_socket(failure):
+            raise
+        return False
+    return True
+
+
 # Input.
 
 
