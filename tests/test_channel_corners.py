@@ -259,13 +259,16 @@ def test_hook_that_sends_much(own: Stage) -> None:
     assert got == b"x" * 150_000 + b"y" * 70_000 + b"\r\nline\r\n"
 
 
+NAMES = ("recv", "send", "shutdown", "getpeername")
+
+
 @pytest.mark.parametrize("problem", [BlockingIOError(), OSError()], ids=["again", "error"])
-@pytest.mark.parametrize("what", ["read", "send", "close", "shut down"])
+@pytest.mark.parametrize("what", ["read", "send", "close", "shut down", "connect"])
 def test_what_a_handler_raises_in_a_call_is_no_error_of_the_socket(
     own: Stage, what: str, problem: Exception
 ) -> None:
     """It leaves the call."""
-    if own.implementation.name == "cython" and what != "close":
+    if own.implementation.name == "cython" and what not in ("close", "connect"):
         pytest.skip("compiled code makes the call itself")
     channel = line_channel(own)
     settle(own)
@@ -274,10 +277,11 @@ def test_what_a_handler_raises_in_a_call_is_no_error_of_the_socket(
         "send": lambda: channel.send(b"data"),
         "close": channel.close,
         "shut down": channel.shut_down,
+        "connect": channel.handle_connect_event,
     }[what]
 
     def interrupt(frame: Any, event: str, function: Any) -> None:
-        if event == "c_call" and function.__name__ in ("recv", "send", "shutdown"):
+        if event == "c_call" and function.__name__ in NAMES:
             raise problem
 
     sys.setprofile(interrupt)
