@@ -462,6 +462,24 @@ def test_too_much_output_ends_the_channel(own: Stage, caplog: pytest.LogCaptureF
     assert not own.map
 
 
+def test_limits_of_output_count_for_what_waits(own: Stage) -> None:
+    channel = line_channel(own)
+    settle(own)
+    channel.send(b"x" * 1_000_000)
+    assert tell(own, channel, b"one\r\n") == []
+    channel.high_water = 2_000_000
+    settle(own)
+    assert channel.events == [b"one"]
+    channel.high_water = 1
+    assert tell(own, channel, b"two\r\n") == [b"one"]
+    channel.high_water = None
+    settle(own)
+    assert channel.events == [b"one", b"two"]
+    channel.max_output = 1000
+    settle(own)
+    assert channel.events == [b"one", b"two", OSError]
+
+
 def test_small_sends_that_wait_are_joined(own: Stage) -> None:
     """Each as an object of its own would have some ten times its bytes."""
     channel = line_channel(own, max_output=None)

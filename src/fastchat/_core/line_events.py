@@ -435,14 +435,27 @@ def _write(state: LineState) -> None:
     if state.stops & GONE:
         return
     if state.stops & FULL and state.waiting <= state.low_water:
-        state.stops &= ~FULL
-        begin_again(state)
-        if not state.stops & (BUSY | PAUSED | CLOSING) and has_input(state):
-            state.requeue()
+        end_stop(state)
     is_closing = state.stops & CLOSING and not state.stops & BUSY and not state.has_shut
     if is_closing and not state.waiting:
         shut(state)
     sync(state)
+
+
+def end_stop(state: LineState) -> None:
+    """So little output waits that input goes on."""
+    state.stops &= ~FULL
+    begin_again(state)
+    if not state.stops & (BUSY | PAUSED | CLOSING) and has_input(state):
+        state.requeue()
+
+
+def hold_output(state: LineState, name: str) -> None:
+    """The limit *name* of output is another one: hold what waits to it."""
+    if state.waiting and not state.stops & CLOSING:
+        if name == "high_water" and state.stops & FULL and state.waiting <= state.high_water:
+            end_stop(state)
+        check_output(state)
 
 
 # What to wait for, and how long.

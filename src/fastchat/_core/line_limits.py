@@ -133,6 +133,8 @@ def _set(state: LineState, name: str, value: Any) -> None:
     _lower(state)
     if name == "max_line":
         line_events.recut(state)
+    elif name in ("high_water", "max_output"):
+        line_events.hold_output(state, name)
     elif name == "lines_per_pass":
         line_events.set_most(state)
     elif name in _TIMES and state.agenda is not None:
