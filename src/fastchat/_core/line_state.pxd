@@ -67,7 +67,7 @@ cdef class LineState:
 
     cpdef read_event(self)
 
-    @cython.locals(data=bytes, lines=list, size=Py_ssize_t, buffer=LineBuffer)
+    @cython.locals(data=bytes, lines=list, size=Py_ssize_t, buffer=LineBuffer, mode=int)
     cdef _read(self)
     cpdef feed(self, bytes data)
 

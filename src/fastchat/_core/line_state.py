@@ -210,7 +210,8 @@ class LineState:
                 if buffer._waiting():
                     self.requeue()
             self.give(lines)
-        if not self.mode and (buffer._waiting() or buffer._is_skipping):
+        mode: int = self.mode  # which a hook may have changed
+        if not mode and (buffer._waiting() or buffer._is_skipping):
             if not self.began:
                 self.began = self.heard
             if buffer._waiting() > self.max_line and not self.stops:
