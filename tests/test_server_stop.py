@@ -110,6 +110,41 @@ def test_a_quiet_connection_that_has_just_asked_is_answered(own: Stage, clock: C
     assert kind.made[0].linger_timeout == 5
 
 
+def test_a_reply_that_comes_late_is_not_destroyed(own: Stage, clock: Clock) -> None:
+    """By what the client sends besides, though nothing went for a while when the stop came."""
+
+    def line_received(channel: Any, line: bytes) -> None:
+        channel.events.append(line)
+        channel.pause_reading()
+
+    kind = channels(own, line_received=line_received)
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    client.sendall(b"one\r\n")
+    own.until(lambda: kind.made and kind.made[0].events, use_poll=True)
+    clock.now += 2
+    server.stop()
+    own.until(is_in(server, "stopping"), use_poll=True)
+    own.loop(3, use_poll=True)
+    client.sendall(b"two\r\n")
+    kind.made[0].send_line(b"done")
+    kind.made[0].resume_reading()
+    assert received(own, client).startswith(b"done\r\n")
+    assert kind.made[0].linger_timeout == 5
+
+
+def test_what_a_quiet_connection_is_told_is_not_destroyed(own: Stage, clock: Clock) -> None:
+    kind = channels(own, shutting_down=lambda channel: b"421 bye")
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    clock.now += 2
+    server.stop()
+    assert received(own, client) == b"421 bye\r\n"
+    assert kind.made[0].linger_timeout == 5
+    assert server.stats().state == "stopping"
+
+
 def test_the_grace_period_is_the_longest(
     own: Stage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -501,7 +536,7 @@ STUCK = (
 
     def stop(server):
         original(server)
-        os.write(1, b"stopping\\n")
+        os.write(1, b"stopping\\n")  # print() may be what it interrupts
 
     original, fastchat.Server.stop = fastchat.Server.stop, stop
     sys.exit(fastchat.serve(Stuck, "127.0.0.1:0", on_start=ready))

@@ -29,6 +29,8 @@ from fastchat._core.line_stops import CLOSING
 logger = logging.getLogger("fastchat.server")
 
 _counted = attrgetter("counted")
+# A connection on which nothing went either way for so many seconds has got all that was sent.
+_QUIET = 1.0
 
 
 class Admission:
@@ -48,6 +50,7 @@ class Admission:
         self.most_memory = 0
         self.ended_for_memory = 0
         self.timeouts: Counter[str] = Counter()
+        self.is_stopping = False
         self._on_left = on_left
         # Those of which anything is counted.
         self._holders: set[Any] = set()
@@ -103,6 +106,15 @@ class Admission:
     def size_of(self, held: Any) -> int:
         """How many bytes the lines have that were cut and not given, without their delimiters."""
         return sum([len(line) for lines in held for line in lines])
+
+    def note_goodbye(self, state: Any) -> None:
+        """*state* has answered all: where nothing was sent for a while, it need not linger.
+
+        Then no reply is on its way that unread input could destroy.
+        """
+        is_quiet = state.agenda.now - state.heard > _QUIET and not state.waiting
+        if self.is_stopping and is_quiet and not len(state.buffer):
+            state.linger_timeout = 0
 
     def count_timeout(self, which: str) -> None:
         """A deadline has passed."""

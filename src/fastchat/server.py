@@ -42,8 +42,6 @@ _Data: TypeAlias = bytes | bytearray | memoryview
 # Descriptors that are left for everything but connections, and the most connections by default.
 _SPARE = 64
 _MOST = 10_000
-# A connection on which nothing went either way for so many seconds has got all that was sent.
-_QUIET = 1.0
 
 
 @dataclass(frozen=True)
@@ -282,6 +280,7 @@ class Server:
         if self._state == "stopping":
             return
         self._state = "stopping"
+        self._admission.is_stopping = True
         for listener in self._listeners:
             if listener.accepting:
                 listener.resume()
@@ -301,11 +300,7 @@ class Server:
             if state.stops & UNBEGUN:
                 is_early = True  # it was taken a moment ago
                 continue
-            is_quiet = state.agenda.now - state.heard > _QUIET and not state.waiting
             channel.shut_down()
-            if is_quiet and not len(state.buffer) and not state.held:
-                # No reply is on its way that unread input could destroy.
-                channel.linger_timeout = 0
         if is_early and self._state == "stopping":
             self._later(0, self._shut_connections_down)
 

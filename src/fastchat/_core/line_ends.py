@@ -76,6 +76,8 @@ def say_goodbye(state: LineState) -> None:
     """All lines are answered that were received."""
     if not state.has_said_goodbye:
         state.events.run(state, _say_goodbye, state)
+    if state.owner is not None:
+        state.owner.note_goodbye(state)
     close(state)
 
 
