@@ -439,6 +439,44 @@ def test_exit_now_ends_serve(own: Stage) -> None:
     assert kind.made[0].events[-1] == "lost"
 
 
+def test_what_leaves_connection_lost_ends_no_end(own: Stage) -> None:
+    """The other connections are closed, and ``ExitNow`` is an orderly end there, too."""
+    clients: list[socket.socket] = []
+
+    def line_received(channel: Any, line: bytes) -> None:
+        raise own.asyncore.ExitNow
+
+    def connection_lost(channel: Any, problem: Any) -> None:
+        channel.events.append("lost")
+        raise own.asyncore.ExitNow
+
+    def on_start(server: Any) -> None:
+        clients.extend([client_of(own, server) for _ in range(4)])
+        own.until(lambda: len(kind.made) == 4, use_poll=True)
+        clients[0].sendall(b"hello\r\n")
+
+    kind = channels(own, line_received=line_received, connection_lost=connection_lost)
+    serve = own.implementation.server.serve
+    assert serve(kind, LOCAL, map=own.map, on_start=on_start) == 0
+    assert not own.map
+    assert [each.events for each in kind.made] == [["lost"]] * 4
+
+
+def test_abort_raises_what_a_hook_raised_when_all_is_closed(own: Stage) -> None:
+    def connection_lost(channel: Any, problem: Any) -> None:
+        raise KeyboardInterrupt
+
+    kind = channels(own, connection_lost=connection_lost)
+    server = server_of(own, kind)
+    clients = [client_of(own, server) for _ in range(3)]
+    own.until(lambda: len(kind.made) == 3, use_poll=True)
+    with pytest.raises(KeyboardInterrupt):
+        server.abort()
+    assert not own.map
+    assert server.stats().state == "stopped"
+    assert [client.recv(10) for client in clients] == [b""] * 3
+
+
 @posix_only
 def test_handlers_are_put_back(own: Stage) -> None:
     said: list[int] = []

@@ -20,8 +20,9 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, Literal, TypeAlias
 
 from fastchat import asyncore
@@ -182,11 +183,13 @@ class Server:
             return
         if self._state in ("running", "suspended"):
             self._state = "stopping"
-        for listener in self._listeners:
-            listener.close()
-        for channel in self._channels():
-            channel.abort()
-        self._finish()
+        try:
+            _each(self._listeners, methodcaller("close"))
+        finally:
+            try:
+                _each(self._channels(), methodcaller("abort"))
+            finally:
+                self._finish()
 
     def stats(self) -> ServerStats:
         """What it is and has done; any thread may ask."""
@@ -388,25 +391,46 @@ def serve(
         grace=grace,
     )
     server._on_stopped = _leave
+    status = 0
     with StopSignals(server.stop):
         try:
-            server.start()
-            if on_start is not None:
-                on_start(server)
-            # Windows does not end a wait for a signal, nor for a call of another thread.
-            timeout = 0.5 if os.name == "nt" or not isinstance(server._map, dict) else 30.0
-            asyncore.loop(timeout, use_poll=True, map=server._map)
-        except AtOnce as now:
-            return int(str(now))
-        except asyncore.ExitNow:
-            return 0
-        finally:
+            try:
+                _run(server, on_start)
+            except AtOnce as now:
+                status = int(str(now))
+            finally:
+                server._end()
+        except AtOnce as now:  # in the midst of the end
+            status = int(str(now))
             server._end()
-    return 0
+        except asyncore.ExitNow:
+            pass
+    return status
+
+
+def _run(server: Server, on_start: Callable[[Server], object] | None) -> None:
+    server.start()
+    if on_start is not None:
+        on_start(server)
+    # Windows does not end a wait for a signal, nor for a call of another thread.
+    timeout = 0.5 if os.name == "nt" or not isinstance(server._map, dict) else 30.0
+    asyncore.loop(timeout, use_poll=True, map=server._map)
 
 
 def _leave() -> None:
     raise _Stopped
+
+
+def _each(things: Iterable[Any], function: Callable[[Any], object]) -> None:
+    """Call *function* with each of *things*; what it raises first leaves when that is done."""
+    first: BaseException | None = None
+    for thing in things:
+        try:
+            function(thing)
+        except BaseException as failure:
+            first = first or failure
+    if first is not None:
+        raise first
 
 
 # What may be given.
