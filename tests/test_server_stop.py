@@ -548,11 +548,55 @@ def test_a_handler_that_is_not_pythons_stays(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_status_is_what_a_shell_says() -> None:
-    signals = StopSignals(lambda: None)
-    signals._handle(signal.SIGTERM, None)
-    with pytest.raises(AtOnce) as caught:
-        signals._handle(signal.SIGINT, None)
+    with StopSignals(lambda: None, ()) as signals:
+        signals._handle(signal.SIGTERM, None)
+        with pytest.raises(AtOnce) as caught:
+            signals._handle(signal.SIGINT, None)
     assert caught.value.code == 130
+
+
+@posix_only
+def test_a_signal_while_handlers_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are put back, and none is raised, as many as come."""
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    change = signal.signal
+
+    def set_late(number: int, handler: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        change(number, handler)
+
+    with StopSignals(lambda: None):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(signal, "signal", set_late)
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+@posix_only
+@pytest.mark.parametrize("is_early", [False, True])
+def test_signals_in_the_midst_of_the_immediate_end(own: Stage, is_early: bool) -> None:
+    """As many as come: each connection is closed, and handlers are put back."""
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    clients: list[socket.socket] = []
+
+    def connection_lost(channel: Any, problem: Any) -> None:
+        channel.events.append("lost")
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    def on_start(server: Any) -> None:
+        clients.extend([client_of(own, server) for _ in range(3)])
+        own.until(lambda: len(kind.made) == 3, use_poll=True)
+        if is_early:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        raise own.asyncore.ExitNow
+
+    kind = channels(own, connection_lost=connection_lost)
+    status = own.implementation.server.serve(kind, LOCAL, map=own.map, on_start=on_start)
+    assert status == 128 + (signal.SIGTERM if is_early else signal.SIGINT)
+    assert not own.map
+    assert [each.events for each in kind.made] == [["lost"]] * 3
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 # Real signals.

@@ -3,6 +3,7 @@
 Rules this file keeps:
 
 * What was handled before is handled so again at the end.
+* ``AtOnce`` is raised once, and inside the context only: nothing interrupts the end it begins.
 * A signal that is ignored stays so: a shell has said that to what it runs in the background.
 """
 
@@ -35,12 +36,15 @@ class StopSignals:
         self._numbers = tuple(numbers)
         self._before: list[tuple[int, Any]] = []
         self._is_stopping = False
+        self._may_raise = False
 
     def __enter__(self) -> StopSignals:
         for number in self._numbers:
             before = signal.getsignal(number)
             if before is None or before == signal.SIG_IGN:
                 continue  # None: what is no Python's could not be put back
+            # Noted before, for the first signal may be there already.
+            self._before.append((number, before))
             try:
                 signal.signal(number, self._handle)
             except ValueError:
@@ -48,16 +52,20 @@ class StopSignals:
                     "this is not the main thread: SIGTERM and SIGINT do not stop the server here,"
                     " Server.stop() does"
                 )
+                self._before.pop()
                 break
-            self._before.append((number, before))
+        self._may_raise = True
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._may_raise = False
         for number, before in self._before:
             signal.signal(number, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_stopping:
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._stop()
+        elif self._may_raise:
+            self._may_raise = False
             raise AtOnce(128 + number)
-        self._is_stopping = True
-        self._stop()
