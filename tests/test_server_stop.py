@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -599,6 +600,20 @@ def test_signals_in_the_midst_of_the_immediate_end(own: Stage, is_early: bool) -
     assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+@posix_only
+def test_another_process_has_what_was_handled_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: said.append(number))
+    try:
+        with StopSignals(lambda: said.append(0)) as signals:
+            monkeypatch.setattr(signals, "_pid", 0)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        assert said == [signal.SIGTERM] * 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # Real signals.
 
 SERVED = (
@@ -668,3 +683,70 @@ def test_a_stop_under_load_drops_no_reply(name: str) -> None:
         seed = random.randrange(2**32)
         fault = stops.fault_of(name, seed)
         assert fault is None, f"--implementation {name} --seed {seed} --times 1: {fault}"
+
+
+# Forked children.
+
+FORKS = (
+    ECHO
+    + """
+    class Forks(Echo):
+        def lines_received(self, lines):
+            if lines == [b"end"]:
+                child = os.fork()
+                if not child:
+                    sys.exit(5)
+            elif lines == [b"terminate"]:
+                reading, writing = os.pipe()
+                child = os.fork()
+                if not child:
+                    os.write(writing, b"x")  # a signal that comes in the fork is lost
+                    for _ in range(10**9):
+                        pass
+                    os._exit(9)
+                os.read(reading, 1)
+                os.kill(child, 15)
+            else:
+                return lines
+            self.send_line(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+        def connection_lost(self, exc):
+            print("lost", os.getpid() == parent, flush=True)
+
+    parent = os.getpid()
+    sys.exit(fastchat.serve(Forks, "unix:" + sys.argv[1], on_start=ready))
+"""
+)
+
+
+@posix_only
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_ends_nothing_of_its_parent(ours: Any, place: Path) -> None:
+    path = str(place / "socket")
+    with program(FORKS, ours.name, [path]) as server, connected(server.line()) as client:
+        client.sendall(b"end\r\n")
+        assert client.recv(100) == b"5\r\n"
+        with connected("unix:" + path) as second:
+            second.sendall(b"two\r\n")
+            assert second.recv(100) == b"two\r\n"
+        assert server.line() == "lost True"
+        client.sendall(b"three\r\n")
+        assert client.recv(100) == b"three\r\n"
+        server.signal()
+        assert client.recv(100) == b""
+        client.close()
+        assert server.line() == "lost True"
+        assert server.status() == 0
+    assert not Path(path).exists()
+
+
+@posix_only
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_signal_ends_a_forked_child(ours: Any, place: Path) -> None:
+    path = str(place / "socket")
+    with program(FORKS, ours.name, [path]) as server, connected(server.line()) as client:
+        client.sendall(b"terminate\r\n")
+        assert client.recv(100) == b"-15\r\n"
+        client.close()
+        server.signal()
+        assert server.status() == 0

@@ -35,10 +35,15 @@ class Bound:
         self.name = ""  # once it is bound
         self._path = path
         self._file = _identity(path) if path else None
+        self._pid = os.getpid()
 
     def close(self) -> None:
-        """Close it, and remove its socket file; to close twice does nothing more."""
-        if self._path and self._file == _identity(self._path):
+        """Close it, and remove its socket file; to close twice does nothing more.
+
+        In a process that was forked meanwhile the file stays: it is the parent's.
+        """
+        is_own = self._path and self._pid == os.getpid()
+        if is_own and self._file == _identity(self._path):
             try:
                 os.unlink(self._path)
             except OSError:

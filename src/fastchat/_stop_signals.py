@@ -4,12 +4,14 @@ Rules this file keeps:
 
 * What was handled before is handled so again at the end.
 * ``AtOnce`` is raised once, and inside the context only: nothing interrupts the end it begins.
+* A child that was forked meanwhile has what was handled before.
 * A signal that is ignored stays so: a shell has said that to what it runs in the background.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterable
 from types import FrameType
@@ -37,8 +39,10 @@ class StopSignals:
         self._before: list[tuple[int, Any]] = []
         self._is_stopping = False
         self._may_raise = False
+        self._pid = 0
 
     def __enter__(self) -> StopSignals:
+        self._pid = os.getpid()
         for number in self._numbers:
             before = signal.getsignal(number)
             if before is None or before == signal.SIG_IGN:
@@ -63,7 +67,11 @@ class StopSignals:
             signal.signal(number, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_stopping:
+        if os.getpid() != self._pid:
+            for each, before in self._before:
+                signal.signal(each, before)
+            os.kill(os.getpid(), number)
+        elif not self._is_stopping:
             self._is_stopping = True
             self._stop()
         elif self._may_raise:

@@ -7,6 +7,7 @@ Rules this file keeps:
 * To stop takes what the backlog holds, answers each line that was received in full, and keeps
   nobody longer than the grace period.  The process may be told to stop by any thread and by a
   signal handler; all else belongs to the thread of the loop.
+* A process that was forked in a hook closes its copies of the descriptors, and ends nothing.
 * What it serves stands in one map, in which other channels may be, too: it leaves those alone.
 
 How addresses are understood and opened is in ``_addresses.py`` and ``_binding.py``, the listeners
@@ -126,6 +127,7 @@ class Server:
         memory = _limit_or_none("max_memory", max_memory, 0)
         self._admission = Admission(per_address, memory, self._note_left)
         self._state = "new"
+        self._pid = 0
         self._listeners: list[Listener] = []
         self._names: tuple[str, ...] = ()
         self._begun = 0.0
@@ -150,7 +152,7 @@ class Server:
         bound = open_all(self._places, self._backlog, self._unix_mode)
         self._admission.max_connections = most
         self._names = tuple([each.name for each in bound])
-        self._state, self._begun = "running", time.monotonic()
+        self._state, self._begun, self._pid = "running", time.monotonic(), os.getpid()
         for each in bound:
             self._listeners.append(Listener(each, self._map, self._take, self._note_end))
 
@@ -177,9 +179,17 @@ class Server:
         add_call(self._map, _family, self._stop, (seconds,))
 
     def abort(self) -> None:
-        """Close everything at once; what is not sent is lost."""
+        """Close everything at once; what is not sent is lost.
+
+        In a process that was forked meanwhile only its own descriptors are closed, and no hook is
+        called.
+        """
         if self._state == "new":
             self._state = "stopped"
+            return
+        if self._pid != os.getpid():
+            for each in (*self._listeners, *self._channels()):
+                each.socket.close()
             return
         if self._state in ("running", "suspended"):
             self._state = "stopping"
