@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import signal
 import socket
@@ -13,7 +14,7 @@ import pytest
 
 from fastchat._stop_signals import AtOnce, StopSignals
 from tests.random import stops
-from tests.support.channels import PATIENCE, Clock, Stage, posix_only
+from tests.support.channels import PATIENCE, Clock, Stage, failure, posix_only
 from tests.support.implementations import FASTCHAT
 from tests.support.servers import (
     ECHO,
@@ -63,6 +64,62 @@ def test_a_stop_takes_what_the_backlog_holds(own: Stage) -> None:
         assert received(own, client) == b"hello\r\n"
     with pytest.raises(ConnectionRefusedError):
         connected(server.addresses[0])
+
+
+def test_a_stop_takes_the_backlog_in_spite_of_errors(
+    own: Stage, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    (listener,) = own.map.values()
+    server.suspend()
+    clients = [client_of(own, server) for _ in range(5)]
+    for client in clients:
+        client.sendall(b"hello\r\n")
+    errors = [failure(each) for each in (errno.EMFILE, errno.ECONNABORTED, errno.EPERM)]
+    module = type(listener).take_backlog.__globals__
+    accept = module["accept"]
+
+    def accept_at_last(sock: Any) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return accept(sock)
+
+    monkeypatch.setitem(module, "accept", accept_at_last)
+    server.stop()
+    own.until(lambda: len(errors) == 2, use_poll=True)
+    own.loop(3, use_poll=True)
+    assert listener.accepting
+    assert server.stats().exhausted == 1
+    clock.now += 1
+    for client in clients:
+        assert received(own, client) == b"hello\r\n"
+        client.close()
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert not errors
+    assert "cannot accept a connection on 127.0.0.1" in caplog.text
+    assert "some that waited on 127.0.0.1" in caplog.text
+
+
+def test_what_leaves_a_class_in_a_stop_leaves_nobody_behind(own: Stage) -> None:
+    """The other backlogs are taken, the listeners closed, and the connections told."""
+    kind = channels(own)
+
+    def make(sock: socket.socket, map: Any) -> Any:
+        if sock.getsockname()[1] == int(server.addresses[0].rpartition(":")[2]):
+            raise own.asyncore.ExitNow
+        return own.keep(kind(sock, map))
+
+    server = server_of(own, make, LOCAL, LOCAL)
+    server.suspend()
+    client_of(own, server, 0)
+    client = client_of(own, server, 1)
+    client.sendall(b"hello\r\n")
+    with pytest.raises(own.asyncore.ExitNow):
+        server._stop(1000)
+    assert received(own, client) == b"hello\r\n"
+    client.close()
+    own.until(is_in(server, "stopped"), use_poll=True)
 
 
 def test_connections_that_were_taken_a_moment_ago_are_answered(own: Stage) -> None:

@@ -9,6 +9,7 @@ Rules this file keeps:
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastchat import asyncore
+from fastchat._accepting import accept
 from fastchat._binding import Bound
 from fastchat._core.agenda import Timer, add_later
 from fastchat._core.touch import touch
@@ -29,6 +31,9 @@ AT_ONCE = 64
 # descriptors until the next one, in seconds.
 _REST = 0.5
 _SILENCE = 60.0
+# What accept() says where nothing waits, and where no descriptor or memory is left.
+_EMPTY = (errno.EAGAIN, errno.EWOULDBLOCK)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener(asyncore.dispatcher):
@@ -71,6 +76,30 @@ class Listener(asyncore.dispatcher):
             self._take(*pair)
             if not self.accepting or self._is_suspended:
                 return
+
+    def take_backlog(self, most: int) -> bool:
+        """Take what waits, at most so many connections; False where there is no room for one.
+
+        Whatever becomes of one that waits, the others are taken.
+        """
+        problem: OSError | None = None
+        for _ in range(most):
+            if not self.accepting:
+                break
+            try:
+                pair = accept(self.socket)
+            except OSError as failure:
+                if failure.errno in _EMPTY:
+                    break
+                if failure.errno in _EXHAUSTED:
+                    self.log_info(f"cannot accept a connection on {self.addr}: {failure}", "error")
+                    return False
+                problem = failure
+            else:
+                self._take(*pair)
+        if problem is not None:
+            logger.error("some that waited on %s have gone: %s", self.addr, problem)
+        return True
 
     def suspend(self) -> None:
         """Take no connection; those that come wait in the backlog."""

@@ -44,6 +44,8 @@ _Data: TypeAlias = bytes | bytearray | memoryview
 # Descriptors that are left for everything but connections, and the most connections by default.
 _SPARE = 64
 _MOST = 10_000
+# When a stop tries again what it could not do yet, in seconds.
+_SOON = 0.05
 
 
 @dataclass(frozen=True)
@@ -294,14 +296,34 @@ class Server:
             return
         self._state = "stopping"
         self._admission.is_stopping = True
-        for listener in self._listeners:
-            if listener.accepting:
-                listener.resume()
-                # As many as can wait there: while it is open, more may come without end.
-                listener.take_some(self._backlog + 1)
+        try:
+            self._take_backlogs()
+        finally:
+            self._note_end()
+
+    def _take_backlogs(self) -> None:
+        """Take what the backlogs hold, and let all connections end.
+
+        A listener closes when that is done.  Where there is no descriptor for a connection, it is
+        tried again soon, when some may have ended, until the grace period is over.
+        """
+        listeners = [each for each in self._listeners if each.accepting]
+        try:
+            _each(listeners, self._take_backlog)
+        finally:
+            if any(each.accepting for each in listeners):
+                self._later(_SOON, self._take_backlogs)
+            self._shut_connections_down()
+
+    def _take_backlog(self, listener: Listener) -> None:
+        listener.suspend()  # its next look is that of _take_backlogs()
+        is_all = True
+        try:
+            # As many as can wait there: while it is open, more may come without end.
+            is_all = listener.take_backlog(self._backlog + 1)
+        finally:
+            if is_all:
                 listener.close()
-        self._shut_connections_down()
-        self._note_end()
 
     def _shut_connections_down(self) -> None:
         """Let each connection answer what it has received, and end."""
@@ -323,6 +345,7 @@ class Server:
         self.abort()
 
     def _later(self, seconds: float, function: Callable[..., None], *args: Any) -> None:
+        self._timers = [each for each in self._timers if each.is_active]
         self._timers.append(add_later(self._map, _family, seconds, function, args))
 
     def _note_left(self) -> None:
