@@ -173,7 +173,8 @@ def test_a_reply_that_comes_late_is_not_destroyed(own: Stage, clock: Clock) -> N
 
     def line_received(channel: Any, line: bytes) -> None:
         channel.events.append(line)
-        channel.pause_reading()
+        if line == b"one":
+            channel.pause_reading()
 
     kind = channels(own, line_received=line_received)
     server = server_of(own, kind)
@@ -201,6 +202,76 @@ def test_what_a_quiet_connection_is_told_is_not_destroyed(own: Stage, clock: Clo
     assert received(own, client) == b"421 bye\r\n"
     assert kind.made[0].linger_timeout == 5
     assert server.stats().state == "stopping"
+
+
+def test_what_a_paused_connection_has_not_read_waits_in_the_kernel(own: Stage) -> None:
+    def line_received(channel: Any, line: bytes) -> bytes:
+        channel.events.append(line)
+        if line == b"one":
+            channel.pause_reading()
+        return line
+
+    kind = channels(own, line_received=line_received, shutting_down=lambda channel: b"bye")
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    client.sendall(b"one\r\n")
+    own.until(lambda: kind.made and kind.made[0].events, use_poll=True)
+    client.sendall(b"x" * 20_000 + b"\r\n")
+    server.stop()
+    own.loop(5, use_poll=True)
+    assert server.stats().state == "stopping"
+    assert len(kind.made[0]._fc_line.buffer) == 0
+    kind.made[0].resume_reading()
+    assert received(own, client) == b"one\r\n" + b"x" * 20_000 + b"\r\nbye\r\n"
+
+
+def test_what_a_lost_connection_had_sent_is_given(own: Stage) -> None:
+    """It was paused when the server stopped, and lost before it went on."""
+    kind = channels(own, connection_made=lambda channel: made(channel))
+
+    def made(channel: Any) -> None:
+        kind.made.append(channel)
+        channel.pause_reading()
+
+    server = server_of(own, kind)
+    client = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    client.sendall(b"one\r\n")
+    server.stop()
+    own.loop(3, use_poll=True)
+    client.close()
+    kind.made[0].send(b"hello")
+    own.loop(3, use_poll=True)
+    kind.made[0].resume_reading()
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert kind.made[0].events[0] == b"one"
+
+
+def test_what_a_stop_reads_is_held_to_max_memory(own: Stage) -> None:
+    kind = channels(own)
+    server = server_of(own, kind, max_memory=10_000)
+    client = client_of(own, server)
+    own.until(lambda: kind.made, use_poll=True)
+    client.sendall(b"x" * 20_000)
+    server._stop(1000)
+    assert server.stats().over_max_memory == 1
+    own.until(is_in(server, "stopped"), use_poll=True)
+
+
+def test_a_stop_tells_some_connections_in_a_pass(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = channels(own)
+    server = server_of(own, kind)
+    monkeypatch.setitem(type(server).stop.__globals__, "_AT_ONCE", 2)
+    clients = [client_of(own, server) for _ in range(5)]
+    own.until(lambda: len(kind.made) == 5, use_poll=True)
+    for client in clients:
+        client.sendall(b"hello\r\n")
+    server._stop(1000)
+    assert [each._fc_line.is_ending for each in kind.made].count(True) == 2
+    for client in clients:
+        assert received(own, client) == b"hello\r\n"
 
 
 def test_the_grace_period_is_the_longest(

@@ -44,6 +44,9 @@ _Data: TypeAlias = bytes | bytearray | memoryview
 # Descriptors that are left for everything but connections, and the most connections by default.
 _SPARE = 64
 _MOST = 10_000
+# How many connections are told of a stop in one pass, and how many passes wait for new ones.
+_AT_ONCE = 64
+_LOOKS = 100
 # When a stop tries again what it could not do yet, in seconds.
 _SOON = 0.05
 
@@ -136,6 +139,7 @@ class Server:
         self._accepted = self._failed = 0
         self._refused = {"max_connections": 0, "max_per_address": 0}
         self._timers: list[Timer] = []
+        self._looks = 0
         self._on_stopped: Callable[[], None] | None = None
 
     @property
@@ -326,18 +330,25 @@ class Server:
                 listener.close()
 
     def _shut_connections_down(self) -> None:
-        """Let each connection answer what it has received, and end."""
-        is_early = False
+        """Let each connection answer what it has received, and end; some in each pass."""
+        left, is_early = [], False
         for channel in self._channels():
             state = channel._fc_line
-            if state.stops & CLOSING:
+            if state.stops & CLOSING or state.is_ending:
                 continue
             if state.stops & UNBEGUN:
                 is_early = True  # it was taken a moment ago
-                continue
-            channel.shut_down()
-        if is_early and self._state == "stopping":
-            self._later(0, self._shut_connections_down)
+            else:
+                left.append(channel)
+        try:
+            _each(left[:_AT_ONCE], methodcaller("shut_down"))
+        finally:
+            is_more = len(left) > _AT_ONCE
+            if self._state == "stopping" and (is_more or is_early):
+                self._looks += 1
+                # One that does not begin in so many passes is not worth all of them.
+                is_next = is_more or self._looks < _LOOKS
+                self._later(0 if is_next else _SOON, self._shut_connections_down)
 
     def _end_grace(self, grace: float) -> None:
         left = self._admission.open

@@ -59,11 +59,17 @@ def _tell_eof(state: LineState) -> None:
 
 
 def shut_down(state: LineState) -> None:
-    """Read no more, answer all lines that were received in full, say goodbye, and close."""
+    """Read no more, answer all lines that were received in full, say goodbye, and close.
+
+    Where no line is given now, what the socket has stays there until lines are given again.
+    """
     if state.stops & CLOSING or state.is_ending:
         return
-    if not state.has_ended:
+    if state.stops & (FULL | PAUSED):
+        state.is_unread = not state.has_ended
+    elif not state.has_ended:
         state.gather(_MOST_AT_THE_END)
+        state.weigh()
     state.is_ending = True
     if state.stops & BUSY:
         state.stops |= LEFT
@@ -74,6 +80,11 @@ def shut_down(state: LineState) -> None:
 
 def say_goodbye(state: LineState) -> None:
     """All lines are answered that were received."""
+    if state.is_unread:
+        state.is_unread = False
+        state.gather(_MOST_AT_THE_END)
+        state.requeue()
+        return
     if not state.has_said_goodbye:
         state.events.run(state, _say_goodbye, state)
     if state.owner is not None:
@@ -176,7 +187,7 @@ def end(state: LineState) -> None:
     """Give what was received before the connection was lost, as far as one pass may; then end."""
     left = state.lines_per_pass
     while not state.stops & (CLOSING | PAUSED | UNBEGUN | OVER):
-        if not (state.has_ended or state.is_ending):
+        if not state.has_ended and (state.is_unread or not state.is_ending):
             state.gather(_MOST_AT_THE_END)
             state.has_ended = True
         if left <= 0:

@@ -30,6 +30,7 @@ cdef class LineState:
     cdef public bint stays_open
     cdef public bint has_said_goodbye
     cdef public bint is_ending
+    cdef public bint is_unread
     cdef public bint has_shut
     cdef public object held
     cdef public list batch

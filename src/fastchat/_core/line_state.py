@@ -87,6 +87,7 @@ class LineState:
             "stays_open",  # which has said so
             "has_said_goodbye",  # whether shutting_down() was called
             "is_ending",  # by shut_down()
+            "is_unread",  # and what the socket has is still to be received
             "has_shut",  # whether the own half of the connection is shut
             "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
             "batch",  # the lines that line_received() gets, and which is next
@@ -141,6 +142,7 @@ class LineState:
         self.stays_open = False
         self.has_said_goodbye = False
         self.is_ending = False
+        self.is_unread = False
         self.has_shut = False
         self.held: deque[Any] | None = None
         self.batch: list[bytes] | None = None
