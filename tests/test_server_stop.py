@@ -551,6 +551,51 @@ def test_serve_leaves_nothing_in_the_agenda_of_the_map(own: Stage) -> None:
     bystander.close()
 
 
+def test_the_end_of_an_outer_server_ends_the_inner_one(own: Stage) -> None:
+    """Which runs in a hook, over the same map."""
+    serve = own.implementation.server.serve
+    seen: list[Any] = []
+
+    def line_received(channel: Any, line: bytes) -> None:
+        seen.append("inner begins")
+        serve(channels(own), LOCAL, map=own.map, on_start=lambda inner: outer[0].stop(0))
+        seen.append("inner returns")
+
+    outer: list[Any] = []
+
+    def on_start(server: Any) -> None:
+        outer.append(server)
+        client_of(own, server).sendall(b"hello\r\n")
+
+    bystander = own.dispatcher()
+    kind = channels(own, line_received=line_received)
+    assert serve(kind, LOCAL, map=own.map, on_start=on_start) == 0
+    assert seen == ["inner begins"]
+    assert list(own.map.values()) == [bystander]
+    bystander.close()
+
+
+def test_an_inner_server_ends_alone(own: Stage) -> None:
+    serve = own.implementation.server.serve
+    outer: list[Any] = []
+    clients: list[socket.socket] = []
+
+    def line_received(channel: Any, line: bytes) -> bytes:
+        status = serve(channels(own), LOCAL, map=own.map, on_start=lambda inner: inner.stop())
+        channel.call_later(0, outer[0].stop)
+        return b"%d" % status
+
+    def on_start(server: Any) -> None:
+        outer.append(server)
+        clients.append(client_of(own, server))
+        clients[0].sendall(b"hello\r\n")
+        clients[0].shutdown(socket.SHUT_WR)
+
+    kind = channels(own, line_received=line_received)
+    assert serve(kind, LOCAL, map=own.map, on_start=on_start) == 0
+    assert clients[0].recv(100) == b"0\r\n"
+
+
 def test_exit_now_ends_serve(own: Stage) -> None:
     def line_received(channel: Any, line: bytes) -> None:
         raise own.asyncore.ExitNow

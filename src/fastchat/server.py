@@ -16,6 +16,7 @@ in ``_listening.py``, limits and counts in ``_admission.py``, signals in ``_stop
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -393,7 +394,11 @@ class Server:
 
 
 class _Stopped(asyncore.ExitNow):
-    """The server has stopped: leave the loop."""
+    """The *server* has stopped: leave the loop, up to the ``serve`` that runs it."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
 
 
 def serve(
@@ -420,7 +425,8 @@ def serve(
     closes everything at once, and 0 is returned.
 
     Raises what Server and ``Server.start`` raise, and what leaves the loop or *on_start*; then
-    nothing of the server is left open.
+    nothing of the server is left open.  That includes the end of another ``serve`` in whose hook
+    this one runs, over the same map.
     """
     server = Server(
         channel,
@@ -434,7 +440,7 @@ def serve(
         refusal=refusal,
         grace=grace,
     )
-    server._on_stopped = _leave
+    server._on_stopped = functools.partial(_leave, server)
     status = 0
     with StopSignals(server.stop):
         try:
@@ -447,6 +453,9 @@ def serve(
         except AtOnce as now:  # in the midst of the end
             status = int(str(now))
             server._end()
+        except _Stopped as stopped:
+            if stopped.server is not server:
+                raise
         except asyncore.ExitNow:
             pass
     return status
@@ -461,8 +470,8 @@ def _run(server: Server, on_start: Callable[[Server], object] | None) -> None:
     asyncore.loop(timeout, use_poll=True, map=server._map)
 
 
-def _leave() -> None:
-    raise _Stopped
+def _leave(server: Server) -> None:
+    raise _Stopped(server)
 
 
 def _each(things: Iterable[Any], function: Callable[[Any], object]) -> None:
