@@ -355,6 +355,21 @@ def test_abort_closes_all_at_once(own: Stage) -> None:
     server.abort()
 
 
+def test_a_class_may_abort_the_server_in_init(own: Stage) -> None:
+    base = channels(own)
+
+    class Last(base):  # type: ignore[misc,valid-type]
+        def __init__(self, sock: Any, map: Any) -> None:
+            super().__init__(sock, map)
+            server.abort()
+
+    server = server_of(own, Last)
+    client = client_of(own, server)
+    own.until(is_in(server, "stopped"), use_poll=True)
+    assert (client.recv(10), server.stats().open) == (b"", 0)
+    assert not own.map
+
+
 def test_a_server_starts_once(own: Stage) -> None:
     server = server_of(own, channels(own))
     with pytest.raises(RuntimeError, match="the server is running: it starts once"):

@@ -257,6 +257,8 @@ class Server:
             self._admission.enter(state, sock.family, address)
             if channel.addr is None:  # the peer has gone already
                 channel.addr = address
+            if self._state == "stopped":  # its __init__() has called abort()
+                channel.abort()
 
     def _send_off(self, sock: Any) -> None:
         with sock:
