@@ -37,6 +37,7 @@ cdef class Agenda:
     cdef Py_ssize_t _count
     cdef Py_ssize_t _cancelled
     cdef Py_ssize_t _timers
+    cdef bint _is_held
     cdef public bint is_used
 
     @cython.locals(now=double)
@@ -57,7 +58,8 @@ cdef class Agenda:
     cpdef run_due(self)
     cpdef hold(self)
     cpdef count_timers(self, Py_ssize_t more)
-    cdef _let_go(self)
+    cpdef let_go(self)
+    cdef _run_entries(self)
     cdef _make_calls(self)
     cdef _make_one(self)
     cdef _report(self, failure, what)

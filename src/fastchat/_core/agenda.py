@@ -98,6 +98,7 @@ class Timer:
             agenda = self._agenda
             self._end()
             agenda.forget_one()
+            agenda.let_go()
 
     def _end(self) -> None:
         """It is active no more, and keeps nothing."""
@@ -146,6 +147,7 @@ class Agenda:
             "_count",
             "_due",
             "_heap",
+            "_is_held",
             "_order",
             "_ticks",
             "_timers",
@@ -172,6 +174,7 @@ class Agenda:
         # When, a number that makes it unique, and who; and what of it is called in this pass.
         self._heap: list[tuple[float, int, Any]] = []
         self._due: deque[tuple[float, int, Any]] = deque()
+        self._is_held = False  # in ``working``
         self._order = 0
         # The lists in the heap, by when they are due: of channels, to look at their deadlines.
         self._ticks: dict[float, list[Any]] = {}
@@ -305,12 +308,18 @@ class Agenda:
     def run_due(self) -> None:
         """A pass ends: make the calls of other threads, and run what was due after the wait."""
         self._make_calls()
-        due = self._due
         while self._heap and self._heap[0][0] <= self.now:
             import heapq  # noqa: PLC0415
 
             # In one call, for behind each a signal handler might raise.
-            due.extend(map(heapq.heappop, (self._heap,)))
+            self._due.extend(map(heapq.heappop, (self._heap,)))
+        try:
+            self._run_entries()
+        finally:
+            self.let_go()
+
+    def _run_entries(self) -> None:
+        due = self._due
         while due:
             when, _, entry = due[0]
             if type(entry) is list:
@@ -331,16 +340,21 @@ class Agenda:
     def hold(self) -> None:
         """Stay, if the map is a plain dict, as long as there are calls or timers of no channel."""
         if not _has_own(self.map):
+            self._is_held = True
             working[id(self.map)] = self
 
     def count_timers(self, more: int) -> None:
-        """There are so many *more* timers of no channel."""
+        """There are so many *more* timers of no channel; if less, ``let_go`` is called behind it."""
         self._timers += more
-        self._let_go()
 
-    def _let_go(self) -> None:
-        """Stay no longer than needed; see ``hold``."""
-        if working and not self._timers and not self.calls:
+    def let_go(self) -> None:
+        """Stay no longer than needed; see ``hold``.
+
+        It may run Python, in which a signal handler raises: so it has no place between a call that
+        is taken out and that call.
+        """
+        if self._is_held and not self._timers and not self.calls:
+            self._is_held = False
             working.pop(id(self.map), None)
             if self.calls:  # of a thread that was faster
                 self.hold()
@@ -351,7 +365,7 @@ class Agenda:
             for _ in range(len(calls)):
                 self._make_one()
         finally:
-            self._let_go()
+            self.let_go()
 
     def _make_one(self) -> None:
         if not self.calls:  # a nested pass has made it
