@@ -235,3 +235,7 @@ def test_kqueue_knows_what_a_failing_change_left(kqueue: FakeKqueue, stack: Exit
     kqueue.refused = set()
     poller.modify(fd, READ | WRITE)
     assert kqueue.filters == {(fd, READS), (fd, WRITES)}
+
+
+def test_kqueue_has_a_descriptor_for_other_loops(kqueue: FakeKqueue) -> None:
+    assert _pollers.Kqueue().fileno() == kqueue.fileno()

@@ -114,6 +114,9 @@ class FakeKqueue:
         self.waits: list[tuple[int, float | None]] = []
         self.closed = False
 
+    def fileno(self) -> int:
+        return 1000
+
     def control(
         self, changes: list[SimpleNamespace] | None, maximum: int, timeout: float | None
     ) -> list[SimpleNamespace]:

@@ -344,7 +344,7 @@ class Agenda:
             working[id(self.map)] = self
 
     def count_timers(self, more: int) -> None:
-        """There are so many *more* timers of no channel; if less, ``let_go`` is called behind it."""
+        """There are so many *more* timers of no channel; behind less, call ``let_go``."""
         self._timers += more
 
     def let_go(self) -> None:
