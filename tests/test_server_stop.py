@@ -57,6 +57,30 @@ def test_a_stop_takes_what_the_backlog_holds(own: Stage) -> None:
         connected(server.addresses[0])
 
 
+def test_a_backlog_is_taken_as_far_as_it_may_be(own: Stage) -> None:
+    """So many connections, and none once the class has closed the listener."""
+    made: list[Any] = []
+
+    def make(sock: Any, map: Any) -> Any:
+        if made:
+            listener.close()
+        made.append(sock)
+        return kind(sock, map)
+
+    kind = channels(own)
+    server = server_of(own, make)
+    (listener,) = own.map.values()
+    server.suspend()
+    clients = [client_of(own, server) for _ in range(4)]
+    assert listener.take_backlog(1)
+    assert len(made) == 1
+    assert listener.take_backlog(3)
+    assert len(made) == 2
+    for client in clients:
+        client.close()
+    own.until(lambda: not own.map, use_poll=True)
+
+
 def test_a_stop_takes_the_backlog_in_spite_of_errors(
     own: Stage, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
