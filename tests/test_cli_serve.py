@@ -25,6 +25,8 @@ from tests.support.documents import read
 from tests.support.programs import open_terminal
 from tests.support.servers import Program, connected, running
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 GAME = """
 import fastchat
 

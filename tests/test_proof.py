@@ -180,7 +180,9 @@ def test_without_the_extension(good: Path, tmp_path: Path) -> None:
 
 def test_traced(good: Path, tmp_path: Path) -> None:
     wrong = wrongly_built(tmp_path, "'linetrace': True", CPPFLAGS="-DCYTHON_TRACE=1")
-    assert failures(changed(good, tmp_path, wrong, strip), tmp_path) == {"test_nothing_is_traced"}
+    found = failures(changed(good, tmp_path, wrong, strip), tmp_path)
+    # Which makes it larger, too.
+    assert found - {"test_extension_is_small", "test_size"} == {"test_nothing_is_traced"}
 
 
 def test_unstripped(plain: Path, tmp_path: Path) -> None:

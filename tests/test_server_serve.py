@@ -26,6 +26,8 @@ from tests.support.servers import (
     server_of,
 )
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 # serve().
 
 

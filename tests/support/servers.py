@@ -137,6 +137,14 @@ class Program:
         return self.process.stderr.read().decode()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT is not ignored, as it is in what a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def program(
     code: str, implementation: str, argv: list[str] | None = None, **options: Any

@@ -29,6 +29,7 @@ import math
 import sys
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core.system import system_of
@@ -405,17 +406,17 @@ def agenda_for(map: Any, family: Family) -> Agenda:
         if _has_own(map):
             agenda = map._fc_agenda.setdefault(0, made)
         else:
-            agenda = agendas.setdefault(id(map), weakref.ref(made, _forget))()
+            key = id(map)
+            agenda = agendas.setdefault(key, weakref.ref(made, partial(_forget, key)))()
             if agenda is None:
                 agendas.pop(id(map), None)
     return agenda
 
 
-def _forget(kept: Any) -> None:
-    """The agenda is gone of which *kept* was the weak reference."""
-    for key, each in list(agendas.items()):
-        if each is kept:
-            del agendas[key]
+def _forget(key: int, kept: Any) -> None:
+    """The agenda is gone of which *kept* was the weak reference, under *key*."""
+    if agendas.get(key) is kept:
+        agendas.pop(key, None)
 
 
 def _has_own(map: Any) -> bool:
