@@ -355,3 +355,17 @@ def test_agenda_that_is_gone_is_none(own: Stage) -> None:
     agenda = agenda_for(own, members)
     assert agenda is agenda_for(own, members)
     assert agenda.map is members
+
+
+def test_an_agenda_that_is_gone_takes_no_other_with_it(own: Stage) -> None:
+    """What is kept under its number may be that of a map which has the number now."""
+    touch: Any = own.implementation.core["touch"]
+    members: dict[Any, Any] = {}
+    key, another = id(members), object()
+    agenda = agenda_for(own, members)
+    reference = touch.agendas[key]
+    touch.agendas[key] = another
+    del agenda
+    gc.collect()
+    assert reference() is None
+    assert touch.agendas.pop(key) is another
