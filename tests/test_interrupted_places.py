@@ -6,6 +6,7 @@ Each has a scene so small that all its points are taken.
 from __future__ import annotations
 
 import dis
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType
@@ -276,8 +277,10 @@ def uncovered_jumps(code: CodeType) -> Iterator[str]:
         names = names[: names.index("RERAISE")] if "RERAISE" in names else names
         return all(name.startswith(("SWAP", "POP_TOP", "STORE_FAST")) for name in names)
 
-    for instruction in instructions:
-        if instruction.opname.startswith("JUMP_BACKWARD"):
+    for before, instruction in itertools.pairwise(instructions):
+        # Not JUMP_BACKWARD_NO_INTERRUPT, which looks for no signal, nor what 3.12 has in its place
+        # where an exception was thrown into what is awaited, and has ended it.
+        if instruction.opname == "JUMP_BACKWARD" and before.opname != "CLEANUP_THROW":
             at = instruction.offset
             if handlers_at(instruction.argval) - handlers_at(at):
                 yield f"{code.co_filename}:{code.co_qualname}, offset {at}"

@@ -145,15 +145,20 @@ class Attachment:
         Raises what has left a handler and ended the attachment: ExitNow, or what a program's own
         ``handle_error()`` has raised.
         """
-        while self._map and not self._is_over:
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.remove(waiter)
+        while True:
+            if self._is_over or not self._map:
+                break
+            await self._wait_once()
         if self._failure is not None:
             raise self._failure
+
+    async def _wait_once(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
 
     def wake(self) -> None:
         """Make a pass soon.  Any thread and any signal handler may call this.

@@ -446,12 +446,7 @@ def serve(
     status = 0
     with StopSignals(server.stop):
         try:
-            try:
-                _run(server, on_start)
-            except AtOnce as now:
-                status = int(str(now))
-            finally:
-                server._end()
+            status = _run_to_the_end(server, on_start)
         except AtOnce as now:  # in the midst of the end
             status = int(str(now))
             server._end()
@@ -460,6 +455,17 @@ def serve(
                 raise
         except asyncore.ExitNow:
             pass
+    return status
+
+
+def _run_to_the_end(server: Server, on_start: Callable[[Server], object] | None) -> int:
+    status = 0
+    try:
+        _run(server, on_start)
+    except AtOnce as now:
+        status = int(str(now))
+    finally:
+        server._end()
     return status
 
 
