@@ -23,7 +23,7 @@ from fastchat._core.agenda import Timer, add_later
 from fastchat._core.touch import touch
 
 logger = logging.getLogger("fastchat.server")
-_family: Any = asyncore._family  # type: ignore[attr-defined]
+_family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 # How many connections are taken for one event.
 AT_ONCE = 64

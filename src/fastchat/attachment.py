@@ -31,7 +31,7 @@ from fastchat._core.maps import end_loop, watch_over
 
 __all__ = ["Attachment", "attach"]
 
-_family: Any = asyncore._family  # type: ignore[attr-defined]
+_family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 # What a loop says of a descriptor that is closed, or of a file that is always ready.
 _NOT_TO_BE_WAITED_FOR = (errno.EBADF, errno.EPERM, errno.EINVAL)

@@ -32,7 +32,7 @@ _Data: TypeAlias = bytes | bytearray | memoryview
 _Socket: TypeAlias = _socket.socket
 
 logger: logging.Logger = logging.getLogger("fastchat.channel")
-_family: Any = asyncore._family  # type: ignore[attr-defined]
+_family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 # What asyncore and asynchat call, and the loop of a LineChannel does not.
 _NO_HOOKS = (
@@ -206,7 +206,7 @@ class LineChannel(asyncore.dispatcher):
         """How many bytes of output wait."""
         return self._fc_line.waiting
 
-    def send(self, data: _Data) -> None:  # type: ignore[override]
+    def send(self, data: _Data) -> None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         """Send *data* as it is.  Once the channel is closed that goes nowhere.
 
         Raises TypeError where it is not bytes-like, OSError (ENOTCONN) before there is a socket.

@@ -38,7 +38,7 @@ from fastchat._stop_signals import AtOnce, StopSignals
 from fastchat.channel import LineChannel
 
 logger: logging.Logger = logging.getLogger("fastchat.server")
-_family: Any = asyncore._family  # type: ignore[attr-defined]
+_family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 _Socket: TypeAlias = socket.socket
 _Data: TypeAlias = bytes | bytearray | memoryview
 

@@ -18,7 +18,7 @@ from fastchat._core.agenda import Timer
 
 __all__ = ["Timer", "call_every", "call_later", "call_threadsafe"]
 
-_family: Any = asyncore._family  # type: ignore[attr-defined]
+_family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def call_later(seconds: float, function: Callable[..., Any], *args: Any, map: Any = None) -> Timer:

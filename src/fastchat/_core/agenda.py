@@ -327,10 +327,13 @@ class Agenda:
                 # Before it is taken away; who is looked at twice has nothing to do.
                 due.extend([(when, 0, each) for each in entry])
                 self._ticks.pop(when, None)
+                del due[0]
+                self._take_off(False)
+                continue
             del due[0]
-            is_over = type(entry) is not list and bool(entry._is_over(when))
+            is_over = bool(entry._is_over(when))
             self._take_off(is_over)
-            if is_over or type(entry) is list:
+            if is_over:
                 continue
             what = entry._what()
             try:

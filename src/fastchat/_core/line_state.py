@@ -125,7 +125,7 @@ class LineState:
         )
 
     def __init__(self, channel: Any, events: Any) -> None:
-        self.channel = channel
+        self.channel: Any = channel
         self.events = events
         self.sock: Any = None
         self.pid: int = 0
