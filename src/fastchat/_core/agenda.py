@@ -54,7 +54,7 @@ _TICKS = 8
 # The longest time to wait, or to leave a deadline alone, in seconds: what all systems can do.
 _LONGEST = 86400.0
 
-# The largest number of seconds, and the smallest between two calls.
+# The smallest number of seconds between two calls, and the largest there is.
 _LEAST = 0.001
 _MOST = sys.float_info.max
 
