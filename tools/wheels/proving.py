@@ -196,7 +196,7 @@ class Proof:
 
     def pytest(self, *words: str) -> str:
         command = [str(self.python), "-m", "pytest", "-p", "no:cacheprovider", *words]
-        return run(command, self.environment, self.unpacked, patience=1800)
+        return run(command, self.environment, self.unpacked, patience=3600)
 
     def run_demo(self, *options: str) -> None:
         run([self.python, "tools/demo.py", *options], self.environment, self.unpacked)
