@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import sys
 from typing import Any
@@ -354,3 +355,18 @@ def test_eof_by_default_closes(own: Stage) -> None:
     settle(own)
     assert replies(channel) == b"line\r\n<end>"
     assert not own.map
+
+
+def test_idle_channels_share_what_is_the_same(own: Stage) -> None:
+    """The tuple of delimiters; with one for each, 10,000 idle channels have 0.6 MB more."""
+    kind = type(line_channel(own))
+    buffers = [kind(own.pair()[0], own.map)._fc_line.buffer for _ in range(2)]
+    if own.implementation.name == "cython":
+        first, second = (
+            [found for found in gc.get_referents(buffer) if found == (b"\r\n",)]
+            for buffer in buffers
+        )
+        assert len(first) == 1
+        assert first[0] is second[0]
+    else:
+        assert buffers[0]._several is buffers[1]._several

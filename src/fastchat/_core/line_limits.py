@@ -61,18 +61,21 @@ class Limit:
 class Defaults:
     """The *limits* of a class of channels, in the order of ``LIMITS``, and what they come to."""
 
-    __slots__ = ("_checked", "limits")
+    __slots__ = ("_checked", "_model", "limits")
 
     def __init__(self, limits: list[Limit]) -> None:
         self.limits = limits
         self._checked = [
             _checked(name, limit._value) for name, limit in zip(LIMITS, limits, strict=True)
         ]
+        # What all buffers can share is its own.
+        self._model = LineBuffer(self._checked[0])
 
     def give_to(self, state: LineState) -> None:
         """Let them count for *state*, which is new."""
         delimiter, *others = self._checked
         state.buffer = LineBuffer(delimiter, max_line=sys.maxsize)
+        state.buffer._share(self._model)
         for name, value in zip(LIMITS[1:], others, strict=True):
             setattr(state, name, value)
         _lower(state)

@@ -12,7 +12,6 @@ cdef Py_ssize_t SIZE, FLUSH, TOGETHER, GRAIN
 
 @cython.final
 cdef class LineState:
-    cdef object __weakref__
     cdef public object channel
     cdef public object sock
     cdef public int pid

@@ -69,7 +69,6 @@ class LineState:
 
     if not cython.compiled:
         __slots__ = (  # noqa: RUF023 (what belongs together stands together)
-            "__weakref__",
             "channel",
             "sock",
             "pid",  # of the process that has made the connection

@@ -23,6 +23,7 @@ cdef class LineBuffer:
     cdef bint _is_skipping
     cdef bint _has_ended
     cdef bint _keepends
+    cdef int _mode  # here it costs no room of its own
     cdef list _ahead
     cdef Py_ssize_t _ahead_first
     cdef Py_ssize_t _ahead_at
@@ -33,12 +34,12 @@ cdef class LineBuffer:
     cdef bytes _prefix
     cdef Py_ssize_t _too_long_size
     cdef object _dropped
-    cdef int _mode
     cdef bytes _single
     cdef tuple _several
     cdef Py_ssize_t _longest
     cdef Py_ssize_t _longest_delimiter
 
+    cpdef _share(self, LineBuffer other)
     cdef Py_ssize_t _waiting(self) except -1
 
     @cython.locals(

@@ -186,6 +186,10 @@ class LineBuffer:
         with cython.critical_section(self):
             return self._dropped
 
+    def _share(self, other: LineBuffer) -> None:
+        """Have the tuple of *other*, whose delimiters are the same: idle buffers are many."""
+        self._several = other._several
+
     # Input.
 
     def feed(self, data: Data, most: int | None = None) -> list[bytes]:
