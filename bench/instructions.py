@@ -84,8 +84,8 @@ def serve(implementation: str, in_flight: int, rounds: int) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(LINE * in_flight)
     Echo(sock)
-    # A collection of all that was imported costs as much as twenty lines, and whether one falls into
-    # the longer run alone depends on what else is installed.
+    # A collection of all that was imported costs as much as twenty lines, and whether one falls
+    # into the longer run alone depends on what else is installed.
     gc.freeze()
     try:
         asyncore.loop(use_poll=True)
