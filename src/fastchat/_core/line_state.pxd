@@ -67,8 +67,11 @@ cdef class LineState:
 
     cpdef read_event(self)
 
-    @cython.locals(data=bytes, lines=list, size=Py_ssize_t, buffer=LineBuffer, mode=int)
+    @cython.locals(data=bytes)
     cdef _read(self)
+
+    @cython.locals(lines=list, whole=Py_ssize_t, buffer=LineBuffer, mode=int)
+    cdef _cut_and_give(self, bytes data)
     cpdef feed(self, bytes data)
 
     @cython.locals(data=bytes)
@@ -103,6 +106,7 @@ cdef class LineState:
     @cython.locals(lines=list)
     cpdef bint cut(self, Py_ssize_t most) except -1
     cpdef requeue(self)
+    cdef bint _has_only_lines(self) except -1
     cpdef leave(self)
     cdef _say_lost(self)
 

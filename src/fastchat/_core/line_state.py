@@ -185,7 +185,8 @@ class LineState:
 
     def _read(self) -> None:
         if self.stops:
-            self.events.read_slowly(self)
+            if self.stops != HELD:  # else what waits comes first, in the next pass
+                self.events.read_slowly(self)
             return
         data = self.receive()
         if data is None:
@@ -197,12 +198,17 @@ class LineState:
             self.feed(data)
             self.events.go_on(self)
             return
+        self._cut_and_give(data)
+
+    def _cut_and_give(self, data: bytes) -> None:
+        """Give the hook the lines that wait, and those of *data*, as far as one pass may."""
         buffer = self.buffer
-        size = buffer._waiting() + len(data)
+        whole = buffer._ahead_size + len(data)
         lines = buffer._feed(data, self.most)  # whose limit is none: see drop_long()
         if lines:
             self.began = 0.0
-            if size > self.max_line and self._has_long(lines):
+            # None but the first has more bytes than came whole.
+            if len(lines[0]) > self.max_line or (whole > self.max_line and self._has_long(lines)):
                 self.keep(lines)
                 self.events.go_on(self)
                 return
@@ -509,12 +515,28 @@ class LineState:
         if self.stops & OVER:
             return
         try:
-            self.events.go_on(self)
+            if self._has_only_lines():
+                self._cut_and_give(b"")
+            else:
+                self.events.go_on(self)
             self.weigh()
         except BaseException as failure:
             self.requeue()
             self.events.contain(self, failure)
             self.events.abort(self)  # what failed was no hook, and would fail in each pass
+
+    def _has_only_lines(self) -> bool:
+        """Whether nothing waits but lines, of which ``lines_per_pass`` has left some."""
+        return (
+            not self.stops
+            and not self.mode
+            and not self.held
+            and not self.has_ended
+            and not self.is_ending
+            and self.most >= self.lines_per_pass
+            and self.buffer._ahead_size > 0
+            and self.wants == (3 if self.waiting else 1)
+        )
 
     def leave(self) -> None:
         """Leave the map, and say that the connection is lost, once.
