@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from fastchat import asynchat, asyncore
 from fastchat._backend import implementation
-from fastchat._core.line_rules import LineTooLong
-from fastchat._core.lines import LineBuffer, join_lines
 
 if TYPE_CHECKING:
+    from fastchat._core.line_rules import LineTooLong
+    from fastchat._core.lines import LineBuffer, join_lines
     from fastchat.aliases import install, uninstall
     from fastchat.attachment import Attachment, attach
     from fastchat.channel import LineChannel
@@ -57,7 +57,9 @@ __all__ = [
 
 _ELSEWHERE = {
     "Attachment": "attachment",
+    "LineBuffer": "_core.lines",
     "LineChannel": "channel",
+    "LineTooLong": "_core.line_rules",
     "Server": "server",
     "ServerStats": "server",
     "Timer": "timers",
@@ -66,6 +68,7 @@ _ELSEWHERE = {
     "call_later": "timers",
     "call_threadsafe": "timers",
     "install": "aliases",
+    "join_lines": "_core.lines",
     "serve": "server",
     "uninstall": "aliases",
 }
@@ -74,9 +77,10 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> object:
     # Most programs import the modules by their own names, and need none of these.
     module = _ELSEWHERE.get(name)
-    if module is not None:
-        return getattr(importlib.import_module(f"fastchat.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"fastchat.{module}"), name)
+    return found
 
 
 def __dir__() -> list[str]:

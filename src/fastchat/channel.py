@@ -432,3 +432,4 @@ _family.line_stock = (
     LineChannel.handle_read_event,
     LineChannel.handle_write_event,
 )
+_family.line_state = LineState

@@ -31,8 +31,10 @@ else:
 if not cython.compiled:
     from fastchat._core.facts import binds
     from fastchat._core.family import Family
-    from fastchat._core.line_state import LineState
     from fastchat._core.state import State
+
+    if TYPE_CHECKING:
+        from fastchat._core.line_state import LineState
 
 # Who was asked, how often it had joined or left its map, and what it waits for, as flags: None
 # where asking failed.
@@ -159,7 +161,7 @@ def _fits(state: State, channel: Any) -> bool:
 
 def line_of(family: Family, channel: Any) -> LineState | None:
     """What *channel* keeps as a LineChannel with stock methods; None where it is no such thing."""
-    if type(getattr(channel, "_fc_line", None)) is not LineState or channel.accepting:
+    if type(getattr(channel, "_fc_line", None)) is not family.line_state or channel.accepting:
         return None
     for name, function in zip(_LINE_METHODS, family.line_stock, strict=True):
         if not has_stock(channel, name, function):

@@ -13,6 +13,7 @@ cdef class Family:
     cdef public object error
     cdef public tuple stock_chat
     cdef public tuple line_stock
+    cdef public object line_state
     cdef public object resting
 
     cpdef reraised(self)

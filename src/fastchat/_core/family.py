@@ -25,6 +25,7 @@ class Family:
         "events",
         "expt",
         "expt_event",
+        "line_state",
         "line_stock",
         "names",
         "readables",
@@ -47,8 +48,10 @@ class Family:
         self.expt_event: Any = None
         self.error: Any = None
         self.stock_chat: tuple[Any, ...] = ()
-        # The predicates and event methods of LineChannel, once that is there.
+        # The predicates and event methods of LineChannel, once that is there, and what such a
+        # channel keeps itself in: an import of asyncore alone does not import these.
         self.line_stock: tuple[Any, ...] = (None, None, None, None)
+        self.line_state: Any = None
         # When the rests of listeners end (time.monotonic() in seconds), by the id of the channel: a
         # pass must not sleep through it.
         self.resting: dict[int, float] = {}

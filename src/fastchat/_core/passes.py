@@ -44,13 +44,13 @@ else:
 if not cython.compiled:
     from fastchat._core._cy import get_item
     from fastchat._core.asking import ask_one, registration_of
-    from fastchat._core.line_state import LineState
     from fastchat._core.outgoing import flush_this_thread
     from fastchat._core.pollers import is_readable
     from fastchat._core.state import has_queue
     from fastchat._core.watch import Entry, Watch
 
     if TYPE_CHECKING:
+        from fastchat._core.line_state import LineState
         from fastchat._core.state import State, set_current
         from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
 
