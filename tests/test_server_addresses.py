@@ -22,16 +22,13 @@ from tests.support.servers import (
     client_of,
     connected,
     linux_only,
+    needs_ipv6,
     program,
     received,
     server_of,
 )
 
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
-needs_ipv6 = pytest.mark.skipif(
-    not socket.has_ipv6 or (sys.platform == "linux" and not Path("/proc/net/if_inet6").exists()),
-    reason="this machine has no IPv6",
-)
 
 UNDERSTOOD = [
     ("127.0.0.1:8888", (8888, "127.0.0.1", "")),

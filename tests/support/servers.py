@@ -28,6 +28,10 @@ from tests.support.programs import SEARCH_PATH
 LOCAL = "127.0.0.1:0"
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what Linux says and others do not")
+needs_ipv6 = pytest.mark.skipif(
+    not socket.has_ipv6 or (sys.platform == "linux" and not Path("/proc/net/if_inet6").exists()),
+    reason="this machine has no IPv6",
+)
 
 
 @pytest.fixture
