@@ -41,7 +41,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"grace": math.nan}, ValueError, "grace must be from 0 seconds to a year, not nan"),
     ({"grace": None}, TypeError, "grace must be a number of seconds, not None"),
     ({"grace": True}, TypeError, "grace must be a number of seconds, not True"),
-    ({"refusal": "421"}, TypeError, "a bytes-like object is required"),
+    ({"refusal": "421"}, TypeError, "refusal must be bytes, not str: use .encode()"),
+    ({"refusal": 421}, TypeError, "refusal must be bytes, not int"),
 ]
 
 
@@ -212,6 +213,18 @@ def test_a_function_that_makes_something_else(own: Stage, caplog: pytest.LogCapt
     assert received(own, client_of(own, server)) in (b"", b"<reset>")
     assert server.stats().failed == 1
     assert "which is no LineChannel" in caplog.text
+
+
+def test_a_channel_that_is_not_initialised(own: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    class Forgetful(own.implementation.channel.LineChannel):  # type: ignore[misc,name-defined]
+        def __init__(self, sock: Any, map: Any) -> None:
+            pass
+
+    server = server_of(own, Forgetful)
+    assert received(own, client_of(own, server)) in (b"", b"<reset>")
+    assert server.stats().failed == 1
+    assert server.stats().open == server.stats().accepted == 0
+    assert "let its __init__() call super().__init__(sock, map)" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ENDING)

@@ -128,7 +128,7 @@ class Server:
         is_auto = max_connections == "auto"
         self._most = None if is_auto else _limit_or_none("max_connections", max_connections, 1)
         per_address = _limit_or_none("max_per_address", max_per_address, 1)
-        self._refusal = bytes(memoryview(refusal))
+        self._refusal = _bytes("refusal", refusal)
         self._grace = _seconds(grace)
         memory = _limit_or_none("max_memory", max_memory, 0)
         self._admission = Admission(per_address, memory, self._note_left)
@@ -244,6 +244,11 @@ class Server:
             channel = self._make(sock, self._map)
             if not issubclass(type(channel), LineChannel):
                 raise TypeError(f"{self._make!r} has made {channel!r}, which is no LineChannel")
+            if channel.socket is None and not channel._fc_line.stops & OVER:
+                raise TypeError(
+                    f"{channel!r} has no socket: let its __init__() call "
+                    "super().__init__(sock, map)"
+                )
         except BaseException as failure:
             self._give_up(sock)
             if isinstance(failure, _family.reraised()):
@@ -507,6 +512,13 @@ def _limit(name: str, value: Any, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
     return value
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        hint = ": use .encode()" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be bytes, not {type(value).__name__}{hint}")
+    return bytes(value)
 
 
 def _mode(value: Any) -> int:
