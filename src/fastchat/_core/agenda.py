@@ -205,7 +205,6 @@ class Agenda:
         self._order += 1
         self._count += 1
         heapq.heappush(self._heap, (due, self._order, entry))
-        self.wake()
 
     def wake(self) -> None:
         """There is something to do: where another loop waits, let it make a pass soon."""
@@ -228,6 +227,7 @@ class Agenda:
             together = [line]
             self.add(together, when)
             self._ticks[when] = together
+            self.wake()
         else:
             together.append(line)
         self._count += 1
@@ -492,7 +492,9 @@ def _call(
     agenda.is_used = True
     watch = watch_of(map)
     if watch is not None:
-        watch.stir()  # it may wait for longer, where a signal handler has called
+        # It may wait for longer, where a signal handler has called.  No more than that: a pass
+        # looks for the next timer behind all predicates, which may set one whenever they are asked.
+        watch.change()
     return timer
 
 
