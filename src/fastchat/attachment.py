@@ -112,6 +112,8 @@ class Attachment:
         self._kind = watch.kind  # that of the pollers that the map had, and gets back
         # The next pass: when, and whether it is to come at once.
         self._timer: asyncio.TimerHandle | None = None
+        self._quiet = 0.0  # when nothing will have happened for long enough to check channels
+        self._due = 0.0  # when the timer comes; uvloop's own does not say so if that is at once
         self._is_scheduled = False
         # The pass that is being made: by whom, and whether another one must follow.
         self._passing = 0
@@ -212,7 +214,7 @@ class Attachment:
 
     def _run_late(self) -> None:
         self._timer = None
-        self._run(is_idle=True)
+        self._run(is_idle=self._loop.time() >= self._quiet)
 
     def _run(self, is_idle: bool = False) -> None:
         """Make a pass."""
@@ -238,8 +240,9 @@ class Attachment:
         """Make a pass; returns how long the loop may wait for the next one."""
         watch = self._watch
         is_first = not self._has_begun
-        if not is_first:
-            passes.hand_out(watch, self._use_poll, is_idle)
+        if not is_first and (passes.hand_out(watch, self._use_poll, is_idle) or is_idle):
+            # A millisecond less, because a timer of uvloop comes up to half of one too early.
+            self._quiet = self._loop.time() + (passes.IDLE_MS - 1) / 1000
         self._has_begun = True
         self._is_wanted = False  # what was wanted so far, this does
         if self._is_over:
@@ -260,8 +263,9 @@ class Attachment:
         else:
             when = self._loop.time() + rest
             # One that comes earlier may stay: in a busy map it would else be set anew each time.
-            if self._timer is None or self._timer.when() > when:
+            if self._timer is None or self._due > when:
                 self._cancel_timer()
+                self._due = when
                 self._timer = self._loop.call_at(when, self._run_late, context=self._context)
 
     def _schedule(self) -> None:

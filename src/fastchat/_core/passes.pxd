@@ -22,7 +22,10 @@ cdef _make_pass_alone(Watch watch, timeout, bint is_poll2, bint is_first, bint i
 
 @cython.locals(ok=bint, is_cut=bint, agenda=Agenda)
 cdef _prepare(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless)
-cpdef hand_out(Watch watch, bint is_poll2, bint is_idle)
+
+
+@cython.locals(slow=list)
+cpdef bint hand_out(Watch watch, bint is_poll2, bint is_idle) except -1
 cpdef prepare(Watch watch, timeout, bint is_poll2, bint is_first)
 cdef _shorter(one, other)
 cdef bint _has_to_sleep(Watch watch, timeout) except -1

@@ -156,10 +156,10 @@ def _prepare(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endl
     return timeout
 
 
-def hand_out(watch: Watch, is_poll2: bool, is_idle: bool) -> None:
+def hand_out(watch: Watch, is_poll2: bool, is_idle: bool) -> bool:
     """Do what a pass does behind its wait, where another loop has waited.
 
-    *is_idle*: nothing has happened for about ``IDLE_MS``.
+    Returns whether anything had happened.  *is_idle*: nothing has for about ``IDLE_MS``.
     """
     with cython.critical_section(watch.passing):
         outer = watch.set_asking(None)
@@ -175,6 +175,7 @@ def hand_out(watch: Watch, is_poll2: bool, is_idle: bool) -> None:
                 watch.agenda.run_due()
         finally:
             watch.set_asking(outer)
+    return slow is not None
 
 
 def prepare(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool) -> Any:
