@@ -51,22 +51,28 @@ def attach(
     *timeout* (seconds, None for ever), but it counts only where a channel overrides ``readable()``
     or ``writable()``, or *map* is a dict.  To be called in the thread of the loop.
 
-    Raises TypeError where *map* is another mapping, ValueError where *timeout* is not above 0,
-    RuntimeError where there is no loop, or one that is closed, has no ``add_reader()`` or runs in
-    another thread, where *map* is attached already, and where no registrations can be kept (as
-    under gevent).
+    Raises TypeError where *loop* is none, *map* is another mapping or *timeout* no number,
+    ValueError where *timeout* is not above 0, RuntimeError where there is no loop, or one that is
+    closed, has no ``add_reader()`` or runs in another thread, where *map* is attached already, and
+    where no registrations can be kept (as under gevent).
     """
     running = asyncio._get_running_loop()
     if loop is None:
         loop = running
     if loop is None:
         raise RuntimeError("no loop is running in this thread: attach(loop) wants one")
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        raise TypeError(
+            f"a loop of asyncio or uvloop is wanted, not {type(loop).__name__}: give a map as map="
+        )
     if loop.is_closed():
         raise RuntimeError(f"{loop!r} is closed")
     if loop.is_running() and loop is not running:
         raise RuntimeError(f"{loop!r} runs in another thread: call attach() there")
     if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
         raise RuntimeError(f"{loop!r} has no add_reader(): use asyncio.SelectorEventLoop")
+    if not isinstance(timeout, (int, float, type(None))):
+        raise TypeError(f"timeout must be a number of seconds, or None, not {timeout!r}")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be above 0 seconds, or None, not {timeout!r}")
     if map is None:
