@@ -290,7 +290,7 @@ class Attachment:
     def _end(self, failure: BaseException) -> None:
         """*failure* has left a pass, as it leaves ``asyncore.loop()``."""
         self._failure = failure
-        was_awaited = bool(self._waiters)
+        was_awaited = not all(waiter.cancelled() for waiter in self._waiters)
         self._let_go()
         if not was_awaited:
             message = "what a handler has raised has ended the attachment of asyncore's channels"
