@@ -363,6 +363,11 @@ class Attachment:
             if failure.errno not in _NOT_TO_BE_WAITED_FOR:
                 raise
             poller.always[fd] = flags  # each pass asks the poller, which knows what it is
+        except RuntimeError as failure:
+            if "transport" not in str(failure):
+                raise
+            # The socket was closed behind the channel's back, and a transport of the loop has its
+            # number now, which is left to that.  The next event shows the channel that it is over.
         else:
             if flags:
                 poller.followed[fd] = flags
