@@ -28,6 +28,7 @@ from fastchat import asyncore
 from fastchat._core import passes, pollers
 from fastchat._core.agenda import agenda_of
 from fastchat._core.maps import end_loop, watch_over
+from fastchat._core.touch import watches
 
 __all__ = ["Attachment", "attach"]
 
@@ -79,6 +80,10 @@ def attach(
         map = asyncore.socket_map
     if type(map) not in (dict, asyncore.channel_map):
         raise TypeError(f"a channel_map or a dict can be attached, not {type(map).__name__}")
+    for other in list(watches.values()):  # of plain dicts, which nobody else would ever let go
+        attached = other.agenda.attached
+        if attached is not None and attached._loop.is_closed():
+            attached.detach()
     agenda = agenda_of(map)
     if agenda is not None and agenda.attached is not None:
         agenda.attached._give_way()
@@ -97,6 +102,8 @@ def attach(
 class Attachment:
     """What ``attach()`` returns; a context manager, which detaches at its end."""
 
+    _descriptor = -1  # also where an exception of a signal handler leaves __init__()
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -114,7 +121,6 @@ class Attachment:
         self._context = contextvars.copy_context()
         # The poller for which asyncio waits, and by which descriptor of our own.
         self._poller: Any = None
-        self._descriptor = -1
         self._kind = watch.kind  # that of the pollers that the map had, and gets back
         # The next pass: when, and whether it is to come at once.
         self._timer: asyncio.TimerHandle | None = None
@@ -135,6 +141,9 @@ class Attachment:
     def __repr__(self) -> str:
         state = "detached" if self._is_over else f"{len(self._map)} channels"
         return f"<fastchat.Attachment: {state}>"
+
+    def __del__(self) -> None:
+        self._close_descriptor()  # its loop and its map went together, without a detach()
 
     def __enter__(self) -> Self:
         return self
