@@ -122,6 +122,17 @@ def test_one_question_after_the_other(client: Client) -> None:
     assert client.rest() == b""
 
 
+@pytest.mark.parametrize("move", MOVES)
+def test_peer_that_ends_its_input_gets_all_answers(ours: str, move: str, tmp_path: Path) -> None:
+    """Also that to a question which was the last, and to a body of no bytes."""
+    with running(f"{move}_after", ours, tmp_path) as server:
+        client = Client(server.port)
+        client.send(b"hello\r\n" * 5000 + b"PUT 0\r\nASK tea\r\nhel")
+        client.end_input()
+        assert client.rest() == b"HELLO\r\n" * 5000 + b"stored 0\r\n2\r\n"
+        client.close()
+
+
 def test_peer_that_leaves(server: Server) -> None:
     """In the middle of a line, of a body, and with a reset; the next one is served."""
     for question in (b"hel", b"PUT 100\r\nabc", b"ASK tea\r\nhel"):
