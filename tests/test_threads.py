@@ -485,36 +485,44 @@ def test_what_is_pushed_while_another_thread_waits_in_a_send_comes_behind_in_ord
         push = chat.push if len(replies) % 3 else lambda data: BEHIND[behind](chat, data)
         push(replies[-1])
 
-    replies: list[bytes] = []
-    chat = own.chat(b"\n", found_terminator=found)
-    sock = chat.socket
-    sock.settimeout(None)
-
     def work() -> None:
         for _ in range(pushes):
             chat.push(b"x" * 60_000)
 
+    def read() -> None:
+        # Without the event where the delivering thread came first, between two sends of the other,
+        # and waits for room itself.
+        is_delivered.wait(1)
+        received.append(receive_all(chat.peer))
+
+    replies: list[bytes] = []
+    received: list[bytes] = []
+    is_delivered = threading.Event()
+    chat = own.chat(b"\n", found_terminator=found)
+    sock = chat.socket
+    sock.settimeout(None)
     pushes = 20
-    thread = threading.Thread(target=work)
-    thread.start()
-    own.at_the_end(thread.join, PATIENCE)
+    threads = [threading.Thread(target=target) for target in (work, read)]
+    for thread in threads:
+        own.at_the_end(thread.join, PATIENCE)
+    threads[0].start()
     until = time.monotonic() + PATIENCE
     # What it waits with is in the queue, and nothing leaves before the peer takes some.
     while not chat.writable() or select.select([], [sock], [], 0)[1]:
         assert time.monotonic() < until
     chat.peer.sendall(b"\n" * lines)
+    threads[1].start()
     chat.handle_read_event()
+    is_delivered.set()
     assert len(replies) == lines
-    size = pushes * 60_000 + len(b"".join(replies))
-    chat.peer.setblocking(False)
-    data = b""
-    while thread.is_alive() and time.monotonic() < until:
-        with contextlib.suppress(BlockingIOError):
-            data += chat.peer.recv(1 << 20)
-    thread.join(PATIENCE)
+    threads[0].join(PATIENCE)
     sock.settimeout(0)
-    data += take_all(own, chat, size - len(data), True)
-    assert data.replace(b"x", b"") == b"".join(replies)
+    chat.close_when_done()
+    while own.map and time.monotonic() < until:
+        own.loop(1, True, 0.01)
+    threads[1].join(PATIENCE)
+    assert received[0].replace(b"x", b"") == b"".join(replies)
+    assert received[0].count(b"x") == pushes * 60_000
     assert exceptions_of(chat) == []
 
 
