@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -309,7 +310,7 @@ def test_what_a_handler_raises_is_no_answer(own: Stage, what: str) -> None:
         settle(own)
         channel._fc_line.feed(b"12345")
         name, problem = "_feed", line_too_long([], b"", 0, 0)
-        act = channel._fc_line.drop_long
+        act = partial(channel._fc_line.drop_long, b"")
     elif what == "peer":
         name, problem, act = "getpeername", OSError(), channel.handle_read_event
     else:

@@ -17,6 +17,7 @@ from tests.support.line_channels import (
     settle,
     tell,
 )
+from tests.support.memory import memory_of
 
 # Hooks.
 
@@ -403,3 +404,32 @@ def test_rest_needs_no_further_input(own: Stage) -> None:
     )
     events = tell(own, channel, b"x\r\n" * 8)
     assert events == [[b"x"] * 3, [b"x"] * 3, [b"x"] * 2]
+
+
+# What a line that is too long leaves.
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_line_that_is_too_long_is_not_copied(own: Stage, closes: bool) -> None:
+    """It takes what has been received, and no more."""
+
+    def too_long(self: Any, prefix: bytes, size: int) -> None:
+        if closes:
+            self.close()
+
+    channel = line_channel(own, line_too_long=too_long)
+    piece = b"x" * channel.max_line
+    channel.peer.sendall(piece)  # which the socket takes, because the channel does
+    settle(own)
+    channel.peer.sendall(piece)
+    _, peak = memory_of(lambda: settle(own))
+    assert peak <= channel.max_line + 8192
+
+
+def test_line_that_is_too_long_is_not_kept_alive(own: Stage) -> None:
+    """By the frames of its exception, which would wait for the collector."""
+    channel = line_channel(own, max_line=4)
+    settle(own)
+    state = channel._fc_line
+    state.feed(b"12")
+    assert state.drop_long(b"345").__traceback__ is None

@@ -220,9 +220,14 @@ def read_slowly(state: LineState) -> None:
 
 def overflow(state: LineState) -> None:
     """The line that waits is too long, if no delimiter has begun: drop it, and say so."""
-    failure = state.drop_long()
+    failure = state.drop_long(b"")
     if failure is not None:
-        run(state, state.channel.line_too_long, failure.prefix, failure.size)
+        tell_long(state, failure)
+
+
+def tell_long(state: LineState, failure: Any) -> None:
+    """A line was dropped, of which *failure*, a LineTooLong, tells."""
+    run(state, state.channel.line_too_long, failure.prefix, failure.size)
 
 
 def has_input(state: LineState) -> bool:

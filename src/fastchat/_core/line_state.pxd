@@ -85,7 +85,7 @@ cdef class LineState:
     cpdef bint is_skipping(self) except -1
 
     @cython.locals(buffer=LineBuffer, longest=Py_ssize_t)
-    cpdef drop_long(self)
+    cpdef drop_long(self, bytes data)
     cdef _cut_more(self)
 
     @cython.locals(line=bytes, longest=Py_ssize_t)

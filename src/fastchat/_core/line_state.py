@@ -204,7 +204,17 @@ class LineState:
         """Give the hook the lines that wait, and those of *data*, as far as one pass may."""
         buffer = self.buffer
         whole = buffer._ahead_size + len(data)
-        lines = buffer._feed(data, self.most)  # whose limit is none: see drop_long()
+        too_long = None
+        if (
+            buffer._waiting() + len(data) > self.max_line
+            and not buffer._is_skipping
+            and buffer._goes_on(data)
+        ):
+            # Before it is copied behind what is begun: it would take as much again.
+            lines = []
+            too_long = self.drop_long(data)
+        else:
+            lines = buffer._feed(data, self.most)  # whose limit is none: see drop_long()
         if lines:
             self.began = 0.0
             # None but the first has more bytes than came whole.
@@ -221,7 +231,9 @@ class LineState:
         if not mode and (buffer._waiting() or buffer._is_skipping):
             if not self.began:
                 self.began = self.heard
-            if buffer._waiting() > self.max_line and not self.stops:
+            if too_long is not None:
+                self.events.tell_long(self, too_long)
+            elif buffer._waiting() > self.max_line and not self.stops:
                 self.events.overflow(self)
 
     def feed(self, data: bytes) -> None:
@@ -256,22 +268,24 @@ class LineState:
         skips: bool = self.buffer._is_skipping
         return skips
 
-    def drop_long(self) -> Any:
-        """Drop the line that waits, if it is too long where no delimiter has begun.
+    def drop_long(self, data: bytes) -> Any:
+        """Drop the line that waits, and goes on with *data*, if it is too long and has no end.
 
-        Returns the LineTooLong that says so, or None.  The buffer has no limit but here, so that
-        nothing is dropped which a hook takes by another mode.
+        Where no delimiter has begun, that is.  Returns the LineTooLong that says so, or None.  The
+        buffer has no limit but here, so that nothing is dropped which a hook takes by another mode.
         """
         buffer = self.buffer
         longest = buffer._longest
-        buffer._take_back()
+        if not data:
+            buffer._take_back()
         buffer._longest = self.max_line
         try:
-            buffer._feed(b"", longest)
+            buffer._feed(data, longest)
         except LineTooLong as failure:
             if not is_ours(failure):
                 raise
-            return failure
+            # Whoever keeps it does not keep the frames, which have what was received.
+            return failure.with_traceback(None)
         finally:
             buffer._longest = longest
         return None

@@ -90,6 +90,7 @@ cdef class LineBuffer:
         seam=bytes
     )
     cdef tuple _end_of(self, bytes data, Py_ssize_t start, Py_ssize_t searched)
+    cdef bint _goes_on(self, bytes data) except -1
 
     @cython.locals(room=Py_ssize_t, tail=bytes)
     cdef bytes _may_begin(self, bytes data, Py_ssize_t start)

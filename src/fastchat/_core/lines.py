@@ -551,6 +551,10 @@ class LineBuffer:
                 size = start + room
         return find_line_end(data, searched, size, self._several)
 
+    def _goes_on(self, data: bytes) -> bool:
+        """Whether no line ends in *data*, and nothing waits before it but a line that is begun."""
+        return not self._ahead_size and self._end_of(data, 0, 0)[1] < 0
+
     def _may_begin(self, data: bytes, start: int) -> bytes:
         """The bytes at the end of what is begun and ``data[start:]`` that may begin a delimiter."""
         room = self._longest_delimiter - 1
