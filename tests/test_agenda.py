@@ -175,7 +175,7 @@ def test_ended_channels_leave(own: Stage, clock: Clock) -> None:
     assert agenda_for(own).entries() < 150
     clock.now += 300
     settle(own)
-    assert keeper.events == [("timed out", "idle")]
+    assert keeper.events == [("timed out", "idle"), "lost"]
 
 
 def test_wait_is_not_shorter_than_meant(own: Stage, clock: Clock) -> None:

@@ -24,7 +24,7 @@ def test_idle(own: Stage, clock: Clock, choose_map: Callable[[Stage], None]) -> 
     assert channel.events == []
     clock.now += 10
     settle(own)
-    assert channel.events == [("timed out", "idle")]
+    assert channel.events == [("timed out", "idle"), "lost"]
     assert replies(channel) == b"line\r\n" * 3 + b"<end>"
 
 
@@ -41,7 +41,35 @@ def test_line_has_to_be_whole_in_time(own: Stage, clock: Clock) -> None:
     assert channel.events == [b"xxxxxx"]
     clock.now += 6
     settle(own)
-    assert channel.events == [b"xxxxxx", ("timed out", "line")]
+    assert channel.events == [b"xxxxxx", ("timed out", "line"), "lost"]
+
+
+@pytest.mark.parametrize("when", ["before", "behind", "earlier"])
+def test_farewell_of_a_deadline_is_not_destroyed(own: Stage, clock: Clock, when: str) -> None:
+    """Where something was sent of late the channel lingers, though the peer goes on sending."""
+    base = own.implementation.channel.LineChannel
+
+    def timed_out(self: Any, which: str) -> Any:
+        if when == "before":
+            self.send(b"bye")
+        base.timed_out(self, which)
+        return [b"bye"] if when == "behind" else None
+
+    channel = line_channel(own, line_timeout=10, timed_out=timed_out)
+    tell(own, channel, b"x")
+    clock.now += 9.5
+    settle(own)
+    if when == "earlier":
+        channel.send(b"bye")
+    clock.now += 0.5
+    tell(own, channel, b"x")
+    settle(own)
+    assert channel.events == []
+    end = b"\r\n<end>" if when == "behind" else b"<end>"
+    assert replies(channel) == b"bye" + end
+    clock.now += 5
+    settle(own)
+    assert channel.events == ["lost"]
 
 
 def test_output_has_to_be_taken_in_time(own: Stage, clock: Clock) -> None:
@@ -85,7 +113,7 @@ def test_timer_does_not_put_off_the_deadline_of_a_line(own: Stage, clock: Clock)
         tell(own, channel, b"x")
         clock.now += 10
         settle(own)
-    assert channel.events == [("timed out", "line")]
+    assert channel.events == [("timed out", "line"), "lost"]
 
 
 def test_what_waits_comes_before_the_deadline_of_a_line(own: Stage, clock: Clock) -> None:
@@ -171,7 +199,7 @@ def test_deadline_of_a_line_stops_with_the_input(own: Stage, clock: Clock, why: 
     assert channel.events == []
     clock.now += 1
     settle(own)
-    assert channel.events == [("timed out", "line")]
+    assert channel.events == [("timed out", "line"), "lost"]
 
 
 def test_program_that_pauses_is_not_idle(own: Stage, clock: Clock) -> None:
@@ -185,7 +213,7 @@ def test_program_that_pauses_is_not_idle(own: Stage, clock: Clock) -> None:
     settle(own)
     clock.now += 10
     settle(own)
-    assert channel.events == [("timed out", "idle")]
+    assert channel.events == [("timed out", "idle"), "lost"]
 
 
 def test_shorter_deadline_counts_at_once(own: Stage, clock: Clock) -> None:
@@ -194,7 +222,7 @@ def test_shorter_deadline_counts_at_once(own: Stage, clock: Clock) -> None:
     channel.idle_timeout = 5
     clock.now += 5
     settle(own)
-    assert channel.events == [("timed out", "idle")]
+    assert channel.events == [("timed out", "idle"), "lost"]
 
 
 def test_call_later(own: Stage, clock: Clock) -> None:
@@ -254,7 +282,7 @@ def test_deadline_that_begins_late_goes_by_the_clock(
     assert tell(own, channel) == []
     clock.now += 1
     settle(own)
-    assert channel.events == [("timed out", "idle")]
+    assert channel.events == [("timed out", "idle"), "lost"]
 
 
 def test_peer_that_takes_output_late_is_not_cut_off(own: Stage, clock: Clock) -> None:
@@ -286,7 +314,7 @@ def test_deadline_in_passes_of_a_hook_does_not_keep_them_busy(own: Stage, clock:
     assert left == [1 / 8]
     clock.now += 1
     settle(own)
-    assert channel.events == [b"x", ("timed out", "idle")]
+    assert channel.events == [b"x", ("timed out", "idle"), "lost"]
 
 
 @pytest.mark.parametrize("which", ["idle", "line", "write"])

@@ -176,13 +176,13 @@ class LineChannel(asyncore.dispatcher):
     def timed_out(self, which: str) -> Reply:
         """Hook: a deadline has passed, ``"idle"``, ``"line"`` or ``"write"``.
 
-        Closes, or aborts where the peer does not read.  After an override that does neither, the
-        deadline begins anew.
+        Closes, without lingering where nothing was sent for a second, or aborts where the peer does
+        not read.  After an override that does neither, the deadline begins anew.
         """
         if which == "write":
             line_events.time_out(self._fc_line)
         else:
-            self.close()
+            line_events.close_overdue(self._fc_line)
         return None
 
     def eof_received(self) -> bool | None:

@@ -29,6 +29,8 @@ logger = logging.getLogger("fastchat.channel")
 # How much is still received from a peer that goes on sending when the server stops, or has when
 # its connection is lost, in bytes.
 _MOST_AT_THE_END = 1 << 20
+# What was sent so many seconds ago has arrived.
+_QUIET = 1.0
 
 
 def leaves(state: LineState, failure: BaseException) -> bool:
@@ -134,8 +136,18 @@ def close_now(state: LineState) -> None:
         shut(state)
 
 
+def close_overdue(state: LineState) -> None:
+    """Close, because input did not come in time: see ``shut``."""
+    state.is_overdue = True
+    state.channel.close()
+
+
 def shut(state: LineState) -> None:
-    """All is sent: say so, and read on until the peer has read it, so that nothing destroys it."""
+    """All is sent: say so, and read on until the peer has read it, so that nothing destroys it.
+
+    Who has let a deadline pass, and was sent nothing of late, is not waited for: else a client that
+    sends a byte now and then, and never closes, would have its place for longer.
+    """
     if not state.has_shut:
         state.heard = state.agenda.look()
         try:
@@ -145,7 +157,8 @@ def shut(state: LineState) -> None:
                 raise
             state.has_ended = True  # there is no connection any more
         state.has_shut = True
-    if state.has_ended or state.linger_timeout <= 0:
+    is_quiet = state.is_overdue and state.agenda.now - state.wrote > _QUIET
+    if state.has_ended or state.linger_timeout <= 0 or is_quiet:
         lose(state, None)
     else:
         state.events.arm(state)

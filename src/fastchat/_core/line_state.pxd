@@ -31,6 +31,7 @@ cdef class LineState:
     cdef public bint is_ending
     cdef public bint is_unread
     cdef public bint has_shut
+    cdef public bint is_overdue
     cdef public object held
     cdef public list batch
     cdef public Py_ssize_t next_line

@@ -88,6 +88,7 @@ class LineState:
             "is_ending",  # by shut_down()
             "is_unread",  # and what the socket has is still to be received
             "has_shut",  # whether the own half of the connection is shut
+            "is_overdue",  # whether it closes because input did not come in time
             "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
             "batch",  # the lines that line_received() gets, and which is next
             "next_line",
@@ -143,6 +144,7 @@ class LineState:
         self.is_ending = False
         self.is_unread = False
         self.has_shut = False
+        self.is_overdue = False
         self.held: deque[Any] | None = None
         self.batch: list[bytes] | None = None
         self.next_line: int = 0
@@ -451,7 +453,7 @@ class LineState:
         if not self.waiting:
             sent = self.send_some(data)
             if sent == len(data):
-                self.heard = self.agenda.now
+                self.heard = self.wrote = self.agenda.now
                 return
             if sent < 0:
                 return
