@@ -62,7 +62,8 @@ suite := --numprocesses auto --dist loadfile \
 untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
-    test-eventlet test-pyftpdlib lint coverage asan leaks traces fuzz instructions linear bench bench-quick \
+    test-eventlet test-pyftpdlib lint coverage asan leaks traces fuzz instructions linear hostile bench \
+    bench-quick \
     sdist-wheel wheels release-check types clean
 .DELETE_ON_ERROR:
 
@@ -149,6 +150,10 @@ instructions: $(installed) $(VENV)/.group-test ## count instructions per line; W
 
 linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py
+
+# Beside it nothing else should run: some bounds are of time.
+hostile: $(installed) $(VENV)/.group-bench ## let hostile clients at a server; two minutes
+	$(VENV_PYTHON) -m bench.hostile --beside uvloop --beside streams
 
 bench: $(installed) $(VENV)/.group-bench ## measure everything; less than 15 minutes
 	$(VENV_PYTHON) -m bench all

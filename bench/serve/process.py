@@ -109,6 +109,14 @@ def run(command: Sequence[str | Path], cpu: int, seconds: float) -> tuple[int, s
         return process.returncode, output, errors
 
 
+def cpu_time(pid: int) -> float:
+    """The user and system time of a process, in seconds.  Raises Failure where it has ended."""
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise Failure("the server has ended")
+    return time.clock_gettime(clock.value)
+
+
 class Server:
     """A server process, from when it listens to the end of the ``with`` block.
 
@@ -158,10 +166,7 @@ class Server:
         """The user and system time that the process, which should be idle, has used, in seconds."""
         # The kernel brings the clock up to date when the process stops running.
         time.sleep(REST)
-        clock = ctypes.c_int()
-        if ctypes.CDLL(None).clock_getcpuclockid(self.pid, ctypes.byref(clock)):
-            raise Failure("the server has ended")
-        return time.clock_gettime(clock.value)
+        return cpu_time(self.pid)
 
     def waiting(self) -> float:
         """How long the process was ready to run while something else had its CPU, in seconds; 0

@@ -1,0 +1,1 @@
+"""What hostile clients, and a stop under load, do to a server of fastchat: ``make hostile``."""
