@@ -152,7 +152,7 @@ linear: $(installed) ## show that the work is linear in the bytes
 	$(VENV_PYTHON) bench/linear.py
 
 # Beside it nothing else should run: some bounds are of time.
-hostile: $(installed) $(VENV)/.group-bench ## let hostile clients at a server; two minutes
+hostile: $(installed) $(VENV)/.group-bench ## let hostile clients at a server; four minutes
 	$(VENV_PYTHON) -m bench.hostile --beside uvloop --beside streams
 
 bench: $(installed) $(VENV)/.group-bench ## measure everything; less than 15 minutes

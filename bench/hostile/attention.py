@@ -24,6 +24,8 @@ NEVER = float("inf")
 # How many descriptors the server has left, and how many clients then wait for one.
 _ROOM = 16
 _URGENT = 50
+# How many slow clients connect before the server is waited for.
+_AT_ONCE = 100
 
 
 def slowloris(launch: Launch, plan: Plan) -> Iterator[Figure]:
@@ -35,10 +37,12 @@ def slowloris(launch: Launch, plan: Plan) -> Iterator[Figure]:
         before = server.descriptors()
         begun: dict[socket.socket, float] = {}
         try:
-            for number in range(plan.slow):
+            for number in range(1, plan.slow + 1):
                 now, client = time.monotonic(), connect(server.port)
                 begun[client] = now
                 _send_a_byte([client] if number % 2 else [])
+                if number % _AT_ONCE == 0:  # a full backlog would put some off by a second
+                    wait_until(lambda: server.descriptors() >= before + len(begun), 1.0)
             told, gone = _outlast(server, begun, plan.deadline, before)
         finally:
             close_all(begun)
@@ -57,7 +61,7 @@ def _outlast(
     """
     last = max(begun.values())
     end = last + deadline + 3
-    chatty = list(begun)[1::2]
+    chatty = list(begun)[::2]
     often = min(1.0, deadline / 4)
     due = last + often
     told, gone = {}, NEVER
