@@ -12,7 +12,6 @@ Rules this file keeps:
 from __future__ import annotations
 
 import errno
-import heapq  # noqa: F401 (the agenda needs it when it may be too late to open a file)
 import logging
 import os
 import socket as _socket

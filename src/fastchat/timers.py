@@ -5,9 +5,7 @@ They belong to a map, and do not keep its loop running: that ends when the map i
 
 from __future__ import annotations
 
-# The agenda imports these where it needs them, when it may be too late: no file may be opened any
-# more.
-import heapq  # noqa: F401
+# The agenda imports it where a call has failed, when no file may be opened any more.
 import logging  # noqa: F401
 from collections.abc import Callable
 from typing import Any

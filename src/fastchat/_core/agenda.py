@@ -25,6 +25,7 @@ What has entries is a ``Timer``, or has the same methods, ``_is_over``, ``_what`
 
 from __future__ import annotations
 
+import heapq
 import math
 import sys
 import weakref
@@ -200,8 +201,6 @@ class Agenda:
 
     def add(self, entry: Any, due: float) -> None:
         """Run *entry* when it is *due*, in seconds of the clock."""
-        import heapq  # noqa: PLC0415 (most programs have no use for it)
-
         self._order += 1
         self._count += 1
         heapq.heappush(self._heap, (due, self._order, entry))
@@ -243,8 +242,6 @@ class Agenda:
 
     def _sweep(self) -> None:
         """Take all entries out that stand for nothing."""
-        import heapq  # noqa: PLC0415
-
         heap = self._heap
         self._cancelled = 0
         # In place and from behind, so that what comes in meanwhile stays in.
@@ -283,9 +280,7 @@ class Agenda:
         if self.calls or self.ready or self._due:
             return 0
         while self._heap and self._is_over(self._heap[0][0], self._heap[0][2]):
-            import heapq  # noqa: PLC0415
-
-            self._take_off(type(heapq.heappop(self._heap)[2]) is not list)
+                self._take_off(type(heapq.heappop(self._heap)[2]) is not list)
         if not self._heap:
             return timeout
         # In whole milliseconds, as all pollers wait, and not less: a pass too early is one in vain.
@@ -310,9 +305,7 @@ class Agenda:
         """A pass ends: make the calls of other threads, and run what was due after the wait."""
         self._make_calls()
         while self._heap and self._heap[0][0] <= self.now:
-            import heapq  # noqa: PLC0415
-
-            # In one call, for behind each a signal handler might raise.
+                # In one call, for behind each a signal handler might raise.
             self._due.extend(map(heapq.heappop, (self._heap,)))
         try:
             self._run_entries()
