@@ -26,21 +26,10 @@ from tests.support.servers import (
     server_of,
 )
 
+# What is wrong with numbers, test_quantities.py has.
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"backlog": 0}, ValueError, "backlog must be at least 1, not 0"),
-    ({"backlog": None}, TypeError, "backlog must be an int, not None"),
-    ({"max_connections": -1}, ValueError, "max_connections must be at least 1, not -1"),
-    ({"max_connections": "many"}, TypeError, "max_connections must be an int, not 'many'"),
-    ({"max_connections": True}, TypeError, "max_connections must be an int, not True"),
-    ({"max_per_address": 0}, ValueError, "max_per_address must be at least 1, not 0"),
-    ({"max_memory": -1}, ValueError, "max_memory must be at least 0, not -1"),
-    ({"max_memory": 1.5}, TypeError, "max_memory must be an int, not 1.5"),
+    ({"max_connections": "many"}, TypeError, "max_connections must be an int or None, not 'many'"),
     ({"unix_mode": 0o1777}, ValueError, "unix_mode must be at most 0o777, not 0o1777"),
-    ({"grace": -1}, ValueError, "grace must be from 0 seconds to a year, not -1"),
-    ({"grace": math.inf}, ValueError, "grace must be from 0 seconds to a year, not inf"),
-    ({"grace": math.nan}, ValueError, "grace must be from 0 seconds to a year, not nan"),
-    ({"grace": None}, TypeError, "grace must be a number of seconds, not None"),
-    ({"grace": True}, TypeError, "grace must be a number of seconds, not True"),
     ({"refusal": "421"}, TypeError, "refusal must be bytes, not str: use .encode()"),
     ({"refusal": 421}, TypeError, "refusal must be bytes, not int"),
 ]

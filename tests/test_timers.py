@@ -266,30 +266,11 @@ def test_a_dict_is_let_go(own: Stage) -> None:
     assert agenda.agenda_of(members) is None
 
 
-@pytest.mark.parametrize("name", ["call_later", "call_every"])
-@pytest.mark.parametrize(
-    ("seconds", "kind"),
-    [
-        (-math.inf, ValueError),
-        (math.inf, ValueError),
-        (math.nan, ValueError),
-        (10**400, ValueError),
-        (-(10**400), ValueError),
-        ("1", TypeError),
-    ],
-)
-def test_refuses_what_is_no_time(own: Stage, name: str, seconds: Any, kind: Any) -> None:
-    with pytest.raises(kind, match="a time"):
-        getattr(own.implementation.timers, name)(seconds, print)
-
-
 def test_refuses_what_cannot_be_called(own: Stage) -> None:
     timers = own.implementation.timers
     for name, arguments in (("call_later", (1, None)), ("call_threadsafe", (1,))):
         with pytest.raises(TypeError, match="a function is to be called later"):
             getattr(timers, name)(*arguments)
-    with pytest.raises(ValueError, match="at least 0"):
-        timers.call_every(0, print)
 
 
 def test_time_that_is_past_is_due(own: Stage, clock: Clock, calls: list[Any]) -> None:

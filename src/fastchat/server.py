@@ -33,6 +33,7 @@ from fastchat._admission import Admission
 from fastchat._binding import open_all
 from fastchat._core.agenda import Timer, add_call, add_later
 from fastchat._core.line_stops import CLOSING, OVER, UNBEGUN
+from fastchat._core.quantities import seconds, whole
 from fastchat._listening import Listener
 from fastchat._stop_signals import AtOnce, StopSignals
 from fastchat.channel import LineChannel
@@ -48,6 +49,9 @@ _MOST = 10_000
 # How many connections are told of a stop in one pass, and how many passes wait for new ones.
 _AT_ONCE = 64
 _LOOKS = 100
+# The longest backlog that listen() takes, as a C int, and the longest grace period, in seconds.
+_MOST_BACKLOG = 2**31 - 1
+_YEAR = 86400 * 365
 # When a stop tries again what it could not do yet, in seconds.
 _SOON = 0.05
 
@@ -122,14 +126,14 @@ class Server:
         self._make = channel
         self._places = [understood(each) for each in bind]
         self._map = asyncore.socket_map if map is None else map
-        self._backlog = int(_limit("backlog", backlog, 1))
+        self._backlog = whole("backlog", backlog, 1, _MOST_BACKLOG)
         self._unix_mode = None if unix_mode is None else _mode(unix_mode)
         # None until the start, which looks for the limit of descriptors then.
         is_auto = max_connections == "auto"
         self._most = None if is_auto else _limit_or_none("max_connections", max_connections, 1)
         per_address = _limit_or_none("max_per_address", max_per_address, 1)
         self._refusal = _bytes("refusal", refusal)
-        self._grace = _seconds(grace)
+        self._grace = _grace(grace)
         memory = _limit_or_none("max_memory", max_memory, 0)
         self._admission = Admission(per_address, memory, self._note_left)
         self._state = "new"
@@ -182,8 +186,8 @@ class Server:
         answered that were received in full; after *grace* seconds, by default those of the server,
         what is left is aborted.  Raises TypeError and ValueError as the constructor does.
         """
-        seconds = self._grace if grace is None else _seconds(grace)
-        add_call(self._map, _family, self._stop, (seconds,))
+        most = self._grace if grace is None else _grace(grace)
+        add_call(self._map, _family, self._stop, (most,))
 
     def abort(self) -> None:
         """Close everything at once; what is not sent is lost.
@@ -503,15 +507,7 @@ def _each(things: Iterable[Any], function: Callable[[Any], object]) -> None:
 
 
 def _limit_or_none(name: str, value: Any, least: int) -> float:
-    return math.inf if value is None else _limit(name, value, least)
-
-
-def _limit(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-    return value
+    return math.inf if value is None else whole(name, value, least, or_none=True)
 
 
 def _bytes(name: str, value: Any) -> bytes:
@@ -522,18 +518,14 @@ def _bytes(name: str, value: Any) -> bytes:
 
 
 def _mode(value: Any) -> int:
-    mode = _limit("unix_mode", value, 0)
+    mode = whole("unix_mode", value, 0)
     if mode > 0o777:
         raise ValueError(f"unix_mode must be at most 0o777, not {mode:#o}")
     return mode
 
 
-def _seconds(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"grace must be a number of seconds, not {value!r}")
-    if not 0 <= value <= 86400 * 365:
-        raise ValueError(f"grace must be from 0 seconds to a year, not {value!r}")
-    return value
+def _grace(value: Any) -> float:
+    return seconds("grace", value, 0, _YEAR)
 
 
 def _descriptors_less_some() -> int:

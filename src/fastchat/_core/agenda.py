@@ -27,12 +27,12 @@ from __future__ import annotations
 
 import heapq
 import math
-import sys
 import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fastchat._core import quantities
 from fastchat._core.system import system_of
 from fastchat._core.touch import agendas, watch_of, working
 
@@ -55,9 +55,8 @@ _TICKS = 8
 # The longest time to wait, or to leave a deadline alone, in seconds: what all systems can do.
 _LONGEST = 86400.0
 
-# The smallest number of seconds between two calls, and the largest there is.
+# The smallest number of seconds between two calls.
 _LEAST = 0.001
-_MOST = sys.float_info.max
 
 
 class Timer:
@@ -280,7 +279,7 @@ class Agenda:
         if self.calls or self.ready or self._due:
             return 0
         while self._heap and self._is_over(self._heap[0][0], self._heap[0][2]):
-                self._take_off(type(heapq.heappop(self._heap)[2]) is not list)
+            self._take_off(type(heapq.heappop(self._heap)[2]) is not list)
         if not self._heap:
             return timeout
         # In whole milliseconds, as all pollers wait, and not less: a pass too early is one in vain.
@@ -305,7 +304,7 @@ class Agenda:
         """A pass ends: make the calls of other threads, and run what was due after the wait."""
         self._make_calls()
         while self._heap and self._heap[0][0] <= self.now:
-                # In one call, for behind each a signal handler might raise.
+            # In one call, for behind each a signal handler might raise.
             self._due.extend(map(heapq.heappop, (self._heap,)))
         try:
             self._run_entries()
@@ -441,16 +440,15 @@ def add_later(
 
     *others* are the timers of the channel to which it belongs, if it belongs to one.
     """
-    return _call(map, family, max(_duration(seconds), 0.0), function, args, 0.0, others)
+    left = max(quantities.seconds("seconds", seconds, -quantities.MOST), 0.0)
+    return _call(map, family, left, function, args, 0.0, others)
 
 
 def add_every(
     map: Any, family: Family, seconds: float, function: Any, args: tuple[Any, ...]
 ) -> Timer:
     """Let the loop over *map* call *function* every so many *seconds*."""
-    interval = _duration(seconds)
-    if interval < _LEAST:
-        raise ValueError(f"a time must be at least {_LEAST} seconds here, not {interval}")
+    interval = quantities.seconds("seconds", seconds, _LEAST)
     return _call(map, family, interval, function, args, interval, None)
 
 
@@ -496,11 +494,3 @@ def function_of(function: Any) -> Any:
     if not callable(function):
         raise TypeError(f"a function is to be called later, not {type(function).__name__}")
     return function
-
-
-def _duration(seconds: Any) -> float:
-    if not isinstance(seconds, (int, float)):
-        raise TypeError(f"a time is a number of seconds, not {type(seconds).__name__}")
-    if not -_MOST <= seconds <= _MOST:  # of which NaN is none, either
-        raise ValueError("a time must be a finite number of seconds")
-    return float(seconds)

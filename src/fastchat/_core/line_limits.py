@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastchat._core import line_events
 from fastchat._core.lines import LineBuffer
+from fastchat._core.quantities import seconds, whole
 
 if TYPE_CHECKING:
     from fastchat._core.line_state import LineState
@@ -110,22 +111,13 @@ def _checked(name: str, value: Any) -> Any:
     """*value* as the limit *name*, as a ``LineState`` has it."""
     if name == "delimiter":
         return LineBuffer(value).delimiter  # which raises where it is none
-    is_time = name in _TIMES
+    if name in _TIMES:
+        if value is None or value == math.inf:
+            return math.inf
+        return seconds(name, value, 0, or_none=True, is_above=name in _ALWAYS_LATER)
     if value is None:
-        return math.inf if is_time else sys.maxsize
-    wanted: Any = (int, float) if is_time else int
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        kind = "a number of seconds" if is_time else "an int"
-        raise TypeError(f"{name} must be {kind} or None, not {type(value).__name__}")
-    if is_time and not 0 <= value <= sys.float_info.max and value != math.inf:
-        raise ValueError(f"{name} must be a number of seconds from 0 on, or None for no limit")
-    if name in _ALWAYS_LATER and not value:
-        raise ValueError(f"{name} must be more than 0; None is for no limit")
-    if not is_time and value < _SIZES[name]:
-        raise ValueError(
-            f"{name} must be at least {_SIZES[name]}, or None for no limit, not {value}"
-        )
-    return float(value) if is_time else min(value, sys.maxsize)
+        return sys.maxsize
+    return min(whole(name, value, _SIZES[name], or_none=True), sys.maxsize)
 
 
 def _set(state: LineState, name: str, value: Any) -> None:
