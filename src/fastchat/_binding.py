@@ -6,6 +6,12 @@ Rules this file keeps:
   and nobody could connect in between.  Sockets that were given stay open.
 * A socket file is removed before only where it is a socket that nobody answers at, and at the end
   only where it is the same file still.
+* From the look at a socket file until somebody listens there, its directory is locked, by flock(2).
+  Two servers that start at one moment would else both find a file that nobody answers at, or one
+  find the file of the other between its bind() and its listen(), and each would take it away.  The
+  lock is on the directory, and not on a file beside the socket, so that nothing is left behind
+  which a later server would have to tell from a lock that is held, and it needs no rights that
+  bind() does not need.  Whoever is no server of fastchat does not know of it.
 """
 
 from __future__ import annotations
@@ -15,15 +21,24 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from fastchat._addresses import Place, shown
+
+if sys.platform != "win32":  # pragma: no branch (there Python has no Unix sockets)
+    import fcntl
 
 # The first descriptor that systemd hands over.
 _FIRST = 3
 # How often port 0 is tried, where one port must be free in IPv4 and in IPv6.
 _TRIES = 10
+# How long another server may take to start in the same directory, and how often that is looked at,
+# in seconds.
+_PATIENCE = 10.0
+_LOOK = 0.01
 
 
 class Bound:
@@ -36,6 +51,8 @@ class Bound:
         self._path = path
         self._file = _identity(path) if path else None
         self._pid = os.getpid()
+        # As it was given.
+        self._timeout = sock.gettimeout()
 
     def close(self) -> None:
         """Close it, and remove its socket file; to close twice does nothing more.
@@ -53,22 +70,29 @@ class Bound:
 
     def give_back(self) -> None:
         """The server does not come to be."""
-        if self.is_given:
-            return
-        self.close()
+        if not self.is_given:
+            self.close()
+        elif self.sock.fileno() >= 0:
+            self.sock.settimeout(self._timeout)
 
 
-def open_all(places: Sequence[Place], backlog: int, unix_mode: int | None) -> list[Bound]:
-    """Listen on all *places*; *unix_mode* is the mode of socket files, None for that of the umask.
+@contextmanager
+def all_opened(
+    places: Sequence[Place], backlog: int, unix_mode: int | None
+) -> Iterator[list[Bound]]:
+    """A context in which all *places* are listened on, and behind it, unless it is left by a raise.
 
-    Raises OSError, which names the place, where one cannot be had.
+    *unix_mode* is the mode of socket files, None for that of the umask.  Raises OSError, which
+    names the place, where one cannot be had.
     """
     opened: list[Bound] = []
     try:
-        for place in places:
-            _open(place, unix_mode, opened)
-        for bound in opened:
-            _listen(bound, backlog)
+        with _locked([place for place in places if place.path]):
+            for place in places:
+                _open(place, unix_mode, opened)
+            for bound in opened:
+                _listen(bound, backlog)
+        yield opened
     except BaseException:
         for bound in opened:
             bound.give_back()
@@ -76,7 +100,6 @@ def open_all(places: Sequence[Place], backlog: int, unix_mode: int | None) -> li
     if any(place.is_systemd for place in places):
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
             os.environ.pop(name, None)  # or a child that this process starts would see them
-    return opened
 
 
 def _open(place: Place, unix_mode: int | None, opened: list[Bound]) -> None:
@@ -228,6 +251,63 @@ def _remove_stale(path: str) -> None:
         raise OSError(result, os.strerror(result))
 
 
+@contextmanager
+def _locked(places: Sequence[Place]) -> Iterator[None]:
+    """Keep other servers from starting on socket files in the directories of *places*.
+
+    Raises OSError, which names the place, where that takes longer than ``_PATIENCE``.  Where a
+    directory cannot be opened, or its file system has no locks, the start goes on without: bind()
+    says what is wrong with one that is not there.
+    """
+    directories: dict[tuple[int, int], tuple[int, Place]] = {}
+    end = time.monotonic() + _PATIENCE
+    try:
+        for place in places:
+            _find_directory(place, directories)
+        for key in sorted(directories):  # in one order, so that no two wait for each other
+            _lock(*directories[key], end)
+        yield
+    finally:
+        for fd, _ in directories.values():
+            _unlock(fd)
+
+
+def _find_directory(place: Place, found: dict[tuple[int, int], tuple[int, Place]]) -> None:
+    """Open the directory of *place*, and put it into *found*, by what tells it from others."""
+    if sys.platform == "win32":  # pragma: no cover
+        return
+    try:
+        fd = os.open(os.path.dirname(place.path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    status = os.fstat(fd)
+    if found.setdefault((status.st_dev, status.st_ino), (fd, place))[0] != fd:
+        os.close(fd)
+
+
+def _lock(fd: int, place: Place, end: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                reason = "another server is being started in that directory, or it is locked"
+                _refuse(place.text, OSError(errno.EADDRINUSE, reason))
+            time.sleep(_LOOK)
+        except OSError:
+            return
+        else:
+            return
+
+
+def _unlock(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not, as long as a forked child has it
+    except OSError:
+        pass  # there are no locks
+    os.close(fd)
+
+
 def _identity(path: str) -> tuple[int, ...] | None:
     """What tells the file at *path* from every other, None where there is none."""
     try:
@@ -265,6 +345,7 @@ class _FromSystemd(Bound):
     """One that stays open where the server does not come to be."""
 
     def give_back(self) -> None:
+        super().give_back()
         self.sock.detach()
 
 

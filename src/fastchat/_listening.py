@@ -59,10 +59,19 @@ class Listener(asyncore.dispatcher):
         self._said_at = -math.inf
         self._rest: Timer | None = None
         self._is_suspended = False
-        self.accepting = True
-        bound.sock.setblocking(False)
         self.addr = bound.name
-        self.set_socket(bound.sock)
+
+    def begin(self) -> None:
+        """Join the map."""
+        self.accepting = True
+        self._bound.sock.setblocking(False)
+        self.set_socket(self._bound.sock)
+
+    def withdraw(self) -> None:
+        """Leave the map, and the socket as it is: the server does not come to be."""
+        self.accepting = False
+        if self._fileno is not None:
+            self.del_channel()
 
     def handle_accept(self) -> None:
         self.take_some(AT_ONCE)

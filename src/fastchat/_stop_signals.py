@@ -43,6 +43,23 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         self._pid = os.getpid()
+        try:
+            self._take_over()
+        except BaseException:  # of a handler that was there before
+            self._put_back()
+            raise
+        self._may_raise = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._may_raise = False
+        try:
+            self._put_back()
+        except BaseException:  # the same
+            self._put_back()
+            raise
+
+    def _take_over(self) -> None:
         for number in self._numbers:
             before = signal.getsignal(number)
             if before is None or before == signal.SIG_IGN:
@@ -51,25 +68,23 @@ class StopSignals:
             self._before.append((number, before))
             try:
                 signal.signal(number, self._handle)
-            except ValueError:
+            except ValueError as failure:
+                if not _is_of_signal(failure):
+                    raise
                 logger.warning(
                     "this is not the main thread: SIGTERM and SIGINT do not stop the server here,"
                     " Server.stop() does"
                 )
                 self._before.pop()
                 break
-        self._may_raise = True
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._may_raise = False
+    def _put_back(self) -> None:
         for number, before in self._before:
             signal.signal(number, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            for each, before in self._before:
-                signal.signal(each, before)
+            self._put_back()
             os.kill(os.getpid(), number)
         elif not self._is_stopping:
             self._is_stopping = True
@@ -77,3 +92,11 @@ class StopSignals:
         elif self._may_raise:
             self._may_raise = False
             raise AtOnce(128 + number)
+
+
+def _is_of_signal(failure: ValueError) -> bool:
+    """Whether ``signal.signal`` has raised *failure*, and no handler that ran meanwhile."""
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals is vars(signal)

@@ -30,7 +30,7 @@ from typing import Any, Literal, TypeAlias
 from fastchat import asyncore
 from fastchat._addresses import understood
 from fastchat._admission import Admission
-from fastchat._binding import open_all
+from fastchat._binding import all_opened
 from fastchat._core.agenda import Timer, add_call, add_later
 from fastchat._core.line_stops import CLOSING, OVER, UNBEGUN
 from fastchat._core.quantities import seconds, whole
@@ -160,12 +160,19 @@ class Server:
         if self._state != "new":
             raise RuntimeError(f"the server is {self._state}: it starts once")
         most = _descriptors_less_some() if self._most is None else self._most
-        bound = open_all(self._places, self._backlog, self._unix_mode)
-        self._admission.max_connections = most
-        self._names = tuple([each.name for each in bound])
-        self._state, self._begun, self._pid = "running", time.monotonic(), os.getpid()
-        for each in bound:
-            self._listeners.append(Listener(each, self._map, self._take, self._note_end))
+        with all_opened(self._places, self._backlog, self._unix_mode) as opened:
+            listeners = [Listener(each, self._map, self._take, self._note_end) for each in opened]
+            try:
+                for listener in listeners:
+                    listener.begin()
+                self._begun, self._pid = time.monotonic(), os.getpid()
+                self._admission.max_connections = most
+                self._names = tuple([each.name for each in opened])
+                self._listeners, self._state = listeners, "running"
+            except BaseException:
+                self._listeners, self._state, self._names = [], "new", ()
+                _each(listeners, methodcaller("withdraw"))
+                raise
 
     def suspend(self) -> None:
         """Take no new connection; who comes waits in the backlog.  RuntimeError if not running."""
