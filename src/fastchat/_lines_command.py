@@ -22,7 +22,7 @@ from io import FileIO
 from typing import NamedTuple
 
 from fastchat import LineBuffer
-from fastchat.cli import complain, refuse
+from fastchat.cli import complain, refuse, write
 
 UNIVERSAL = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
 ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
@@ -194,15 +194,11 @@ def _print(report: str) -> int:
     if sys.stdout is None:
         complain("lines: there is no standard output")
         return 1
-    try:
-        print(report, end="", flush=True)
-    except OSError as failure:
-        # Or the interpreter would complain of it when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(failure, BrokenPipeError):  # of that, `| head` wants no word
-            complain(f"lines: cannot write the counts: {failure.strerror}")
-        return 1
-    return 0
+    failure = write(report)
+    # Of a broken pipe, `| head` wants no word.
+    if not (failure is None or isinstance(failure, BrokenPipeError)):
+        complain(f"lines: cannot write the counts: {failure.strerror}")
+    return 0 if failure is None else 1
 
 
 def _understood(words: Sequence[str]) -> tuple[Counter, str]:

@@ -24,7 +24,7 @@ from fastchat import LineChannel, Server, call_every, serve
 from fastchat._core.line_limits import LIMITS
 from fastchat._lines_command import _unescaped
 from fastchat._status_line import EVERY, StatusLine
-from fastchat.cli import refuse
+from fastchat.cli import refuse, tell
 
 _ABOUT = {
     "serve": """\
@@ -76,6 +76,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         refuse(message, self.prog.split()[-1])
 
+    def print_help(self, file: Any = None) -> None:
+        tell(self.format_help(), self.prog.split()[-1])
+
 
 def main(command: str, words: Sequence[str]) -> None:
     """Run *command*, "serve" or "echo", as *words* say.
@@ -89,10 +92,10 @@ def main(command: str, words: Sequence[str]) -> None:
     started: list[Server] = []
 
     def say(server: Server) -> None:
-        started.append(server)
         version = f"fastchat {fastchat.__version__} ({fastchat.implementation})"
         where = ", ".join(server.addresses)
-        print(f"listening on {where}: {channel.__name__}, by {version}", flush=True)
+        tell(f"listening on {where}: {channel.__name__}, by {version}\n", command)
+        started.append(server)
         line.show(server)
         call_every(EVERY, line.show, server)
 
@@ -124,7 +127,12 @@ def _limited(channel: type[LineChannel], given: dict[str, Any]) -> type[LineChan
     if "delimiter" in limits:
         limits["delimiter"] = tuple(limits["delimiter"])
     members = limits | {"__module__": channel.__module__, "__qualname__": channel.__qualname__}
-    return type(channel.__name__, (channel,), members)
+    try:
+        return type(channel.__name__, (channel,), members)
+    except (TypeError, ValueError):  # of a limit, as a rule
+        raise
+    except BaseException as failure:  # of its __init_subclass__()
+        refuse(f"{channel.__name__} takes no limits: {_in_one_line(failure)}", "serve")
 
 
 def _find(text: str) -> type[LineChannel]:
@@ -134,20 +142,28 @@ def _find(text: str) -> type[LineChannel]:
     module, _, name = text.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as failure:
+    except BaseException as failure:  # also sys.exit()
         refuse(f"cannot import {module!r}: {_in_one_line(failure)}", "serve")
     try:
         found = functools.reduce(getattr, name.split("."), found)
+        is_channel = isinstance(found, type) and issubclass(found, LineChannel)
     except AttributeError:
         refuse(f"the module {module!r} has no {name!r}", "serve")
-    if not isinstance(found, type) or not issubclass(found, LineChannel):
+    except BaseException as failure:  # of a __getattr__() or a property
+        refuse(f"cannot look for {name!r} in {module!r}: {_in_one_line(failure)}", "serve")
+    if not is_channel or found is LineChannel:
         refuse(f"{text!r} is no class derived from fastchat.LineChannel", "serve")
-    return found
+    channel: type[LineChannel] = found
+    return channel
 
 
-def _in_one_line(failure: Exception) -> str:
+def _in_one_line(failure: BaseException) -> str:
     """What *failure* says, and where it was raised, if that was in a program."""
-    said = " ".join(f"{type(failure).__name__}: {failure}".split())
+    try:
+        text = str(failure)
+    except Exception:  # its class is the program's
+        text = ""
+    said = " ".join(f"{type(failure).__name__}: {text}".split())
     frames = traceback.extract_tb(failure.__traceback__)[1:]
     frames = [each for each in frames if "importlib" not in each.filename]
     return f"{said} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else said

@@ -53,15 +53,16 @@ ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None]
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line *argv*, by default that of the process.
 
-    Raises SystemExit: 0 after ``--help`` and ``--version``, 2 where the command line is wrong or
-    there is no such program or file, and what the other commands end with.  Everything that the
+    Raises SystemExit: 0 after ``--help`` and ``--version``, 2 where the command line is wrong,
+    there is no such program or file or no room for what is printed, and what the other commands
+    end with.  Everything that the
     program raises leaves as it is.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[-1] in ("-h", "--help") and words[:-1] in ([], ["run"], ["lines"]):
-        print(USAGE, end="")
+        tell(USAGE)
     elif words in (["-V"], ["--version"]):
-        print(f"fastchat {fastchat.__version__} ({_backend.described})")
+        tell(f"fastchat {fastchat.__version__} ({_backend.described})\n")
     elif not words:
         refuse("what is to be done?")
     elif words[0] in ("-h", "--help", "-V", "--version"):
@@ -224,9 +225,38 @@ def refuse(why: str, command: str = "") -> NoReturn:
 
 
 def complain(what: str) -> None:
-    """Say *what* on standard error, if there is one: print() takes None for standard output."""
-    if sys.stderr is not None:
-        print(f"fastchat: {what}", file=sys.stderr)
+    """Say *what* in one line on standard error, if there is one that can be written."""
+    try:
+        # Where there is none, print() would take standard output for it.
+        if sys.stderr is not None:
+            print("fastchat:", "\\n".join(what.splitlines()), file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def tell(text: str, command: str = "") -> None:
+    """Print *text* on standard output, if there is one; the rest is as of ``refuse``."""
+    failure = write(text)
+    if failure is not None:
+        refuse(f"cannot write to the standard output: {failure.strerror}", command)
+
+
+def write(text: str) -> OSError | None:
+    """Print *text* on standard output, if there is one; returns what has kept it from that.
+
+    Characters that the encoding of standard output does not have are escaped.
+    """
+    if sys.stdout is None:
+        return None
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
+    except OSError as failure:
+        # Or the interpreter would complain of it when it flushes at its end.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return failure
+    return None
 
 
 def _showing_only(program: ModuleType, hook: ExceptHook) -> ExceptHook:
