@@ -347,6 +347,8 @@ def set_delimiter(state: LineState, delimiter: bytes | tuple[bytes, ...]) -> Non
     take_back(state)
     state.buffer.delimiter = delimiter
     set_ending(state, delimiter)
+    if has_input(state):
+        state.most = 1  # as in take_back()
     change(state)
 
 

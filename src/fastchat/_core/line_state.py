@@ -254,9 +254,8 @@ class LineState:
 
     def put_back(self, data: bytes) -> None:
         """Let *data* be the next input, and forget what is held."""
-        rest = self.buffer.rest()
         self.held = None
-        self.buffer._feed(data + rest, 0)
+        self.buffer._put_first(data)
 
     def has_uncut(self) -> bool:
         """Whether something waits that may be given: no part of a line, or of a body."""

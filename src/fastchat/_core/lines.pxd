@@ -52,6 +52,9 @@ cdef class LineBuffer:
     @cython.locals(size=Py_ssize_t, last=bytes)
     cdef _put_behind(self, bytes data)
 
+    @cython.locals(size=Py_ssize_t, at=Py_ssize_t, piece=bytes, begin=bytes, ahead=list)
+    cdef _put_first(self, bytes data)
+
     @cython.locals(
         first=Py_ssize_t, at=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, data=bytes
     )

@@ -374,6 +374,31 @@ class LineBuffer:
         self._ahead_size += size
         self._ahead_alive += size
 
+    def _put_first(self, data: bytes) -> None:
+        """Let *data* be the next input, before all that waits; a line that is dropped has ended.
+
+        What a hook gives back was cut there as a rule, so this costs what *data* has, and not what
+        waits behind it.
+        """
+        if self._is_skipping:
+            self.rest()
+        self._take_back()
+        size, at = len(data), self._ahead_at
+        piece = self._ahead[self._ahead_first] if self._ahead_size else b""
+        if size <= at and piece[at - size : at] == data:
+            self._ahead_at = at - size
+            self._ahead_size += size
+            return
+        ahead = self._ahead[self._ahead_first + 1 :] if self._ahead_size else []
+        begin = piece[at:]
+        if size + len(begin) < SMALL:
+            ahead.insert(0, data + begin)
+        else:
+            ahead[:0] = [data, begin] if begin else [data]
+        self._ahead, self._ahead_first, self._ahead_at = ahead, 0, 0
+        self._ahead_size += size
+        self._ahead_alive = self._ahead_size
+
     def _cut_ahead(self, lines: list[bytes], count: int) -> None:
         """Cut what waits, also beyond *count* where it belongs to a line that is dropped."""
         first, at, size = self._ahead_first, self._ahead_at, self._ahead_size
