@@ -155,6 +155,67 @@ def test_deadline_begins_anew_where_the_hook_closes_nothing(own: Stage, clock: C
     assert channel.events == ["idle"] * 3
 
 
+def test_an_idle_deadline_that_is_assigned_late_counts_from_then_on(
+    own: Stage, clock: Clock
+) -> None:
+    channel = line_channel(own, timed_out=lambda self, which: self.events.append(which))
+    settle(own)
+    clock.now += 200
+    settle(own)
+    channel.idle_timeout = 10
+    clock.now += 9
+    settle(own)
+    assert channel.events == []
+    channel.idle_timeout = 10  # which changes nothing
+    clock.now += 1
+    settle(own)
+    assert channel.events == ["idle"]
+
+
+@pytest.mark.parametrize("which", ["line", "write"])
+def test_other_deadlines_that_are_assigned_late(own: Stage, clock: Clock, which: str) -> None:
+    limits: dict[str, Any] = {"idle_timeout": None, "line_timeout": None, "write_timeout": None}
+    channel = line_channel(
+        own, timed_out=lambda self, which: self.events.append(which), high_water=None, **limits
+    )
+    tell(own, channel, b"x" if which == "line" else b"")
+    if which == "write":
+        channel.send(b"x" * 1_000_000)
+    clock.now += 200
+    settle(own)
+    setattr(channel, f"{which}_timeout", 10)
+    clock.now += 9
+    settle(own)
+    assert channel.events == []
+    clock.now += 1
+    settle(own)
+    assert channel.events == [which]
+
+
+def test_a_deadline_of_a_line_is_none_where_no_line_has_begun(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, line_timeout=None, idle_timeout=None)
+    settle(own)
+    channel.line_timeout = 10
+    clock.now += 100
+    settle(own)
+    assert channel.events == []
+
+
+def test_lingering_that_is_shortened_late(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, linger_timeout=None)
+    settle(own)
+    channel.close()
+    clock.now += 200
+    settle(own)
+    channel.linger_timeout = 10
+    clock.now += 9
+    settle(own)
+    assert channel.events == []
+    clock.now += 1
+    settle(own)
+    assert channel.events == ["lost"]
+
+
 @pytest.mark.parametrize("which", ["line", "write"])
 def test_answer_to_one_deadline_puts_off_no_other(own: Stage, clock: Clock, which: str) -> None:
     """As of a program that pings who is idle."""

@@ -359,6 +359,34 @@ def test_low_mark_is_not_above_the_high_one(own: Stage) -> None:
     channel.low_water = 900
     channel.high_water = 800
     assert channel.low_water == 800
+    # It was lowered for as long as the other one is.
+    channel.high_water = 0
+    assert channel.low_water == 0
+    channel.high_water = 1000
+    assert channel.low_water == 900
+    channel.low_water = channel.high_water = None
+    assert channel.low_water is None
+
+
+def test_limits_of_the_next_connection_are_those_of_the_last(own: Stage) -> None:
+    channel = line_channel(own, delimiter=(b";", b"\n"))
+    given = dict.fromkeys(SIZES, 12345) | dict.fromkeys(TIMES, 7.5) | {"high_water": 0}
+    for name, value in given.items():
+        setattr(channel, name, value)
+    channel.max_body, channel.idle_timeout = None, None
+    channel.delimiter = b"!"
+    channel.abort()
+    mine, peer = own.pair()
+    channel.set_socket(mine)
+    channel.connected = True
+    assert channel.low_water == 0
+    channel.high_water = 20000
+    expected = given | {"high_water": 20000, "max_body": None, "idle_timeout": None}
+    assert {name: getattr(channel, name) for name in given} == expected
+    assert channel.delimiter == b"!"
+    peer.sendall(b"a!b;!")
+    own.loop(5, use_poll=True)
+    assert channel.events == ["lost", b"a", b"b;"]
 
 
 @pytest.mark.parametrize(

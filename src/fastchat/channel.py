@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastchat import asyncore
 from fastchat._core import line_events
 from fastchat._core.agenda import Timer, add_later, agenda_for, function_of
-from fastchat._core.line_limits import LIMITS, Defaults, Limit, declare, limits_of
+from fastchat._core.line_limits import LIMITS, Defaults, Limit, declare, limits_of, take_over
 from fastchat._core.line_state import LineState
 from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
 
@@ -338,10 +338,9 @@ class LineChannel(asyncore.dispatcher):
 
     def set_socket(self, sock: Any, map: Any = None) -> None:
         if self._fc_line.stops & OVER:  # it connects again
-            limits = {name: getattr(self, name) for name in LIMITS}
+            before = self._fc_line
             self._fc_new_state()
-            for name, value in limits.items():
-                setattr(self, name, value)
+            take_over(self._fc_line, before)
             self.unterminated = b""
         self.socket = sock
         state = self._fc_line

@@ -443,7 +443,7 @@ def _write(state: LineState) -> None:
     send_waiting(state)
     if state.stops & GONE:
         return
-    if state.stops & FULL and state.waiting <= state.low_water:
+    if state.stops & FULL and state.waiting <= low_mark(state):
         end_stop(state)
     is_closing = state.stops & CLOSING and not state.stops & BUSY and not state.has_shut
     if is_closing and not state.waiting:
@@ -457,6 +457,11 @@ def end_stop(state: LineState) -> None:
     begin_again(state)
     if not state.stops & (BUSY | PAUSED | CLOSING) and has_input(state):
         state.requeue()
+
+
+def low_mark(state: LineState) -> int:
+    """With how much waiting output input goes on: ``low_water``, or ``high_water`` if less."""
+    return min(state.low_water, state.high_water)
 
 
 def hold_output(state: LineState, name: str) -> None:
@@ -519,10 +524,10 @@ def _deadlines(state: LineState) -> list[tuple[float, str]]:
 def begin_anew(state: LineState, which: str) -> None:
     """Let the deadline *which* begin anew, and no other: what is done about one tells of none."""
     now = state.agenda.now
-    if which == "idle":
+    if which in ("idle", "linger"):
         state.heard = now
     elif which == "line":
-        state.began = now
+        begin_again(state)
     else:
         state.wrote, state.taken = now, 0
 

@@ -53,6 +53,8 @@ class Limit:
         if self._name == "delimiter":
             return state.buffer.delimiter
         value = getattr(state, self._name)
+        if self._name == "low_water":
+            value = line_events.low_mark(state)
         return None if value in (sys.maxsize, math.inf) else value
 
     def __set__(self, channel: Any, value: Any) -> None:
@@ -79,7 +81,6 @@ class Defaults:
         state.buffer._share(self._model)
         for name, value in zip(LIMITS[1:], others, strict=True):
             setattr(state, name, value)
-        _lower(state)
         line_events.set_ending(state, delimiter)
 
 
@@ -124,8 +125,8 @@ def _set(state: LineState, name: str, value: Any) -> None:
     if name == "delimiter":
         line_events.set_delimiter(state, value)
         return
+    has_changed = getattr(state, name) != value
     setattr(state, name, value)
-    _lower(state)
     if name == "max_line":
         line_events.recut(state)
     elif name in ("high_water", "max_output"):
@@ -134,9 +135,14 @@ def _set(state: LineState, name: str, value: Any) -> None:
         line_events.set_most(state)
     elif name in _TIMES and state.agenda is not None:
         state.agenda.look()
+        if has_changed:  # from now on, so that it is not over before anybody could know of it
+            line_events.begin_anew(state, name.removesuffix("_timeout"))
         line_events.arm(state)
 
 
-def _lower(state: LineState) -> None:
-    """Lower the low mark to the high one."""
-    state.low_water = min(state.low_water, state.high_water)
+def take_over(state: LineState, before: LineState) -> None:
+    """Let the limits of *before*, of an earlier connection, count for *state*, which is new."""
+    for name in LIMITS[1:]:
+        setattr(state, name, getattr(before, name))
+    state.buffer.delimiter = before.buffer.delimiter
+    line_events.set_ending(state, before.buffer.delimiter)
