@@ -55,6 +55,7 @@ cdef class Agenda:
     cdef _take_off(self, bint is_over)
     cpdef until_next(self, timeout)
     cpdef run(self)
+    cdef _let_go_on(self)
     cpdef run_due(self)
     cpdef hold(self)
     cpdef count_timers(self, Py_ssize_t more)

@@ -296,9 +296,17 @@ class Agenda:
         ready = self.ready
         for _ in range(len(ready)):
             if ready:
-                which = ready[0]
-                del ready[0]
-                which.go_on()
+                self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        which = self.ready[0]
+        del self.ready[0]
+        try:
+            which.go_on()
+        except BaseException:
+            if which not in self.ready:  # it was interrupted before it began
+                self.ready.append(which)
+            raise
 
     def run_due(self) -> None:
         """A pass ends: make the calls of other threads, and run what was due after the wait."""

@@ -45,7 +45,7 @@ from fastchat._core.line_output import (
 from fastchat._core.line_stops import (
     BUSY,
     CLOSING,
-    EXACT,
+    DONE,
     FULL,
     GONE,
     HELD,
@@ -115,6 +115,7 @@ def _run(state: LineState, function: Callable[..., Any], *args: Any) -> None:
         fail(state, failure)
     finally:
         if is_outermost:
+            state.stops &= DONE
             state.end_hook()
     if is_outermost:
         settle(state)
@@ -245,6 +246,7 @@ def go_on(state: LineState) -> None:
     if state.stops & BUSY:
         state.stops |= LEFT
         return
+    state.end_hook()  # again, where that was interrupted
     if state.stops & GONE:
         end(state)
         return
@@ -302,13 +304,7 @@ def give_some(state: LineState, most: int) -> int:
         else:
             state.give(event)
         return size
-    data = state.buffer.rest() if state.mode == RAW else state.buffer.take(state.exact)
-    if data is None or (state.mode == RAW and not data):
-        return 0
-    if state.mode == EXACT:
-        state.mode = LINES
-    run(state, state.channel.raw_received, data)
-    return 1
+    return 1 if state.give_raw() else 0
 
 
 def take_back(state: LineState) -> None:

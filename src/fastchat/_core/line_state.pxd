@@ -6,7 +6,7 @@ from fastchat._core.lines cimport LineBuffer
 from fastchat._scanner cimport join_checked
 from fastchat._sysio cimport receive, send_bytes
 
-cdef int BUSY, CLOSING, EXACT, GONE, HELD, LEFT, NESTED, OVER, STOPPED, UNBEGUN
+cdef int BUSY, CLOSING, DONE, EXACT, GONE, HELD, LEFT, LINES, OVER, RAW, STOPPED, UNBEGUN
 cdef Py_ssize_t SIZE, FLUSH, TOGETHER, GRAIN
 
 
@@ -96,6 +96,7 @@ cdef class LineState:
 
     @cython.locals(is_done=bint)
     cpdef give(self, list lines)
+    cpdef bint give_raw(self) except -1
 
     cpdef end_hook(self)
 

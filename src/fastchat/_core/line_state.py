@@ -14,8 +14,8 @@ Rules these two files keep:
   to a hook yet.
 * Everything belongs to the thread of the loop, and nothing is locked.
 * A read costs no look at the clock: what came and went is noted by the time of the pass.
-* From where input was received to the hook nothing of Python is called, so that no signal handler
-  can raise there; hence the inner methods of the buffer, and of this class.
+* From where input was received, or a body was taken, to the hook nothing of Python is called, so
+  that no signal handler can raise there; hence the inner methods of the buffer, and of this class.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from fastchat._core.line_rules import LineTooLong
 from fastchat._core.line_stops import (
     BUSY,
     CLOSING,
+    DONE,
     EXACT,
     GONE,
     HELD,
     LEFT,
-    NESTED,
+    LINES,
     OVER,
+    RAW,
     STOPPED,
     UNBEGUN,
 )
@@ -353,23 +355,63 @@ class LineState:
             self.events.fail(self, failure)
         finally:
             is_done = self.stops == BUSY
+            self.stops &= DONE
             self.end_hook()
         if not is_done:
             self.events.settle(self)
 
+    def give_raw(self) -> bool:
+        """Let the hook have what waits and is no line, and send what it answers.
+
+        Whether there was any.
+        """
+        data: Any = self.buffer.rest() if self.mode == RAW else self.buffer.take(self.exact)
+        if data is None or (self.mode == RAW and not data):
+            return False
+        if self.mode == EXACT:
+            self.mode = LINES
+        self.stops |= BUSY
+        try:
+            reply = self.channel.raw_received(data)
+            if reply is not None:
+                self.add(reply)
+            self.flush()
+        except BaseException as failure:
+            self.events.fail(self, failure)
+        finally:
+            self.stops &= DONE
+            self.end_hook()
+        self.events.settle(self)
+        return True
+
     def end_hook(self) -> None:
-        """A hook is done, whatever has become of it."""
-        self.keep_batch()
+        """A hook is done, whatever has become of it, and ``stops`` says that already.
+
+        So what interrupts this leaves no channel that takes a hook to be running for ever; the
+        batch is kept in the next pass then.
+        """
         self.has_changed = False
         self.cut_by = self.delimiter
-        self.stops &= ~(BUSY | LEFT | NESTED)
+        self.keep_batch()
 
     def keep_batch(self) -> None:
-        """Hold the lines of the batch that ``line_received`` was not given."""
+        """Hold the lines of the batch that ``line_received`` was not given.
+
+        What interrupts it comes between two steps of which the second may come again.
+        """
         lines = self.batch
+        if lines is None:
+            return
+        if self.next_line >= len(lines) or self.stops & CLOSING:
+            self.batch = None
+            return
+        if self.next_line:
+            lines = lines[self.next_line :]
+            self.batch = lines
+            self.next_line = 0
+        if not self.held or self.held[0] is not lines:
+            self.keep_first(lines)
         self.batch = None
-        if lines is not None and self.next_line < len(lines) and not self.stops & CLOSING:
-            self.keep_first(lines[self.next_line :])
 
     def keep_first(self, lines: list[bytes]) -> None:
         """Hold *lines*, before all that is held."""

@@ -16,6 +16,8 @@ GONE = 64  # nothing can be sent any more
 OVER = 128  # and connection_lost() was called
 NESTED = 256  # a hook that runs makes passes, in which there is input
 UNBEGUN = 512  # connection_made() was not called
+# What is left of them when a hook is done.
+DONE = ~(BUSY | LEFT | NESTED)
 # What stops the lines of a hook that runs.
 STOPPED = FULL | PAUSED | CLOSING
 
