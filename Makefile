@@ -53,7 +53,9 @@ built := build/lib* build/temp.* build/bdist.*
 
 hardest := lines lines_costs overrides shape shown signals_raised signals_changes signals_waker \
     regressions_data regressions_loop regressions_maps chat_input chat_hooks chat_shapes \
-    coalescing_held coalescing_queue traces threads
+    coalescing_held coalescing_queue traces threads lines_behind agenda timers channel_corners \
+    channel_deadlines channel_ends channel_interrupted channel_lines channel_losses channel_misuse \
+    channel_oracle channel_points channel_replies channel_taken_back
 # By file, because some files build the package once for all their tests.
 suite := --numprocesses auto --dist loadfile \
     $(if $(filter yes,$(SLICE)),$(hardest:%=tests/test_%.py))
