@@ -38,7 +38,10 @@ def changing(own: Stage, name: str, hook: str) -> Any:
         channel.unread(lines[1:])
         line_received(channel, lines[0])
 
-    members = {"line_received": line_received, "raw_received": lambda channel, data: None}
+    members: dict[str, Any] = {
+        "line_received": line_received,
+        "raw_received": lambda channel, data: None,
+    }
     if hook == "lines_received":
         members[hook] = lines_received
     return line_channel(own, **members, count=0, max_line=100)

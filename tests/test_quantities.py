@@ -19,7 +19,8 @@ def of_server(own: Stage, name: str) -> Callable[[Any], object]:
 
 
 def of_stop(own: Stage, name: str) -> Callable[[Any], object]:
-    return own.implementation.server.Server(channels(own), LOCAL, map=own.map).stop
+    server = own.implementation.server.Server(channels(own), LOCAL, map=own.map)
+    return lambda value: server.stop(value)
 
 
 def of_channel(own: Stage, name: str) -> Callable[[Any], object]:

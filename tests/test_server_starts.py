@@ -159,7 +159,7 @@ def test_a_start_goes_on_where_there_are_no_locks(
     def fail(*args: Any) -> int:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(*((os, "open") if missing == "open" else (_binding.fcntl, "flock")), fail)
+    monkeypatch.setattr(f"{'os' if missing == 'open' else 'fcntl'}.{missing}", fail)
     address = f"unix:{place / 'socket'}"
     assert server_of(own, channels(own), address).addresses == (address,)
 

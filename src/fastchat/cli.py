@@ -231,7 +231,7 @@ def complain(what: str) -> None:
         if sys.stderr is not None:
             print("fastchat:", "\\n".join(what.splitlines()), file=sys.stderr, flush=True)
     except OSError:
-        pass
+        _send_nowhere(sys.stderr)
 
 
 def tell(text: str, command: str = "") -> None:
@@ -252,11 +252,15 @@ def write(text: str) -> OSError | None:
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
     except OSError as failure:
-        # Or the interpreter would complain of it when it flushes at its end.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _send_nowhere(sys.stdout)
         return failure
     return None
+
+
+def _send_nowhere(stream: Any) -> None:
+    """Let the rest of *stream* go nowhere, or the interpreter fails when it flushes at its end."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _showing_only(program: ModuleType, hook: ExceptHook) -> ExceptHook:
