@@ -369,3 +369,27 @@ def test_an_agenda_that_is_gone_takes_no_other_with_it(own: Stage) -> None:
     gc.collect()
     assert reference() is None
     assert touch.agendas.pop(key) is another
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_was_interrupted_before_it_went_on_does_so_later(own: Stage, is_there: bool) -> None:
+    """Also where it has put itself there already, and then once."""
+    agenda = agenda_for(own)
+    calls: list[Any] = []
+
+    class Ready:
+        def go_on(self) -> None:
+            calls.append(self)
+            if len(calls) == 1:
+                if is_there:
+                    agenda.ready.append(self)
+                raise own.asyncore.ExitNow
+
+    ready = Ready()
+    agenda.ready.append(ready)
+    with pytest.raises(own.asyncore.ExitNow):
+        agenda.run()
+    assert list(agenda.ready) == [ready]
+    agenda.run()
+    assert calls == [ready, ready]
+    assert not agenda.ready
