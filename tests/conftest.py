@@ -6,6 +6,7 @@ The tests in ``tests/wheel`` are about one finished wheel, and are there where `
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,14 @@ def _needs_extension(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     parameters = [] if callspec is None else list(callspec.params.values())
     return "cython" in parameters or item.get_closest_marker("compiled") is not None
+
+
+@pytest.fixture(autouse=True)
+def _whole_log() -> None:
+    """Let no test leave out of the log what others have logged enough of."""
+    for subject in ("channel", "server", "loop", "aio"):
+        for limiter in logging.getLogger(f"fastchat.{subject}").filters:
+            limiter.forget()  # type: ignore[union-attr]  # a Limiter, of each implementation
 
 
 @pytest.fixture(params=[*FASTCHAT, *STDLIB])

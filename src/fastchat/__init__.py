@@ -24,6 +24,7 @@ from fastchat._backend import implementation
 if TYPE_CHECKING:
     from fastchat._core.line_rules import LineTooLong
     from fastchat._core.lines import LineBuffer, join_lines
+    from fastchat._reports import limit_logs
     from fastchat.aliases import install, uninstall
     from fastchat.attachment import Attachment, attach
     from fastchat.channel import LineChannel
@@ -50,6 +51,7 @@ __all__ = [
     "implementation",
     "install",
     "join_lines",
+    "limit_logs",
     "serve",
     "uninstall",
 ]
@@ -69,6 +71,7 @@ _ELSEWHERE = {
     "call_threadsafe": "timers",
     "install": "aliases",
     "join_lines": "_core.lines",
+    "limit_logs": "_reports",
     "serve": "server",
     "uninstall": "aliases",
 }

@@ -14,7 +14,6 @@ Rules this file keeps:
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import os
 import socket
@@ -25,8 +24,9 @@ from typing import Any
 
 from fastchat._core.line_ends import lose
 from fastchat._core.line_stops import CLOSING
+from fastchat._reports import logger_of
 
-logger = logging.getLogger("fastchat.server")
+logger = logger_of("server")
 
 _counted = attrgetter("counted")
 # A connection on which nothing went either way for so many seconds has got all that was sent.

@@ -10,7 +10,6 @@ Rules this file keeps:
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,8 +20,9 @@ from fastchat._accepting import accept
 from fastchat._binding import Bound
 from fastchat._core.agenda import Timer, add_later
 from fastchat._core.touch import touch
+from fastchat._reports import logger_of
 
-logger = logging.getLogger("fastchat.server")
+logger = logger_of("server")
 _family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 # How many connections are taken for one event.

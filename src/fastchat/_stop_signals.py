@@ -10,14 +10,15 @@ Rules this file keeps:
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
-logger = logging.getLogger("fastchat.server")
+from fastchat._reports import logger_of
+
+logger = logger_of("server")
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 

@@ -25,12 +25,13 @@ from fastchat._core.agenda import Timer, add_later, agenda_for, function_of
 from fastchat._core.line_limits import LIMITS, Defaults, Limit, declare, limits_of, take_over
 from fastchat._core.line_state import LineState
 from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
+from fastchat._reports import logger_of
 
 Reply: TypeAlias = list[bytes] | bytes | None
 _Data: TypeAlias = bytes | bytearray | memoryview
 _Socket: TypeAlias = _socket.socket
 
-logger: logging.Logger = logging.getLogger("fastchat.channel")
+logger: logging.Logger = logger_of("channel")
 _family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 # What asyncore and asynchat call, and the loop of a LineChannel does not.

@@ -35,10 +35,11 @@ from fastchat._core.agenda import Timer, add_call, add_later
 from fastchat._core.line_stops import CLOSING, OVER, UNBEGUN
 from fastchat._core.quantities import seconds, whole
 from fastchat._listening import Listener
+from fastchat._reports import logger_of
 from fastchat._stop_signals import AtOnce, StopSignals
 from fastchat.channel import LineChannel
 
-logger: logging.Logger = logging.getLogger("fastchat.server")
+logger: logging.Logger = logger_of("server")
 _family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 _Socket: TypeAlias = socket.socket
 _Data: TypeAlias = bytes | bytearray | memoryview

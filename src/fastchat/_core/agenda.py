@@ -385,9 +385,10 @@ class Agenda:
         """Log *failure*, which is being handled, unless it leaves the loop."""
         if isinstance(failure, self.family.reraised()):
             raise failure
-        import logging  # noqa: PLC0415 (it takes as long to import as all the rest)
+        # Not before: it imports logging, which takes as long as all the rest.
+        from fastchat._reports import logger_of  # noqa: PLC0415
 
-        logger = logging.getLogger("fastchat.loop")
+        logger = logger_of("loop")
         logger.error("a call in the loop has failed: %r", what, exc_info=failure)
 
 

@@ -12,7 +12,6 @@ Rules this file keeps, besides those of ``line_state.py``:
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from fastchat._core.failures import drop
 from fastchat._core.line_output import drop_output
 from fastchat._core.line_stops import BUSY, CLOSING, FULL, GONE, LEFT, OVER, PAUSED, UNBEGUN
+from fastchat._reports import logger_of
 
 if TYPE_CHECKING:
     from fastchat._core.line_state import LineState
 
-logger = logging.getLogger("fastchat.channel")
+logger = logger_of("channel")
 
 # How much is still received from a peer that goes on sending when the server stops, or has when
 # its connection is lost, in bytes.

@@ -6,7 +6,6 @@ Each function does one thing to the ``LineState`` that it gets.  Those that call
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import socket
@@ -60,11 +59,12 @@ from fastchat._core.line_stops import (
 from fastchat._core.lines import LineBuffer, join_lines
 from fastchat._core.pollers import READ, WRITE
 from fastchat._core.touch import touch
+from fastchat._reports import logger_of
 
 if TYPE_CHECKING:
     from fastchat._core.line_state import LineState
 
-logger = logging.getLogger("fastchat.channel")
+logger = logger_of("channel")
 
 # What LineState, the files below this one and LineChannel call as well.
 __all__ = [

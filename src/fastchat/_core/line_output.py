@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import logging
 import os
 from collections import deque
 from collections.abc import Iterable
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastchat._core.line_stops import BUSY, CLOSING, FULL, GONE, UNBEGUN
 from fastchat._core.lines import join_lines
+from fastchat._reports import logger_of
 
 if TYPE_CHECKING:
     from fastchat._core.line_state import LineState
 
-logger = logging.getLogger("fastchat.channel")
+logger = logger_of("channel")
 
 # How much is sent for one event, in bytes, and what is enough for one call.
 _AT_ONCE = 1 << 20

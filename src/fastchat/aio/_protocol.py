@@ -11,11 +11,11 @@ Rules this file keeps:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastchat._core.line_rules import Data
+from fastchat._reports import logger_of
 from fastchat.aio import _changes
 from fastchat.aio._link import Link
 from fastchat.aio._replies import Reply
@@ -24,7 +24,7 @@ from fastchat.aio._stops import FULL
 if TYPE_CHECKING:
     import ssl
 
-logger = logging.getLogger("fastchat.aio")
+logger = logger_of("aio")
 
 
 class LineProtocol(asyncio.Protocol):

@@ -1,0 +1,259 @@
+"""What the new layer logs: escaped, shortened, and limited, so that no peer writes the log.
+
+Rules this file keeps:
+
+* No control character, line end or surrogate of a message or of an exception's text reaches a
+  handler as it is: each is escaped as in a literal of Python.  The frames of a traceback are the
+  program's own, and stand as ever, on lines of their own.
+* Of one kind, ``most`` records pass in a period.  A kind is a logger, a message before its
+  arguments are put in, and where the exception came from.  The next record says that more are left
+  out, and a later one how many those were.
+* At most ``_KINDS`` kinds are told apart.  What is above that counts as one.
+* The limiter is a filter of the loggers: a program sees it in ``Logger.filters``, and a level that
+  is switched off costs nothing here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+_Key: TypeAlias = tuple[Any, ...]
+
+# How many kinds of records are told apart, how many exceptions of a chain or a group are shown, and
+# how many characters of a message or an exception's text.
+_KINDS = 100
+_CHAIN = 8
+_SIZE = 1000
+# The attribute of a record that says how many others were left out, and passes it.
+_LEFT_OUT = "left_out"
+_CAUSE = "The above exception was the direct cause of the following exception:"
+_CONTEXT = "During handling of the above exception, another exception occurred:"
+
+
+class _Window:
+    """The records of one kind in the period that has begun then."""
+
+    __slots__ = ("begun", "left_out", "shown")
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.shown = self.left_out = 0
+
+
+class Limiter(logging.Filter):
+    """Lets *most* records of a kind pass in *period* seconds; None for *most* is no limit."""
+
+    def __init__(
+        self,
+        most: int | None = 10,
+        period: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.most = most
+        self.period = period
+        # How many records were left out so far, by the name of the logger.
+        self.left_out: dict[str, int] = {}
+        self._clock = clock
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked process must, where a thread that is gone may have the lock."""
+        self._windows: dict[_Key, _Window] = {}
+        self._lock = threading.RLock()  # a signal handler may log, too
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether *record* passes; it is escaped then."""
+        if hasattr(record, _LEFT_OUT):
+            return True
+        key = _kind_of(record)
+        with self._lock:
+            now = self._clock()
+            over = self._take_over(now)
+            passes, is_first = self._passes(key, now)
+        for each, window in over:
+            _tell(each, "%d more were left out in %g s, such as: %s", window, self.period)
+        if is_first:
+            text = "more of these are left out for up to %g s: %s"
+            _log(key, text, self.period, escaped(key[2]), extra={_LEFT_OUT: 0})
+        if passes:
+            _escape(record)
+        return passes
+
+    def tell(self) -> None:
+        """Log how many were left out, and begin anew."""
+        with self._lock:
+            windows, self._windows = self._windows, {}
+        over = [pair for pair in windows.items() if pair[1].left_out]
+        now = self._clock()
+        for each, window in over:
+            _tell(each, "%d more were left out in %g s, such as: %s", window, now - window.begun)
+
+    def _take_over(self, now: float) -> list[tuple[_Key, _Window]]:
+        """Take the windows out that are over, and return those that have left records out."""
+        windows = list(self._windows.items())  # of which a signal handler may take some
+        over = [pair for pair in windows if not 0 <= now - pair[1].begun < self.period]
+        for key, _ in over:
+            self._windows.pop(key, None)
+        return [pair for pair in over if pair[1].left_out]
+
+    def _passes(self, key: _Key, now: float) -> tuple[bool, bool]:
+        """Whether a record passes, and whether it is the first that does not."""
+        if self.most is None:
+            return True, False
+        if key not in self._windows and len(self._windows) >= _KINDS:
+            key = (key[0], key[1], "records of many kinds")
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _Window(now)
+        if window.shown < self.most:
+            window.shown += 1
+            return True, False
+        window.left_out += 1
+        self.left_out[key[0]] = self.left_out.get(key[0], 0) + 1
+        return False, window.left_out == 1
+
+
+def logger_of(subject: str) -> logging.Logger:
+    """The logger ``fastchat.SUBJECT``, whose records are escaped and limited."""
+    logger = logging.getLogger(f"fastchat.{subject}")
+    logger.addFilter(limiter)
+    return logger
+
+
+def limit_logs(max_records: int | None = 10, period: float = 60.0) -> None:
+    """Log at most *max_records* of a kind in *period* seconds; None switches the limit off.
+
+    It counts for the loggers "fastchat.channel", "fastchat.server", "fastchat.loop" and
+    "fastchat.aio", from now on.  Raises TypeError and ValueError, which name what is wrong.
+    """
+    if max_records is not None:
+        if not isinstance(max_records, int) or isinstance(max_records, bool):
+            raise TypeError(f"max_records must be an int or None, not {max_records!r}")
+        if max_records < 1:
+            raise ValueError(f"max_records must be at least 1, or None, not {max_records}")
+    if not isinstance(period, (int, float)) or isinstance(period, bool):
+        raise TypeError(f"period must be a number of seconds, not {period!r}")
+    if not 0 < period <= 86400 * 365:
+        raise ValueError(f"period must be more than 0 seconds and at most a year, not {period!r}")
+    limiter.tell()
+    limiter.most, limiter.period = max_records, period
+
+
+# Texts.
+
+
+def escaped(text: str) -> str:
+    """*text* on one line, of printable characters, shortened."""
+    size = len(text)
+    text = text[:_SIZE]
+    if not text.isprintable():
+        text = "".join([each if each.isprintable() else _literal(each) for each in text])
+    return text if size <= _SIZE else f"{text}... ({size} characters)"
+
+
+def _literal(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def shown(failure: BaseException) -> str:
+    """The traceback of *failure*, as Python shows it, but that no text of it has a second line."""
+    return "\n".join(_lines_of(failure, set()))
+
+
+def _lines_of(failure: BaseException, seen: set[int]) -> list[str]:
+    """The lines for *failure*, after those for what led to it."""
+    chain: list[tuple[BaseException, str]] = []
+    each: BaseException | None = failure
+    link = ""
+    while each is not None and id(each) not in seen and len(chain) < _CHAIN:
+        seen.add(id(each))
+        chain.append((each, link))
+        is_cause = each.__cause__ is not None
+        link = _CAUSE if is_cause else _CONTEXT
+        each = each.__cause__ if is_cause or each.__suppress_context__ else each.__context__
+    lines: list[str] = []
+    for each, link in reversed(chain):
+        if each.__traceback__ is not None:
+            lines.append("Traceback (most recent call last):")
+            lines += "".join(traceback.format_tb(each.__traceback__)).splitlines()
+        lines += _text_of(each, seen)
+        if link:
+            lines += ["", link, ""]
+    return lines
+
+
+def _text_of(failure: BaseException, seen: set[int]) -> list[str]:
+    """What *failure* says, its notes, and the exceptions in it, where it is a group."""
+    kind = type(failure)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
+    try:
+        said = str(failure)
+    except Exception as worse:
+        said = f"<its text cannot be had: {type(worse).__name__}>"
+    lines = [f"{name}: {escaped(said)}" if said else name]
+    notes = getattr(failure, "__notes__", ())
+    if isinstance(notes, (list, tuple)):
+        lines += [escaped(str(each)) for each in notes[:_CHAIN] if isinstance(each, str)]
+    if isinstance(failure, BaseExceptionGroup):
+        for number, each in enumerate(failure.exceptions[:_CHAIN], 1):
+            if len(seen) < _CHAIN * _CHAIN:  # of groups in groups
+                lines.append(f"  {number} of {len(failure.exceptions)}:")
+                lines += [f"    {line}" for line in _lines_of(each, seen)]
+    return lines
+
+
+def _full_name(kind: type) -> str:
+    return escaped(f"{kind.__module__}.{kind.__qualname__}")
+
+
+# Records.
+
+
+def _kind_of(record: logging.LogRecord) -> _Key:
+    """Logger, level, message, and the exception's class and place; nothing that keeps it alive."""
+    key = (record.name, record.levelno, str(record.msg))
+    failure = record.exc_info[1] if record.exc_info else None
+    if failure is None:
+        return key
+    place = failure.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = () if place is None else (place.tb_frame.f_code.co_filename, place.tb_lineno)
+    return (*key, type(failure).__qualname__, *where)
+
+
+def _escape(record: logging.LogRecord) -> None:
+    """Escape *record*; where there is nothing to escape, it keeps its arguments."""
+    try:
+        text = record.getMessage()
+    except Exception as failure:  # the __repr__ of a channel is the program's
+        text = f"{record.msg} (of which the arguments cannot be shown: {type(failure).__name__})"
+        record.args = ()
+    safe = escaped(text)
+    if safe != text or not record.args:
+        record.msg, record.args = safe, ()
+    if record.exc_info and record.exc_info[1] is not None:
+        # What a Formatter takes, and others leave alone: they find the exception itself.
+        record.exc_text = shown(record.exc_info[1])
+
+
+def _tell(key: _Key, text: str, window: _Window, seconds: float) -> None:
+    _log(key, text, window.left_out, seconds, escaped(key[2]), extra={_LEFT_OUT: window.left_out})
+
+
+def _log(key: _Key, text: str, *args: Any, extra: dict[str, Any]) -> None:
+    logging.getLogger(key[0]).log(key[1], text, *args, extra=extra)
+
+
+limiter = Limiter()
+atexit.register(limiter.tell)
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
+    os.register_at_fork(after_in_child=limiter.forget)
