@@ -415,6 +415,8 @@ def test_hostile_peers_do_not_fill_the_log(
     assert text.replace("\n", "").isprintable()
     assert not [line for line in text.splitlines() if line.startswith("2026")]
     assert text.count("in line_received") == 10
+    (counts,) = server.stats().channels
+    assert (counts.hook_errors, counts.lines_too_long) == (100, 200)
 
 
 def test_what_was_left_out_is_told_at_the_end(ours: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fastchat._admission import Admission
+from fastchat._core.line_state import Tally
 from tests.support.channels import ENDING, PATIENCE, Clock, Stage, failure, posix_only
 from tests.support.servers import (
     ECHO,
@@ -133,7 +134,7 @@ def test_ipv6_is_counted_by_network(one: str, other: str, is_same: bool) -> None
 
     admission = Admission(1, math.inf, lambda: None)
     state = State()
-    admission.enter(state, socket.AF_INET6, (one, 1, 0, 0))
+    admission.enter(state, Tally("of the test"), socket.AF_INET6, (one, 1, 0, 0))
     assert bool(admission.refuses(socket.AF_INET6, (other, 2, 0, 0))) is is_same
     admission.left(state)
     assert not admission.refuses(socket.AF_INET6, (one, 1, 0, 0))

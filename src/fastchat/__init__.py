@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from fastchat.aliases import install, uninstall
     from fastchat.attachment import Attachment, attach
     from fastchat.channel import LineChannel
-    from fastchat.server import Server, ServerStats, serve
+    from fastchat.server import ChannelStats, Server, ServerStats, serve
     from fastchat.timers import Timer, call_every, call_later, call_threadsafe
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Attachment",
+    "ChannelStats",
     "LineBuffer",
     "LineChannel",
     "LineTooLong",
@@ -59,6 +60,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "Attachment": "attachment",
+    "ChannelStats": "server",
     "LineBuffer": "_core.lines",
     "LineChannel": "channel",
     "LineTooLong": "_core.line_rules",

@@ -23,6 +23,7 @@ from operator import attrgetter
 from typing import Any
 
 from fastchat._core.line_ends import lose
+from fastchat._core.line_state import Tally
 from fastchat._core.line_stops import CLOSING
 from fastchat._reports import logger_of
 
@@ -45,11 +46,11 @@ class Admission:
         self.max_connections = math.inf  # the server sets it when it starts
         self.max_per_address = max_per_address
         self.max_memory = max_memory
+        # By the name of the class of channels; a class that was made anew goes on with the counts.
+        self.tallies: dict[str, Tally] = {}
         self.open = 0
         self.memory = 0
         self.most_memory = 0
-        self.ended_for_memory = 0
-        self.timeouts: Counter[str] = Counter()
         self.is_stopping = False
         self._on_left = on_left
         # Those of which anything is counted.
@@ -68,9 +69,19 @@ class Admission:
                 return "max_per_address"
         return ""
 
-    def enter(self, state: Any, family: int, address: Any) -> None:
+    def tally_of(self, kind: type) -> Tally:
+        """Where it is counted what channels of the class *kind* do."""
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        tally = self.tallies.get(name)
+        if tally is None:
+            tally = self.tallies[name] = Tally(name)
+        return tally
+
+    def enter(self, state: Any, tally: Tally, family: int, address: Any) -> None:
         """Count *state*, a LineState that has begun or will."""
         self.open += 1
+        tally.open += 1
+        state.tally = tally
         if self.max_per_address < math.inf:
             key = _key(family, address)
             if key is not None:
@@ -81,6 +92,7 @@ class Admission:
     def left(self, state: Any) -> None:
         """*state* has left its map."""
         self.open -= 1
+        state.tally.open -= 1
         self.weigh(state, 0)
         key = self._addresses.pop(state, None)
         if key is not None:
@@ -116,10 +128,6 @@ class Admission:
         if self.is_stopping and is_quiet and not len(state.buffer):
             state.linger_timeout = 0
 
-    def count_timeout(self, which: str) -> None:
-        """A deadline has passed."""
-        self.timeouts[which] += 1
-
     def _free(self) -> None:
         """End those that hold most."""
         waited, enough = self.memory, self.max_memory * 15 / 16
@@ -131,7 +139,7 @@ class Admission:
             problem = OSError(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} (max_memory)")
             _cut_off(state, problem)
             self.weigh(state, 0)
-        self.ended_for_memory += len(ended)
+            state.tally.over_max_memory += 1
         logger.warning(
             "%d bytes wait, and max_memory is %d: ended %d connections, the first of them %r,"
             " which held %d bytes",

@@ -23,7 +23,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import methodcaller
 from typing import Any, Literal, TypeAlias
 
@@ -58,6 +58,33 @@ _SOON = 0.05
 
 
 @dataclass(frozen=True)
+class ChannelStats:
+    """What channels of one class are in a server, and have done there."""
+
+    # The class, with its module.
+    name: str
+    # Connections that are there now, and that were given to a channel so far.
+    open: int
+    accepted: int
+    # Bytes that hooks had or have waiting, and that the kernel took.
+    received: int
+    sent: int
+    # Lines that hooks were given; one that a hook gives back counts again.
+    lines: int
+    # Lines that were dropped because of max_line.
+    lines_too_long: int
+    # Exceptions that left a hook.
+    hook_errors: int
+    # Connections that were ended because of max_output, and of the server's max_memory.
+    over_max_output: int
+    over_max_memory: int
+    # Deadlines that have passed.
+    idle_timeouts: int
+    line_timeouts: int
+    write_timeouts: int
+
+
+@dataclass(frozen=True)
 class ServerStats:
     """What a server is, and has done since it started."""
 
@@ -86,6 +113,14 @@ class ServerStats:
     # Bytes of input and output that wait now, to within 1 KiB a connection, and the most so far.
     memory: int
     most_memory: int
+    # The limits, None for none; that of connections is not known before the start.
+    max_connections: int | None
+    max_memory: int | None
+    # The same by the class of the channels: the server's own, and those that its function has made.
+    channels: tuple[ChannelStats, ...]
+
+
+_COUNTS = tuple([each.name for each in fields(ChannelStats)])
 
 
 class Server:
@@ -137,12 +172,14 @@ class Server:
         self._grace = _grace(grace)
         memory = _limit_or_none("max_memory", max_memory, 0)
         self._admission = Admission(per_address, memory, self._note_left)
+        if isinstance(channel, type):  # there from the start, also for who looks at the counts
+            self._admission.tally_of(channel)
         self._state = "new"
         self._pid = 0
         self._listeners: list[Listener] = []
         self._names: tuple[str, ...] = ()
         self._begun = 0.0
-        self._accepted = self._failed = 0
+        self._failed = 0
         self._refused = {"max_connections": 0, "max_per_address": 0}
         self._timers: list[Timer] = []
         self._looks = 0
@@ -223,23 +260,29 @@ class Server:
     def stats(self) -> ServerStats:
         """What it is and has done; any thread may ask."""
         admission = self._admission
-        timeouts = admission.timeouts
+        tallies = admission.tallies.copy().values()
+        channels = [
+            ChannelStats(**{each: getattr(tally, each) for each in _COUNTS}) for tally in tallies
+        ]
         return ServerStats(
             state=self._state,
             addresses=self._names,
             uptime=time.monotonic() - self._begun if self._begun else 0.0,
             open=admission.open,
-            accepted=self._accepted,
+            accepted=sum([each.accepted for each in channels]),
             over_max_connections=self._refused["max_connections"],
             over_max_per_address=self._refused["max_per_address"],
-            over_max_memory=admission.ended_for_memory,
+            over_max_memory=sum([each.over_max_memory for each in channels]),
             failed=self._failed,
             exhausted=sum([each.times_exhausted for each in self._listeners]),
-            idle_timeouts=timeouts["idle"],
-            line_timeouts=timeouts["line"],
-            write_timeouts=timeouts["write"],
+            idle_timeouts=sum([each.idle_timeouts for each in channels]),
+            line_timeouts=sum([each.line_timeouts for each in channels]),
+            write_timeouts=sum([each.write_timeouts for each in channels]),
             memory=admission.memory,
             most_memory=admission.most_memory,
+            max_connections=_int_or_none(admission.max_connections),
+            max_memory=_int_or_none(admission.max_memory),
+            channels=tuple(channels),
         )
 
     # Connections.
@@ -268,10 +311,11 @@ class Server:
             self._failed += 1
             logger.error("no channel could be made for %r", address, exc_info=True)
             return
-        self._accepted += 1
+        tally = self._admission.tally_of(type(channel))
+        tally.accepted += 1
         state = channel._fc_line
         if not state.stops & OVER:  # it may have had enough in its __init__()
-            self._admission.enter(state, sock.family, address)
+            self._admission.enter(state, tally, sock.family, address)
             if channel.addr is None:  # the peer has gone already
                 channel.addr = address
             if self._state == "stopped":  # its __init__() has called abort()
@@ -523,6 +567,10 @@ def _bytes(name: str, value: Any) -> bytes:
         hint = ": use .encode()" if isinstance(value, str) else ""
         raise TypeError(f"{name} must be bytes, not {type(value).__name__}{hint}")
     return bytes(value)
+
+
+def _int_or_none(limit: float) -> int | None:
+    return None if limit == math.inf else int(limit)
 
 
 def _mode(value: Any) -> int:

@@ -240,6 +240,8 @@ def _finish(state: LineState) -> None:
     except BaseException as problem:
         if leaves(state, problem):
             raise
+        if state.tally is not None:
+            state.tally.hook_errors += 1
         logger.error("connection_lost() of %r has failed", channel, exc_info=problem)
 
 

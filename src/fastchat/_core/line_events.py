@@ -136,6 +136,8 @@ def contain(state: LineState, failure: BaseException) -> None:
     if leaves(state, failure):
         state.requeue()
         raise failure
+    if state.tally is not None:
+        state.tally.hook_errors += 1
     try:
         channel.handle_error()
     except BaseException as worse:
@@ -230,6 +232,8 @@ def overflow(state: LineState) -> None:
 
 def tell_long(state: LineState, failure: Any) -> None:
     """A line was dropped, of which *failure*, a LineTooLong, tells."""
+    if state.tally is not None:
+        state.tally.lines_too_long += 1
     run(state, state.channel.line_too_long, failure.prefix, failure.size)
 
 
@@ -300,6 +304,8 @@ def give_some(state: LineState, most: int) -> int:
         else:
             del state.held[0]
         if is_too_long:
+            if state.tally is not None:
+                state.tally.lines_too_long += 1
             run(state, state.channel.line_too_long, event[0][:_PREFIX], len(event[0]))
         else:
             state.give(event)
@@ -546,8 +552,8 @@ def look(state: LineState) -> None:
             elif state.stops & CLOSING:
                 time_out(state)
             else:
-                if state.owner is not None:
-                    state.owner.count_timeout(which)
+                if state.tally is not None:
+                    state.tally.count_timeout(which)
                 run(state, state.channel.timed_out, which)
     finally:
         arm(state)

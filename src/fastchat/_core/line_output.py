@@ -112,6 +112,8 @@ def check_output(state: LineState) -> None:
     """More output waits: hold it to the limits."""
     if state.waiting > state.max_output:
         queue: Any = state.queue
+        if state.tally is not None:
+            state.tally.over_max_output += 1
         logger.warning(
             "%d bytes wait for %r, the last piece has %d, and max_output is %d: aborted",
             *(state.waiting, state.channel.addr, len(queue[-1]), state.max_output),

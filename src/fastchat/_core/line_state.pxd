@@ -11,6 +11,23 @@ cdef Py_ssize_t SIZE, FLUSH, TOGETHER, GRAIN
 
 
 @cython.final
+cdef class Tally:
+    cdef public str name
+    cdef public long long open
+    cdef public long long accepted
+    cdef public long long received
+    cdef public long long sent
+    cdef public long long lines
+    cdef public long long lines_too_long
+    cdef public long long hook_errors
+    cdef public long long over_max_output
+    cdef public long long over_max_memory
+    cdef public long long idle_timeouts
+    cdef public long long line_timeouts
+    cdef public long long write_timeouts
+
+
+@cython.final
 cdef class LineState:
     cdef public object channel
     cdef public object sock
@@ -49,6 +66,7 @@ cdef class LineState:
     cdef public object timers
     cdef public object owner
     cdef public Py_ssize_t counted
+    cdef public Tally tally
     cdef public double armed
     cdef public double heard
     cdef public double began

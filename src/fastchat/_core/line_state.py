@@ -62,6 +62,42 @@ TOGETHER = 4096
 GRAIN = 1024
 
 
+class Tally:
+    """What the channels of one class and one server have done; *name* is that of the class.
+
+    Its numbers are whole; any thread may read them.
+    """
+
+    if not cython.compiled:
+        __slots__ = (  # noqa: RUF023 (what belongs together stands together)
+            "name",
+            "open",  # connections that are there, and that came so far
+            "accepted",
+            "received",  # bytes of input, and of output that the kernel took
+            "sent",
+            "lines",  # given to hooks; what these give back counts again
+            "lines_too_long",
+            "hook_errors",  # exceptions that left a hook
+            "over_max_output",  # connections that a limit has ended
+            "over_max_memory",
+            "idle_timeouts",  # deadlines that have passed
+            "line_timeouts",
+            "write_timeouts",
+        )
+
+    def __init__(self, name: str) -> None:
+        self.name: str = name
+        self.open = self.accepted = self.received = self.sent = self.lines = 0
+        self.lines_too_long = self.hook_errors = 0
+        self.over_max_output = self.over_max_memory = 0
+        self.idle_timeouts = self.line_timeouts = self.write_timeouts = 0
+
+    def count_timeout(self, which: str) -> None:
+        """A deadline has passed."""
+        name = f"{which}_timeouts"
+        setattr(self, name, getattr(self, name) + 1)
+
+
 class LineState:
     """What the *channel* keeps: its buffer cuts the input, its agenda has the deadlines.
 
@@ -108,6 +144,7 @@ class LineState:
             "timers",  # those of call_later(), or None
             "owner",  # the server that counts it, or None; see _admission.py
             "counted",  # how many bytes that has counted here
+            "tally",  # and where it counts what goes through the channels of one class, or None
             "armed",  # for when it has an entry in the agenda, 0 for none
             "heard",  # when input came last or output went
             "began",  # when the line that waits began, 0 where none does
@@ -163,6 +200,7 @@ class LineState:
         self.timers: set[Any] | None = None
         self.owner: Any = None
         self.counted: int = 0
+        self.tally: Tally | None = None
         self.armed: float = 0.0
         self.heard: float = 0.0
         self.began: float = 0.0
@@ -196,6 +234,8 @@ class LineState:
         if data is None:
             return
         self.heard = self.agenda.now
+        if self.tally is not None:
+            self.tally.received += len(data)
         if self.mode or not data:
             self.has_ended = not data
             self.began = 0.0
@@ -253,6 +293,8 @@ class LineState:
                 return
             self.feed(data)
             most -= len(data)
+            if self.tally is not None:
+                self.tally.received += len(data)
 
     def put_back(self, data: bytes) -> None:
         """Let *data* be the next input, and forget what is held."""
@@ -357,6 +399,8 @@ class LineState:
             is_done = self.stops == BUSY
             self.stops &= DONE
             self.end_hook()
+            if self.tally is not None:
+                self.tally.lines += len(lines) if self.is_batch else self.next_line
         if not is_done:
             self.events.settle(self)
 
@@ -550,6 +594,8 @@ class LineState:
                 raise
             self.events.lose(self, failure)
             sent = -1
+        if self.tally is not None and sent > 0:
+            self.tally.sent += sent
         return sent
 
     def weigh(self) -> None:
