@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 
 import fastchat
-from fastchat import LineChannel, _serve_command, cli
+from fastchat import LineChannel, _reports, _serve_command, cli
 from fastchat._core.line_limits import LIMITS
 from tests.support.channels import PATIENCE, posix_only
 from tests.support.documents import read
+from tests.support.examples import installed, run
+from tests.support.needed import needed
 from tests.support.programs import open_terminal
 from tests.support.servers import Program, connected, running
 
@@ -61,6 +64,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     level, handlers = logging.root.level, logging.root.handlers[:]
     yield tmp_path
+    fastchat.limit_logs()
     logging.root.setLevel(level)
     logging.root.handlers[:] = handlers
     for name in ("game", "broken", "wrong", "nested"):
@@ -99,6 +103,8 @@ REFUSED = [
     ("echo --bind :0 --grace none", "grace must be a number of seconds, not None"),
     ("echo --bind :0 --idle-timeout 1e3", "a number of seconds or none, not '1e3'"),
     ("echo --bind :0 --unix-mode 999", "three octal digits such as 660, not '999'"),
+    ("echo --bind :0 --max-log-records 0", "max_log_records must be at least 1, or None, not 0"),
+    ("echo --bind :0 --max-log-records auto", "max_log_records must be an int or None, not 'auto'"),
     ("echo --bind :0 --log-level loud", "argument --log-level: invalid choice: 'loud'"),
     (r"echo --bind :0 --delimiter \q", r"argument --delimiter: '\\q' has an escape other than"),
 ]
@@ -118,6 +124,37 @@ def test_what_is_wrong_is_one_line(
     assert printed.err.startswith(f"fastchat: {words[0]}: ")
     assert printed.err.endswith(f" (python -m fastchat {words[0]} --help says how)\n")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--bind :0 --metrics", "argument --metrics: expected one argument"),
+        ("--bind :0 --metrics ", "cannot listen on ''"),
+        ("--bind :0 --metrics 9100", "cannot listen on '9100': it must be host:port"),
+        ("--bind :0 --metrics :9100", "cannot show metrics on ':9100': it must be host:port"),
+        ("--bind :0 --metrics unix:/x", "cannot show metrics on 'unix:/x': it must be host:port"),
+        ("--bind :0 --metrics 192.0.2.1:0", "cannot show metrics on 192.0.2.1:0: "),
+        ("--bind 192.0.2.1:0 --metrics 127.0.0.1:0", "cannot listen on 192.0.2.1:0: "),
+        ("--bind :0 --metrics 127.0.0.1:0 --max-line 0", "max_line must be at least 1"),
+    ],
+)
+def test_metrics_that_cannot_be_shown_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    needed("prometheus_client", "PROMETHEUS")
+    threads = threading.active_count()
+    test_what_is_wrong_is_one_line(here, capsys, f"echo {words}", said)
+    assert threading.active_count() == threads
+
+
+def test_metrics_without_prometheus_client(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "fastchat.prometheus", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    words = "echo --bind :0 --metrics 127.0.0.1:0"
+    test_what_is_wrong_is_one_line(here, capsys, words, "pip install 'fast-asynchat[prometheus]'")
 
 
 def test_an_empty_delimiter_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +216,7 @@ def test_all_options_reach_the_server(
         " --max-per-address 3 --max-memory 1G --backlog 9 --grace 2.5 --unix-mode 0600"
         r" --refusal full\r\n --log-level ERROR --delimiter \n --delimiter \x00 --max-line 2K"
         " --lines-per-pass none --max-body 3M --high-water 4K --low-water 17 --max-output none"
+        " --max-log-records 7"
         " --idle-timeout 5 --line-timeout none --write-timeout 0.5 --linger-timeout 0"
     )
     with pytest.raises(SystemExit) as caught:
@@ -210,6 +248,7 @@ def test_all_options_reach_the_server(
         "write_timeout": 0.5,
         "linger_timeout": 0,
     }
+    assert _reports.limiter.most == 7
     printed = capsys.readouterr()
     assert re.fullmatch(
         rf"listening on 127.0.0.1:\d+, 127.0.0.1:\d+: Player, by fastchat "
@@ -303,6 +342,41 @@ def test_serve_answers_with_the_limits_that_are_given(ours: Any, here: Path, pla
         assert server.status() == 0
         assert "sent a line of 8 bytes or more" in server.errors()
         assert not path.exists()
+
+
+@posix_only
+def test_metrics_are_there_as_long_as_the_server(ours: Any, here: Path) -> None:
+    needed("prometheus_client", "PROMETHEUS")
+    curl = installed("curl")
+    words = ["--bind", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
+    with running(command("serve", "game:Player", *words), ours.name, cwd=here) as server:
+        line = server.line()
+        found = re.fullmatch(r"listening on (\S+): Player, by .*, metrics at (\S+)", line)
+        assert found is not None
+        assert asked(found[1], b"one\r\ntwo\r\n") == b"ONE 10\r\nTWO 10\r\n"
+        labels = 'channel="game.Player",server="127.0.0.1:0"'
+        text = run(curl, "-sS", "--fail", found[2]).decode()
+        assert f"fastchat_lines_total{{{labels}}} 2.0\n" in text
+        if sys.platform == "linux":
+            assert "\nprocess_open_fds " in text
+        server.signal()
+        assert server.status() == 0
+        assert server.errors() == ""
+
+
+@posix_only
+def test_a_flood_of_bad_lines_is_a_few_in_the_log(ours: Any, here: Path) -> None:
+    words = ["--bind", "127.0.0.1:0", "--max-log-records", "3"]
+    with running(command("serve", "game:Player", *words), ours.name, cwd=here) as server:
+        address = address_of(server)
+        for _ in range(20):
+            assert asked(address, b"\x1b[2J" + b"x" * 50) == b""
+        server.signal()
+        assert server.status() == 0
+        errors = server.errors().splitlines()
+    assert len(errors) == 5
+    assert [line.count(r"\x1b[2Jxxx") for line in errors] == [1, 1, 1, 0, 0]
+    assert "17 more were left out in " in errors[4]
 
 
 @posix_only

@@ -26,6 +26,7 @@ SOURCES = {
             "channel",
             "server",
             "timers",
+            "_reports",
             "_core/agenda",
             "_core/lines",
             "_core/line_rules",
@@ -34,6 +35,7 @@ SOURCES = {
     "fastchat.aio": [
         f"src/fastchat/aio/_{name}.py" for name in ("connection", "protocol", "streams")
     ],
+    "fastchat.prometheus": ["src/fastchat/prometheus.py"],
     "fastchat.asyncore": ["src/fastchat/asyncore.pyi"],
     "fastchat.asynchat": ["src/fastchat/asynchat.pyi"],
 }

@@ -172,7 +172,9 @@ def test_metadata(pure: Built) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
     assert metadata.get_all("License-File") == ["LICENSE"]
-    assert metadata.get_all("Requires-Dist") is None
+    assert metadata.get_all("Provides-Extra") == ["prometheus"]
+    (wanted,) = metadata.get_all("Requires-Dist", [])
+    assert re.fullmatch(r"prometheus_client>=[0-9.]+; extra == \"prometheus\"", wanted)
     assert metadata["Description-Content-Type"] == "text/markdown"
 
 

@@ -173,8 +173,8 @@ def test_notes_and_text_are_on_one_line_each() -> None:
 
 
 def test_groups() -> None:
-    inner = ExceptionGroup("inner\n", [ValueError("a\n"), raised(with_cause)])  # type: ignore[list-item]
-    text = shown(ExceptionGroup("outer", [inner, OSError("b\r")]))
+    inner = BaseExceptionGroup("inner\n", [ValueError("a\n"), raised(with_cause)])
+    text = shown(BaseExceptionGroup("outer", [inner, OSError("b\r")]))
     assert text.startswith(
         "ExceptionGroup: outer (2 sub-exceptions)\n  1 of 2:\n    ExceptionGroup: inner\\n (2 sub"
     )
@@ -346,9 +346,9 @@ def test_random_times_against_a_count() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
-        ((0,), ValueError, "max_records must be at least 1, or None, not 0"),
-        (("10",), TypeError, "max_records must be an int or None, not '10'"),
-        ((True,), TypeError, "max_records must be an int or None, not True"),
+        ((0,), ValueError, "max_log_records must be at least 1, or None, not 0"),
+        (("10",), TypeError, "max_log_records must be an int or None, not '10'"),
+        ((True,), TypeError, "max_log_records must be an int or None, not True"),
         ((10, 0), ValueError, "period must be more than 0 seconds and at most a year, not 0"),
         ((10, float("nan")), ValueError, "period must be more than 0 seconds"),
         ((10, None), TypeError, "period must be a number of seconds, not None"),

@@ -128,23 +128,27 @@ def logger_of(subject: str) -> logging.Logger:
     return logger
 
 
-def limit_logs(max_records: int | None = 10, period: float = 60.0) -> None:
-    """Log at most *max_records* of a kind in *period* seconds; None switches the limit off.
+def limit_logs(max_log_records: int | None = 10, period: float = 60.0) -> None:
+    """Log at most *max_log_records* of a kind in *period* seconds; None switches the limit off.
 
     It counts for the loggers "fastchat.channel", "fastchat.server", "fastchat.loop" and
     "fastchat.aio", from now on.  Raises TypeError and ValueError, which name what is wrong.
     """
-    if max_records is not None:
-        if not isinstance(max_records, int) or isinstance(max_records, bool):
-            raise TypeError(f"max_records must be an int or None, not {max_records!r}")
-        if max_records < 1:
-            raise ValueError(f"max_records must be at least 1, or None, not {max_records}")
+    _check(max_log_records, period)
+    limiter.tell()
+    limiter.most, limiter.period = max_log_records, period
+
+
+def _check(max_log_records: Any, period: Any) -> None:
+    if max_log_records is not None:
+        if not isinstance(max_log_records, int) or isinstance(max_log_records, bool):
+            raise TypeError(f"max_log_records must be an int or None, not {max_log_records!r}")
+        if max_log_records < 1:
+            raise ValueError(f"max_log_records must be at least 1, or None, not {max_log_records}")
     if not isinstance(period, (int, float)) or isinstance(period, bool):
         raise TypeError(f"period must be a number of seconds, not {period!r}")
     if not 0 < period <= 86400 * 365:
         raise ValueError(f"period must be more than 0 seconds and at most a year, not {period!r}")
-    limiter.tell()
-    limiter.most, limiter.period = max_records, period
 
 
 # Texts.

@@ -17,10 +17,11 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 import fastchat
-from fastchat import LineChannel, Server, call_every, serve
+from fastchat import LineChannel, Server, call_every, limit_logs, serve
 from fastchat._core.line_limits import LIMITS
 from fastchat._lines_command import _unescaped
 from fastchat._status_line import EVERY, StatusLine
@@ -54,6 +55,8 @@ switches a limit off. Where to listen:
 
 What each limit does: https://github.com/fastchat/fastchat/blob/main/docs/server.md#limits
 """
+# How many records of one kind are logged in a minute.
+_MOST_RECORDS = 10
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 # What the options of the limits of a channel say, behind the unit.
 _CHANNEL = {
@@ -88,26 +91,40 @@ def main(command: str, words: Sequence[str]) -> None:
     """
     given = vars(_parser(command).parse_args(words))
     bind, level = given.pop("bind"), given.pop("log_level")
+    metrics, most_records = given.pop("metrics", None), given.pop("max_log_records", _MOST_RECORDS)
     channel = Echo if command == "echo" else _find(given.pop("channel"))
     started: list[Server] = []
+    url = ""
 
     def say(server: Server) -> None:
+        started.append(server)
+        if metrics is not None:
+            _metrics().export(server)
         version = f"fastchat {fastchat.__version__} ({fastchat.implementation})"
         where = ", ".join(server.addresses)
-        tell(f"listening on {where}: {channel.__name__}, by {version}\n", command)
-        started.append(server)
+        rest = f", metrics at {url}" if url else ""
+        tell(f"listening on {where}: {channel.__name__}, by {version}{rest}\n", command)
         line.show(server)
         call_every(EVERY, line.show, server)
 
-    with StatusLine() as line:
+    with StatusLine() as line, ExitStack() as stack:
         logging.basicConfig(level=level.upper(), format="%(asctime)s %(name)s: %(message)s")
         try:
+            limit_logs(most_records)
+            # Before the server: while that listens, nothing is missing.
+            if metrics is not None:
+                url = stack.enter_context(_metrics().endpoint(metrics))
             status = serve(_limited(channel, given), *bind, on_start=say, **given)
-        except (TypeError, ValueError, OSError) as failure:
+        except (TypeError, ValueError, OSError, ImportError) as failure:
             if started:
                 raise
             refuse(str(getattr(failure, "strerror", None) or failure), command)
     raise SystemExit(status)
+
+
+def _metrics() -> Any:
+    """``fastchat.prometheus``, which needs a package that may not be there."""
+    return importlib.import_module("fastchat.prometheus")
 
 
 class Echo(LineChannel):
@@ -214,6 +231,12 @@ def _parser(command: str) -> argparse.ArgumentParser:
         type=str.lower,
         metavar="LEVEL",
         help="debug, info, warning (default) or error",
+    )
+    _add(server, "max_log_records", "N", f"of one kind a minute (default {_MOST_RECORDS})")
+    server.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="where Prometheus finds metrics; needs prometheus_client",
     )
     channel = parser.add_argument_group("each connection")
     channel.add_argument(

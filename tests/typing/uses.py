@@ -474,6 +474,10 @@ def servers() -> int:
     assert_type(server.addresses, tuple[str, ...])
     stats: fastchat.ServerStats = server.stats()
     print(stats.open, stats.state)
+    by_class: tuple[fastchat.ChannelStats, ...] = stats.channels
+    print([each.lines for each in by_class])
+    fastchat.limit_logs(20, period=5)
+    fastchat.limit_logs(None)
     server.stop()
     fastchat.serve(made, socket.socket(), max_connections="auto", refusal=b"full", unix_mode=0o600)
     return fastchat.serve(Served, ":0", max_memory=2**20, on_start=lambda it: print(it.addresses))

@@ -39,7 +39,11 @@ OTHER_PYTHONS = re.compile(r"(python|pypy|pip|pytest|cython).*")
 
 # What CI asks the suite to fail on, rather than to skip; those of the second group where what they
 # want is installed.
-REQUIRED = ("FASTCHAT_REQUIRE_CLIENTS", "FASTCHAT_REQUIRE_TEST_PACKAGE")
+REQUIRED = (
+    "FASTCHAT_REQUIRE_CLIENTS",
+    "FASTCHAT_REQUIRE_TEST_PACKAGE",
+    "FASTCHAT_REQUIRE_PROMETHEUS",
+)
 REQUIRED_OF_TEST = (
     "FASTCHAT_REQUIRE_MYPY",
     "FASTCHAT_REQUIRE_PYRIGHT",
