@@ -366,8 +366,7 @@ def set_ending(state: LineState, delimiter: bytes | tuple[bytes, ...]) -> None:
 
 def set_most(state: LineState) -> None:
     """Cut as many lines at once as can be taken back, when a hook changes the mode."""
-    is_exact = state.is_batch or not state.others
-    state.most = state.most_ever = state.lines_per_pass if is_exact else 1
+    state.most = state.most_ever()
 
 
 def change_mode(state: LineState, mode: int, size: int = 0) -> None:

@@ -31,24 +31,25 @@ cdef class Tally:
 cdef class LineState:
     cdef public object channel
     cdef public object sock
-    cdef public int pid
     cdef public LineBuffer buffer
     cdef public Agenda agenda
     cdef public object events
     cdef public int stops
     cdef public int wants
-    cdef public bint is_batch
     cdef public int mode
+    cdef public int pid
+    # Truth values, of a byte each: idle connections are many.
+    cdef public unsigned char is_batch
+    cdef public unsigned char has_changed
+    cdef public unsigned char has_ended
+    cdef public unsigned char has_told_end
+    cdef public unsigned char stays_open
+    cdef public unsigned char has_said_goodbye
+    cdef public unsigned char is_ending
+    cdef public unsigned char is_unread
+    cdef public unsigned char has_shut
+    cdef public unsigned char is_overdue
     cdef public Py_ssize_t exact
-    cdef public bint has_changed
-    cdef public bint has_ended
-    cdef public bint has_told_end
-    cdef public bint stays_open
-    cdef public bint has_said_goodbye
-    cdef public bint is_ending
-    cdef public bint is_unread
-    cdef public bint has_shut
-    cdef public bint is_overdue
     cdef public object held
     cdef public list batch
     cdef public Py_ssize_t next_line
@@ -74,7 +75,6 @@ cdef class LineState:
     cdef public Py_ssize_t max_line
     cdef public Py_ssize_t lines_per_pass
     cdef public Py_ssize_t most
-    cdef public Py_ssize_t most_ever
     cdef public Py_ssize_t max_body
     cdef public Py_ssize_t high_water
     cdef public Py_ssize_t low_water
@@ -105,6 +105,9 @@ cdef class LineState:
 
     @cython.locals(buffer=LineBuffer, longest=Py_ssize_t)
     cpdef drop_long(self, bytes data)
+    cpdef Py_ssize_t most_ever(self) except -1
+
+    @cython.locals(most=Py_ssize_t)
     cdef _cut_more(self)
 
     @cython.locals(line=bytes, longest=Py_ssize_t)

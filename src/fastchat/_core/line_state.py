@@ -152,7 +152,6 @@ class LineState:
             "max_line",
             "lines_per_pass",
             "most",  # how many lines are cut at once
-            "most_ever",  # and how many where none is taken back
             "max_body",
             "high_water",
             "low_water",
@@ -206,7 +205,7 @@ class LineState:
         self.began: float = 0.0
         self.wrote: float = 0.0
         self.max_line = self.lines_per_pass = self.max_body = 0
-        self.most = self.most_ever = 0
+        self.most = 0
         self.high_water = self.low_water = self.max_output = 0
         self.idle_timeout: float = 0.0
         self.line_timeout: float = 0.0
@@ -335,10 +334,18 @@ class LineState:
             buffer._longest = longest
         return None
 
+    def most_ever(self) -> int:
+        """How many lines are cut at once where hooks change no mode.
+
+        As many as can be taken back when one does: joined again, they must be what was received.
+        """
+        return self.lines_per_pass if self.is_batch or not self.others else 1
+
     def _cut_more(self) -> None:
         """As many lines came as were cut at once: cut more, if it was few."""
-        if self.most < self.most_ever:
-            self.most = self.most_ever if self.most > self.most_ever // 2 else 2 * self.most
+        most = self.most_ever()
+        if self.most < most:
+            self.most = most if self.most > most // 2 else 2 * self.most
 
     def _has_long(self, lines: list[bytes]) -> bool:
         """Whether one of *lines* is too long."""
