@@ -386,6 +386,14 @@ in_interpreters = pytest.mark.skipif(
 )
 
 
+@pytest.mark.parametrize("is_main", [True, False])
+def test_where_the_interpreter_says_itself_whether_it_is_the_main_one(
+    monkeypatch: pytest.MonkeyPatch, is_main: bool
+) -> None:
+    monkeypatch.setattr("_thread._is_main_interpreter", lambda: is_main, raising=False)
+    assert _backend._is_main_interpreter() == is_main
+
+
 @in_interpreters
 @pytest.mark.parametrize("first", ["main", "other"])
 @pytest.mark.parametrize("how", MAKERS)

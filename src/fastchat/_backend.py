@@ -21,6 +21,7 @@ that somebody should hear about: its ImportError is raised.
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import os
 import sys
@@ -78,13 +79,17 @@ _COMPANIONS = (
     "fastchat._settings",
 )
 
-# Each can say which interpreter runs.  The public one, of 3.14, comes last: it is made of the first
-# one, and its import takes 8 ms where that of the first takes 0.4.
+# Each can say which interpreter runs, where ``_thread`` cannot, as from 3.12 on: its import takes a
+# hundredth of ours.  The public one, of 3.14, comes last: it is made of the first one, and takes 8 ms
+# where that takes 0.4.
 _INTERPRETERS = ("_interpreters", "_xxsubinterpreters", "concurrent.interpreters")
 
 
 def _is_main_interpreter() -> bool:
     """Whether the main interpreter runs this; True where there is nobody to ask."""
+    says_so = getattr(_thread, "_is_main_interpreter", None)
+    if says_so is not None:
+        return bool(says_so())
     for name in _INTERPRETERS:
         try:
             interpreters: Any = importlib.import_module(name)
