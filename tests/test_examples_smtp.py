@@ -23,10 +23,10 @@ from tests.support.servers import connected, needs_ipv6, program
 
 pytestmark = posix_only
 
-PROGRAMS = ("smtp_receiver", "smtp_session", "smtp_message")
 BIND = ("--bind", "127.0.0.1:0")
-MAX_LINE = 16384
-MAX_MESSAGE = 10 * 2**20
+MAX_LINE = 65536
+MAX_MESSAGE = 4 * 2**20
+MAX_CONNECTIONS = 64
 
 
 class Mail:
@@ -121,9 +121,8 @@ Cut = Callable[[bytes], list[bytes]]
 every_cut = pytest.mark.parametrize("cut", [at_once, byte_by_byte, at_random])
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_it_is_short(program: str) -> None:
-    assert len((EXAMPLES / f"{program}.py").read_text().splitlines()) < 120
+def test_it_is_short() -> None:
+    assert len((EXAMPLES / "smtp_receiver.py").read_text().splitlines()) < 120
 
 
 # Real clients.
@@ -141,12 +140,11 @@ def test_swaks(server: Server, mail: Mail, how: list[str]) -> None:
     assert "<-  221 " in said
     (found,) = mail.take()
     head, _, rest = found.partition("\n\tby ")
-    protocol = "SMTP" if "SMTP" in how else "ESMTP"
     assert head == (
         "Return-Path: <ann@here.example>\nDelivered-To: bob@y\nDelivered-To: eve@z\n"
         "Received: from here.example ([127.0.0.1])"
     )
-    assert re.match(rf"\S+ with {protocol}; \w\w\w, .* [+-]\d\d\d\d\nFrom: ann\n", rest)
+    assert re.match(r"\S+; \w\w\w, .* [+-]\d\d\d\d\nFrom: ann\n", rest)
     assert rest.rstrip("\n").endswith("\nSubject: dots\n\n.\n..\n.x\nend")
 
 
@@ -192,10 +190,10 @@ EHLO, MAIL, RCPT = "EHLO here", "MAIL FROM:<a@x>", "RCPT TO:<b@y>"
 # What is said at once, and the numbers of the replies.
 DIALOGUES: list[tuple[list[str], list[int]]] = [
     (["NOOP", "noop x", "NOOP  \t", "RSET", "VRFY bob", "QUIT"], [250] * 4 + [252, 221]),
-    (["EXPN list", "HELP", "help me"], [502] * 3),
-    (["", " ", "HTTP/1.1", "STARTTLS", "EHLOhere", "NO OP"], [500] * 6),
-    (["NOOP\0", "N\u00d6OP", "NOOP \u00e4", "NOOP\r", "\rNOOP", "NOOP\nNOOP"], [500] * 6),
-    (["VRFY", "EXPN", "RSET x", "DATA x", "QUIT x"], [501] * 5),
+    (["", " ", "HTTP/1.1", "EXPN list", "EHLOhere", "NO OP"], [500] * 6),
+    (["NOOP\0", "N\u00d6OP", "NOOP\r", "\rNOOP", "NOOP\nNOOP", "\tNOOP"], [500] * 6),
+    (["NOOP \u00e4", "NOOP \0", "NOOP \r", "VRFY x\nNOOP", "NOOP\r NOOP"], [501] * 4 + [500]),
+    (["VRFY", "VRFY ", "RSET x", "DATA x", "QUIT x"], [501] * 5),
     (["EHLO", "HELO ", "HELO a b", "EHLO a\\b", "EHLO a(b)", "EHLO []"], [501] * 6),
     (["EHLO [127.0.0.1]", "HELO [IPv6:::1]", "ehlo a_b.example"], [250] * 3),
     ([MAIL, RCPT, "DATA", EHLO, RCPT, "DATA"], [503, 503, 503, 250, 503, 503]),
@@ -209,8 +207,16 @@ DIALOGUES: list[tuple[list[str], list[int]]] = [
     ([EHLO, "mail from:<@one,@two:a@[127.0.0.1]> size=99 body=8bitmime", RCPT], [250, 250, 250]),
     ([EHLO, f"{MAIL} SIZE={MAX_MESSAGE}", RCPT], [250, 250, 250]),
     ([EHLO, f"{MAIL} SIZE={MAX_MESSAGE + 1}", RCPT, MAIL], [250, 552, 503, 250]),
-    ([EHLO, f"{MAIL} SIZE=", f"{MAIL} SIZE=-1", f"{MAIL} BODY=x", MAIL], [250, 501, 501, 501, 250]),
-    ([EHLO, f"{MAIL} RET=FULL", f"{MAIL} =", MAIL], [250, 555, 555, 250]),
+    ([EHLO, f"{MAIL} SIZE=0 BODY=7BIT", f"{RCPT} SIZE=0", RCPT], [250, 250, 555, 250]),
+    ([EHLO, f"{MAIL} SIZE=", f"{MAIL} SIZE=-1", f"{MAIL} BODY=x", MAIL], [250, 555, 555, 555, 250]),
+    (
+        [EHLO, f"{MAIL} RET=FULL SIZE=9", f"{MAIL} SIZE=9x", f"{MAIL} =", MAIL],
+        [250] + [555] * 3 + [250],
+    ),
+    (
+        [EHLO, f"{MAIL}  SIZE=9", f"{MAIL} SIZE=9 \r", f"{MAIL}SIZE=9", MAIL],
+        [250] + [501] * 3 + [250],
+    ),
     ([EHLO, MAIL, "RCPT TO:<>", "RCPT TO:<b>", "RCPT FROM:<a@x>"], [250, 250, 501, 501, 501]),
     (
         [EHLO, MAIL, f"{RCPT} NOTIFY=NEVER", "DATA", "rcpt to:<Postmaster>"],
@@ -310,7 +316,7 @@ def test_long_line_in_a_message(client: Client, mail: Mail, end: str) -> None:
 def test_client_that_goes(
     server: Server, client: Client, mail: Mail, go: Callable[[Client], None], size: int
 ) -> None:
-    """A message that did not end is none, and its file is closed."""
+    """A message that did not end is none."""
     begin(client)
     client.send(b"x\r\n" * size)
     go(client)
@@ -331,7 +337,7 @@ def test_stop(name: str, tmp_path: Path) -> None:
         begin(done)
         amid.send(b"one\r\n")
         done.send(b"two\r\n.\r\n")
-        assert done.line() == b"250 it is stored"
+        assert done.line() == b"250 the message is stored"
         server.process.send_signal(signal.SIGINT)
         for each in (idle, amid, done):
             assert each.rest()[:4] == b"421 "
@@ -360,7 +366,19 @@ def test_mail_that_cannot_be_stored(name: str, tmp_path: Path) -> None:
     assert Mail(path).bodies() == ["two\n"]
 
 
-# A server with another deadline, other addresses, and no room for large files.
+def test_more_connections_than_it_takes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mail"
+    server = Server(name, "smtp_receiver.py", tmp_path / "errors", str(path), *BIND, plain=True)
+    with ExitStack() as stack:
+        stack.callback(server.kill)
+        clients = [
+            stack.enter_context(closing(Client(server.port))) for _ in range(MAX_CONNECTIONS + 1)
+        ]
+        assert [code(each) for each in clients] == [220] * MAX_CONNECTIONS + [421]
+        assert clients[-1].rest() == b""
+
+
+# A server with another address, and no room for large files.
 CHANGED = """
     import mailbox, resource, sys
 
@@ -368,21 +386,10 @@ CHANGED = """
     import fastchat, smtp_receiver
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
-    smtp_receiver.Receiver.idle_timeout = float(sys.argv[2])
-    smtp_receiver.Receiver.maildir = mailbox.Maildir(sys.argv[3])
+    smtp_receiver.Receiver.maildir = mailbox.Maildir(sys.argv[2])
     ready = lambda server: print(*server.addresses, flush=True)
-    sys.exit(fastchat.serve(smtp_receiver.Receiver, sys.argv[4], on_start=ready))
+    sys.exit(fastchat.serve(smtp_receiver.Receiver, sys.argv[3], on_start=ready))
 """
-
-
-def test_client_that_says_nothing(name: str, tmp_path: Path) -> None:
-    argv = [str(EXAMPLES), "0.2", str(tmp_path / "mail"), "127.0.0.1:0"]
-    with program(CHANGED, name, argv) as server:
-        with connected(server.line()) as client, client.makefile("rb") as file:
-            said = file.read().splitlines()
-        assert [line[:4] for line in said] == [b"220 ", b"421 "]
-        server.signal()
-        assert (server.status(), server.errors()) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -393,22 +400,22 @@ def test_other_addresses(
     name: str, place: Path, bind: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    argv = [str(EXAMPLES), "300", str(place / "mail"), bind]
+    argv = [str(EXAMPLES), str(place / "mail"), bind]
     sent = b"HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<b@y>\r\nDATA\r\n.\r\nQUIT\r\n"
     with program(CHANGED, name, argv) as server:
         with connected(server.line()) as client, client.makefile("rb") as file:
             client.sendall(sent)
-            assert file.read().splitlines()[-2] == b"250 it is stored"
+            assert file.read().splitlines()[-2] == b"250 the message is stored"
         server.signal()
         assert (server.status(), server.errors()) == (0, "")
     (found,) = Mail(place / "mail").take()
     assert found.startswith("Return-Path: <>\nDelivered-To: b@y\nReceived: from me" + shown + "\n")
 
 
-@pytest.mark.parametrize(("size", "code"), [(150_000, 250), (199_999, 451), (3_000_000, 452)])
+@pytest.mark.parametrize(("size", "code"), [(150_000, 250), (3_000_000, 451)])
 def test_no_room(name: str, tmp_path: Path, size: int, code: int) -> None:
     """What has no room is refused when it has ended, and the next message is taken."""
-    argv = [str(EXAMPLES), "300", str(tmp_path / "mail"), "127.0.0.1:0"]
+    argv = [str(EXAMPLES), str(tmp_path / "mail"), "127.0.0.1:0"]
     text = ("x" * 999 + "\n") * (size // 1000) + "y" * (size % 1000)
     commands = (MAIL, RCPT)
     with program(CHANGED, name, argv) as server:
