@@ -19,9 +19,9 @@ MAX_SIZE = 4 * 2**20  # bytes of a message, which is in memory until it has ende
 EXTENSIONS = [b"250-SIZE %d" % MAX_SIZE, b"250-8BITMIME", b"250 PIPELINING"]
 CLIENT = rb"([\w.-]{1,255}|\[[\w.:]{1,255}\])"
 ADDRESS = rb"""(?:[\w.!#$%&'*+/=?^`{|}~-]+|"(?:[ !#-[\]-~]|\\[ -~])*")@(?:[\w.-]+|\[[\w.:]+\])"""
-KNOWN, UNKNOWN = rb"(?: SIZE=(\d{1,20})| BODY=(?:7BIT|8BITMIME))*", rb"((?: [!-~]+)*)"
-# Stages: 0 at first, 1 after EHLO, 2 after MAIL, 3 after RCPT.  Routes (@one,@two:) are left out.
-# Of a command: its argument, the stages in which it may come, and the reply when it is done.
+KNOWN, UNKNOWN = rb"(?: (?:SIZE=(\d{1,20})|BODY=(?:7BIT|8BITMIME))(?!\S))*+", rb"((?: [!-~]+)*+)"
+# A command: its argument (a route is left out; "*+" keeps a match linear), the stages in which it
+# may come (0 at first, 1 after EHLO, 2 after MAIL, 3 after RCPT), and the reply when it is done.
 COMMANDS: dict[bytes, tuple[bytes, set[int], Reply]] = {
     b"EHLO": (CLIENT, {0, 1, 2, 3}, [b"250-" + HOST, *EXTENSIONS]),
     b"HELO": (CLIENT, {0, 1, 2, 3}, b"250 " + HOST),

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import smtplib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -294,6 +295,16 @@ def test_long_command(client: Client, mail: Mail) -> None:
     assert ask(client, "x" * MAX_LINE, "x" * (MAX_LINE + 1), "x" * 200_000 + "\nRSET") == [500] * 3
     assert ask(client, "DATA", ".") == [354, 250]
     assert mail.bodies() == [""]
+
+
+@pytest.mark.parametrize("piece", [" SIZE=1", " BODY=7BIT", " x", "@a", '"\\a', "@a:", "."])
+@pytest.mark.parametrize("begin", ["MAIL FROM:<a@x>", "MAIL FROM:<", "RCPT TO:<b@y>", "RCPT TO:<"])
+def test_long_command_costs_little(client: Client, begin: str, piece: str) -> None:
+    """Its argument is looked at in linear time: these take milliseconds, or else far too long."""
+    long = begin + piece * ((MAX_LINE - len(begin) - 1) // len(piece)) + "\0"
+    start = time.monotonic()
+    assert ask(client, *[long] * 8) == [501] * 8
+    assert time.monotonic() - start < TIMEOUT
 
 
 @pytest.mark.parametrize("end", [".", "QUIT\n.", "." * 200_000])
