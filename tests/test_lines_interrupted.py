@@ -157,10 +157,10 @@ def test_a_handler_raises_at_each_point(name: str) -> None:
     at_each_point(implementation, scene)
 
 
-# The interpreter does not always survive it: so only what runs none of its code, and only where there
-# is a GIL.  Without one CPython 3.13 fails to set an exception where some allocations fail: code in
-# Python gets a SystemError, and compiled code crashes.  Where a long line cannot grow, BytesIO gives up
-# all that it has.
+# The interpreter does not always survive it: so only what runs none of its code, and only where
+# there is a GIL.  Without one CPython 3.13 fails to set an exception where some allocations fail:
+# code in Python gets a SystemError, and compiled code crashes.  Where a long line cannot grow,
+# BytesIO gives up all that it has.
 @pytest.mark.compiled
 @pytest.mark.skipif(
     bool(sysconfig.get_config_var("Py_GIL_DISABLED")),

@@ -87,7 +87,7 @@ def all_opened(
     """
     opened: list[Bound] = []
     try:
-        with _locked([place for place in places if place.path]):
+        with _locked(places):
             for place in places:
                 _open(place, unix_mode, opened)
             for bound in opened:
@@ -97,9 +97,14 @@ def all_opened(
         for bound in opened:
             bound.give_back()
         raise
+    _hide_systemd(places)
+
+
+def _hide_systemd(places: Sequence[Place]) -> None:
+    """Take what systemd has said out of the environment, where a child would see it."""
     if any(place.is_systemd for place in places):
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-            os.environ.pop(name, None)  # or a child that this process starts would see them
+            os.environ.pop(name, None)
 
 
 def _open(place: Place, unix_mode: int | None, opened: list[Bound]) -> None:
@@ -275,6 +280,8 @@ def _locked(places: Sequence[Place]) -> Iterator[None]:
 def _find_directory(place: Place, found: dict[tuple[int, int], tuple[int, Place]]) -> None:
     """Open the directory of *place*, and put it into *found*, by what tells it from others."""
     if sys.platform == "win32":  # pragma: no cover
+        return
+    if not place.path:
         return
     try:
         fd = os.open(os.path.dirname(place.path) or ".", os.O_RDONLY | os.O_DIRECTORY)

@@ -116,9 +116,9 @@ def main(command: str, words: Sequence[str]) -> None:
                 url = stack.enter_context(_metrics().endpoint(metrics))
             status = serve(_limited(channel, given), *bind, on_start=say, **given)
         except (TypeError, ValueError, OSError, ImportError) as failure:
-            if started:
-                raise
-            refuse(str(getattr(failure, "strerror", None) or failure), command)
+            if not started:
+                refuse(str(getattr(failure, "strerror", None) or failure), command)
+            raise
     raise SystemExit(status)
 
 

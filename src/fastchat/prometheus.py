@@ -111,7 +111,7 @@ class _Collector:
 
     def add(self, server: Server, name: str) -> None:
         with self._lock:
-            self._servers = {n: ref for n, ref in self._servers.items() if ref() is not None}
+            self._forget_the_lost()
             found = self._servers.get(name)
             other = None if found is None else found()
             if other is not None and other is not server and other.stats().state != "stopped":
@@ -122,6 +122,9 @@ class _Collector:
     def remove(self, server: Server) -> None:
         with self._lock:
             self._remove(server)
+
+    def _forget_the_lost(self) -> None:
+        self._servers = {n: ref for n, ref in self._servers.items() if ref() is not None}
 
     def _remove(self, server: Server) -> None:
         self._servers = {n: ref for n, ref in self._servers.items() if ref() is not server}
@@ -139,40 +142,36 @@ class _Collector:
                 found[name] = server.stats()
         return self._metrics(found)
 
-    def _metrics(self, found: dict[str, ServerStats]) -> Iterator[Metric]:
+    def _metrics(self, found: dict[str, ServerStats]) -> list[Metric]:
         version = {"version": fastchat.__version__, "implementation": fastchat.implementation}
-        yield InfoMetricFamily("fastchat", "The library.", version)
-        yield from _of_channels(GaugeMetricFamily, _CONNECTIONS, found)
-        for row in _OF_CHANNELS:
-            yield from _of_channels(CounterMetricFamily, row, found)
-        for row in _OF_SERVERS:
-            yield from _of_servers(CounterMetricFamily, row, found)
-        for row in _GAUGES:
-            yield from _of_servers(GaugeMetricFamily, row, found)
+        metrics: list[Metric] = [InfoMetricFamily("fastchat", "The library.", version)]
+        metrics.append(_of_channels(GaugeMetricFamily, _CONNECTIONS, found))
+        metrics += [_of_channels(CounterMetricFamily, row, found) for row in _OF_CHANNELS]
+        metrics += [_of_servers(CounterMetricFamily, row, found) for row in _OF_SERVERS]
+        metrics += [_of_servers(GaugeMetricFamily, row, found) for row in _GAUGES]
         state = StateSetMetricFamily("fastchat_server_state", "What it does.", labels=["server"])
         for name, stats in found.items():
             state.add_metric([name], {each: each == stats.state for each in _STATES})
-        yield state
         text = "Records that the log has not, since there were many of their kind."
         left_out = CounterMetricFamily("fastchat_log_records_left_out", text, labels=["logger"])
         for logger, count in limiter.left_out.copy().items():
             left_out.add_metric([logger], count)
-        yield left_out
+        return [*metrics, state, left_out]
 
 
-def _of_channels(kind: Any, row: _Row, found: dict[str, ServerStats]) -> Iterator[Metric]:
-    metric = kind(row.name, row.text, labels=["server", "channel", *_labels(row)])
+def _of_channels(kind: Any, row: _Row, found: dict[str, ServerStats]) -> Metric:
+    metric: Metric = kind(row.name, row.text, labels=["server", "channel", *_labels(row)])
     for name, stats in found.items():
         for channel in stats.channels:
             _add(metric, row, [name, channel.name], channel)
-    yield metric
+    return metric
 
 
-def _of_servers(kind: Any, row: _Row, found: dict[str, ServerStats]) -> Iterator[Metric]:
-    metric = kind(row.name, row.text, labels=["server", *_labels(row)])
+def _of_servers(kind: Any, row: _Row, found: dict[str, ServerStats]) -> Metric:
+    metric: Metric = kind(row.name, row.text, labels=["server", *_labels(row)])
     for name, stats in found.items():
         _add(metric, row, [name], stats)
-    yield metric
+    return metric
 
 
 def _labels(row: _Row) -> list[str]:

@@ -379,7 +379,7 @@ class Server:
         try:
             _each(listeners, self._take_backlog)
         finally:
-            if any(each.accepting for each in listeners):
+            if _any_accepting(listeners):
                 self._later(_SOON, self._take_backlogs)
             self._shut_connections_down()
 
@@ -556,6 +556,10 @@ def _each(things: Iterable[Any], function: Callable[[Any], object]) -> None:
 
 
 # What may be given.
+
+
+def _any_accepting(listeners: Iterable[Listener]) -> bool:
+    return any(each.accepting for each in listeners)
 
 
 def _limit_or_none(name: str, value: Any, least: int) -> float:
