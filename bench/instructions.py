@@ -86,7 +86,7 @@ def serve(implementation: str, in_flight: int, rounds: int) -> None:
     Echo(sock)
     # A collection of all that was imported costs as much as twenty lines, and whether one falls
     # into the longer run alone depends on what else is installed.
-    gc.freeze()
+    getattr(gc, "freeze", gc.collect)()  # PyPy has no freeze
     try:
         asyncore.loop(use_poll=True)
     except asyncore.ExitNow:

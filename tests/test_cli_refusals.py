@@ -46,6 +46,10 @@ BESIDES = {
     "--idle-timeout": ["0", "0.0"],
     "--line-timeout": ["0"],
     "--write-timeout": ["0"],
+    "--metrics": [
+        *("", " ", "x", "9126", ":9126", "host:", "host:-1", "host:65536", "host:1\n", "::1:1"),
+        *("[::1]", "[x]:1", "unix:/x", "x" * 5000, "a\0b:1", "192.0.2.1:0", "nobody.invalid:0"),
+    ],
     "--log-level": ["", "loud", "10", "warning\n"],
     "--bind": [
         *("", " ", "x", "8888", "-1", "host:-1", "host:65536", "host:1\n", "a\nb:1", "::1:1"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.channels import posix_only
+from tests.support.channels import counts_references, posix_only
 from tests.support.examples import EXAMPLES, TIMEOUT, Client, Server, running
 from tests.support.implementations import FASTCHAT
 from tests.support.needed import needed, needs
@@ -257,6 +257,7 @@ def most_memory(name: str, megabytes: int) -> int:
     return int(most.split()[1])
 
 
+@counts_references
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
 def test_a_log_of_a_gigabyte(name: str) -> None:
     assert most_memory(name, 1000) <= most_memory(name, 8) + 2048
