@@ -12,7 +12,7 @@ import argparse
 import re
 
 import fastchat
-from fastchat.channel import Reply
+from fastchat import Reply
 
 ROOM: dict[str, "Guest"] = {}  # all guests, by their names
 

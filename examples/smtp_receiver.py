@@ -12,7 +12,7 @@ import socket
 from email.utils import formatdate
 
 import fastchat
-from fastchat.channel import Reply
+from fastchat import Reply
 
 HOST = socket.gethostname().encode()
 MAX_SIZE = 4 * 2**20  # bytes of a message, which is in memory until it has ended

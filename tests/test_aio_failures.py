@@ -88,14 +88,14 @@ def test_what_is_no_bytes_is_not_sent(alone: Aio, data: Any, is_in_hook: bool) -
     class Writes(alone.LineProtocol):
         def connection_made(self, transport: Any) -> None:
             if is_in_hook:
-                with pytest.raises(TypeError, match="bytes-like"):
+                with pytest.raises(TypeError, match=r"write\(\) takes bytes, not"):
                     self.write(data)
 
     async def main() -> None:
         transport = Transport()
         protocol = transport.connect(Writes())
         if not is_in_hook:
-            with pytest.raises(TypeError, match="bytes-like"):
+            with pytest.raises(TypeError, match=r"write\(\) takes bytes, not"):
                 protocol.write(data)
         protocol.write(memoryview(bytearray(b"ABCD"))[::2])
         assert transport.sent == b"AC"
@@ -359,3 +359,26 @@ def test_a_protocol_refuses_a_second_connection(net: Aio, is_lost: bool) -> None
 
     net.run(main)
     assert events == ["made", *([] if is_lost else [b"one"]), None]
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "said"),
+    [
+        ("send_line", [b"x"], "send_line() takes one line, not list: send_lines() takes several"),
+        ("send_line", 5, "a line must be bytes, not int"),
+        ("send_lines", b"x", "send_lines() takes a list of lines, not bytes"),
+        ("send_lines", None, "send_lines() takes a list of lines, not NoneType"),
+    ],
+    ids=str,
+)
+def test_what_is_no_line_is_not_sent(alone: Aio, method: str, argument: Any, said: str) -> None:
+    async def main() -> None:
+        transport = Transport()
+        protocol = transport.connect(type("Mine", (alone.LineProtocol,), {})())
+        with pytest.raises(TypeError) as caught:
+            getattr(protocol, method)(argument)
+        assert str(caught.value) == said
+        protocol.send_line(bytearray(b"one"))
+        assert transport.sent == b"one\n"
+
+    alone.run(main)

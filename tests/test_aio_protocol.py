@@ -482,7 +482,7 @@ def test_a_subclass_must_override_a_hook_for_lines(alone: Aio) -> None:
         transport.receive(b"x\n")
         assert transport.did == ["abort"]
         (failure,) = alone.failures()
-        assert "override line_received() or lines_received()" in failure
+        assert "LineProtocol overrides neither line_received() nor lines_received()" in failure
 
     alone.run(main)
 

@@ -157,6 +157,10 @@ def test_a_connection_of_lines(net: Aio) -> None:
                 await writer.writelines(["text"])
             with pytest.raises(TypeError, match="a list of lines, not bytes"):
                 await writer.writelines(b"text")
+            with pytest.raises(TypeError, match="a list of lines, not NoneType"):
+                await writer.writelines(None)
+            with pytest.raises(TypeError, match=r"one line, not list: writelines\(\) takes"):
+                await writer.write_line([b"text"])
             await writer.writelines([])
             await writer.write_line(b"quit")
             assert [line async for line in reader] == [b"bye", b"bye"]

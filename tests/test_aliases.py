@@ -551,4 +551,4 @@ def test_the_package_has_its_public_names_also_those_it_imports_when_asked() -> 
     assert {*fastchat.__all__} <= {*dir(fastchat)}
     assert fastchat.install is aliases.install
     with pytest.raises(AttributeError, match="module 'fastchat' has no attribute 'instal'"):
-        _ = fastchat.instal
+        _ = fastchat.instal  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

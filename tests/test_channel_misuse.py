@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.channels import Stage
-from tests.support.line_channels import line_channel, recording_lines, settle, tell
+from tests.support.line_channels import line_channel, recording_lines, replies, settle, tell
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,63 @@ def test_limits_and_modes_before_there_is_a_socket(own: Stage) -> None:
     channel.pause_reading()
     channel.resume_reading()
     assert channel.events == []
+
+
+# What is no line, and no bytes.
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "said"),
+    [
+        ("send", [b"x"], "send() takes bytes, not list"),
+        ("send", 5, "send() takes bytes, not int"),
+        ("send", "x", "send() takes bytes, not str: use .encode()"),
+        ("send_line", [b"x"], "send_line() takes one line, not list: send_lines() takes several"),
+        ("send_line", (b"x",), "send_line() takes one line, not tuple: send_lines() takes several"),
+        ("send_line", "x", "a line must be bytes, not str: use .encode()"),
+        ("send_line", None, "a line must be bytes, not NoneType"),
+        ("send_lines", b"x", "send_lines() takes a list of lines, not bytes"),
+        ("send_lines", "x", "send_lines() takes a list of lines, not str"),
+        ("send_lines", None, "send_lines() takes a list of lines, not NoneType"),
+        ("send_lines", [5], "a line must be bytes, not int"),
+        ("send_lines", [[b"x"]], "a line must be bytes, not list"),
+        ("unread", "x", "unread() takes a list of lines, or bytes, not str: use .encode()"),
+        ("unread", (b"x",), "unread() takes a list of lines, or bytes, not tuple"),
+        ("unread", ["x"], "a line must be bytes, not str: use .encode()"),
+    ],
+    ids=str,
+)
+def test_what_is_no_bytes_is_not_sent(own: Stage, method: str, argument: Any, said: str) -> None:
+    channel = line_channel(own)
+    settle(own)
+    with pytest.raises(TypeError) as caught:
+        getattr(channel, method)(argument)
+    assert str(caught.value) == said
+    channel.send_lines(line for line in (b"one", bytearray(b"two"), memoryview(b"three")))
+    assert replies(channel) == b"one\r\ntwo\r\nthree\r\n"
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({}, "Mine overrides neither line_received() nor lines_received()"),
+        (
+            {"line_received": lambda self, line: self.receive_exactly(1)},
+            "Mine overrides no raw_received()",
+        ),
+        ({"line_received": lambda self, line: "text"}, "a hook of Mine for "),
+    ],
+    ids=["line_received", "raw_received", "text"],
+)
+def test_log_names_the_class(
+    own: Stage, caplog: pytest.LogCaptureFixture, members: dict[str, Any], said: str
+) -> None:
+    sock, peer = own.pair()
+    type("Mine", (own.implementation.channel.LineChannel,), members)(sock, own.map)
+    peer.sendall(b"line\r\nx")
+    settle(own)
+    assert said in caplog.text
+    assert peer.recv(10) == b""
 
 
 # Given back.

@@ -509,8 +509,8 @@ def test_no_limit_is_too_large(lines: Any) -> None:
     ("method", "arguments", "error", "words"),
     [
         ("feed", ["one\n"], TypeError, r"feed\(\) takes bytes, not str: use .encode\(\)"),
-        ("feed", [7], TypeError, "a bytes-like object is required, not '?int"),
-        ("feed", [None], TypeError, "a bytes-like object is required, not '?NoneType"),
+        ("feed", [7], TypeError, r"feed\(\) takes bytes, not int"),
+        ("feed", [None], TypeError, r"feed\(\) takes bytes, not NoneType"),
         ("feed", [b"", -1], ValueError, "most must not be negative, but is -1"),
         ("feed", [b"", 1.5], TypeError, "most must be an int, not float"),
         ("take", [-1], ValueError, r"take\(\) wants a number of bytes, which cannot be -1"),

@@ -22,7 +22,7 @@ from fastchat import asynchat, asyncore
 from fastchat._backend import implementation
 
 if TYPE_CHECKING:
-    from fastchat._core.line_rules import LineTooLong
+    from fastchat._core.line_rules import LineTooLong, Reply
     from fastchat._core.lines import LineBuffer, join_lines
     from fastchat._reports import limit_logs
     from fastchat.aliases import install, uninstall
@@ -39,6 +39,7 @@ __all__ = [
     "LineBuffer",
     "LineChannel",
     "LineTooLong",
+    "Reply",
     "Server",
     "ServerStats",
     "Timer",
@@ -64,6 +65,7 @@ _ELSEWHERE = {
     "LineBuffer": "_core.lines",
     "LineChannel": "channel",
     "LineTooLong": "_core.line_rules",
+    "Reply": "_core.line_rules",
     "Server": "server",
     "ServerStats": "server",
     "Timer": "timers",
@@ -79,13 +81,15 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> object:
-    # Most programs import the modules by their own names, and need none of these.
-    module = _ELSEWHERE.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(f"fastchat.{module}"), name)
-    return found
+if not TYPE_CHECKING:  # which would take any name for one of the package
+
+    def __getattr__(name: str) -> object:
+        # Most programs import the modules by their own names, and need none of these.
+        module = _ELSEWHERE.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module(f"fastchat.{module}"), name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -365,11 +365,19 @@ def _overlaps_itself(delimiter: bytes) -> bool:
     return any(delimiter.endswith(delimiter[:size]) for size in range(1, len(delimiter)))
 
 
+def as_bytes(data: Any, words: str) -> bytes:
+    """What *data* has; raises TypeError, *words* and its type, where it is not bytes-like."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        hint = ": use .encode()" if isinstance(data, str) else ""
+        raise TypeError(f"{words}, not {type(data).__name__}{hint}") from None
+    return bytes(view)
+
+
 def check_line(line: Any, delimiter: bytes = b"") -> bytes:
     """*line* as bytes; raises what ``join_checked`` does, of this one."""
-    if isinstance(line, str):
-        raise TypeError("a line must be bytes, not str: use .encode()")
-    plain = bytes(memoryview(line))
+    plain = as_bytes(line, "a line must be bytes")
     if delimiter and (plain + delimiter).find(delimiter) < len(plain):
         raise ValueError(
             f"the line {plain[:80]!r} has the delimiter {delimiter!r} inside, so who receives it "

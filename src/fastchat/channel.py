@@ -23,11 +23,13 @@ from fastchat import asyncore
 from fastchat._core import line_events
 from fastchat._core.agenda import Timer, add_later, agenda_for, function_of
 from fastchat._core.line_limits import LIMITS, Defaults, Limit, declare, limits_of, take_over
+from fastchat._core.line_rules import Reply, check_one, check_several
 from fastchat._core.line_state import LineState
 from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
+from fastchat._misspelt import warn_of_names
 from fastchat._reports import logger_of
+from fastchat._scanner_py import as_bytes
 
-Reply: TypeAlias = list[bytes] | bytes | None
 _Data: TypeAlias = bytes | bytearray | memoryview
 _Socket: TypeAlias = _socket.socket
 
@@ -38,6 +40,11 @@ _family: Any = asyncore._family  # type: ignore[attr-defined]  # pyright: ignore
 _NO_HOOKS = (
     *("handle_read", "handle_write", "handle_close", "handle_connect", "handle_accept"),
     *("handle_accepted", "recv", "collect_incoming_data", "found_terminator"),
+)
+# What a name in the body of a class may be meant to be.
+_HOOKS = (
+    *("connection_made", "line_received", "lines_received", "raw_received", "line_too_long"),
+    *("timed_out", "eof_received", "shutting_down", "connection_lost"),
 )
 
 
@@ -51,7 +58,8 @@ class LineChannel(asyncore.dispatcher):
     bytes is one line each, bytes are one line, None is nothing.  Delimiters are taken off lines,
     and put behind replies.  The class attributes below are the limits.  They can be assigned on a
     channel, too, and count from then on; a wrong one raises TypeError or ValueError, which names
-    it, also in the body of a class.
+    it, also in the body of a class.  A name there that is nearly one of them, or of the hooks, gets
+    a UserWarning.
 
     An exception in a hook goes to ``handle_error``, which logs it and aborts the connection.  All
     methods belong to the thread of the loop; ``call_threadsafe`` is the way there.
@@ -114,6 +122,7 @@ class LineChannel(asyncore.dispatcher):
                 f"{cls.__name__}.line_received() would not be called, for a base has "
                 "lines_received(): override that, too"
             )
+        warn_of_names(cls, LineChannel, _HOOKS, LIMITS)
 
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         """Make a channel that has its limits, whatever its ``__init__`` does."""
@@ -148,7 +157,9 @@ class LineChannel(asyncore.dispatcher):
 
         ``close()``, ``pause_reading()`` and a change of mode in it stop before the next line.
         """
-        raise NotImplementedError("override line_received() or lines_received()")
+        raise NotImplementedError(
+            f"{type(self).__name__} overrides neither line_received() nor lines_received()"
+        )
 
     def lines_received(self, lines: list[bytes]) -> Reply:
         """Hook: the lines that one read has completed, at most ``lines_per_pass``.
@@ -156,11 +167,11 @@ class LineChannel(asyncore.dispatcher):
         A class that has it gets no ``line_received()``.  What it has not used when it changes the
         mode, it gives back by ``unread()``.
         """
-        raise NotImplementedError("override line_received() or lines_received()")
+        raise NotImplementedError(f"{type(self).__name__} overrides no lines_received()")
 
     def raw_received(self, data: bytes) -> Reply:
         """Hook: input that is no line, after ``receive_exactly()`` or ``read_raw()``."""
-        raise NotImplementedError("override raw_received()")
+        raise NotImplementedError(f"{type(self).__name__} overrides no raw_received()")
 
     def line_too_long(self, prefix: bytes, size: int) -> Reply:
         """Hook: a line has *size* bytes or more, of which *prefix* are the first; it is dropped.
@@ -213,13 +224,15 @@ class LineChannel(asyncore.dispatcher):
         """
         state = self._fc_line
         if type(data) is not bytes:
-            data = line_events.bytes_of(data)
+            data = as_bytes(data, "send() takes bytes")
         if state.agenda is None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         line_events.put_out(state, data)
 
     def send_line(self, line: _Data) -> None:
         """Send one line.  Raises what ``send_lines`` does."""
+        if type(line) is not bytes:
+            check_one(line, "send_line()", "send_lines()")
         self.send_lines((line,))
 
     def send_lines(self, lines: Iterable[_Data]) -> None:
@@ -228,6 +241,7 @@ class LineChannel(asyncore.dispatcher):
         Raises ValueError where a line has a delimiter inside, TypeError where one is not
         bytes-like, and what ``send()`` does.
         """
+        check_several(lines, "send_lines()")
         self.send(line_events.join(self._fc_line, lines))
 
     # Input.
@@ -411,7 +425,9 @@ class LineChannel(asyncore.dispatcher):
         state = self._fc_line
         if not state.stops & OVER:
             logger.error(
-                "a hook for %r has raised, and its connection is aborted", self.addr, exc_info=True
+                "a hook of %s for %r has raised, and its connection is aborted",
+                *(type(self).__name__, self.addr),
+                exc_info=True,
             )
             state.failure = sys.exc_info()[1]
             line_events.abort(state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 
+import fastchat
 from fastchat import aio, asynchat, asyncore, install
 
 
@@ -72,4 +73,6 @@ def mistakes(chat: asynchat.async_chat, channel: asyncore.dispatcher) -> None:
     asynchat.find_prefix_at_end("x", b"y")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     asynchat.async_chat(None, None, None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     print(asyncore._DEPRECATION_MSG)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(fastchat.LineChanel)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    fastchat.Server(fastchat.LineChannel, ":0", max_line=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     install(True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -460,6 +460,9 @@ class Lines(fastchat.LineChannel):
 
 
 class Served(fastchat.LineChannel):
+    def connection_made(self) -> fastchat.Reply:
+        return [b"welcome"]
+
     def line_received(self, line: bytes) -> bytes:
         return line.upper()
 

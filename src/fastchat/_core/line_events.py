@@ -32,7 +32,6 @@ from fastchat._core.line_ends import (
 )
 from fastchat._core.line_output import (
     add,
-    bytes_of,
     check_output,
     join,
     keep_good,
@@ -60,6 +59,7 @@ from fastchat._core.lines import LineBuffer, join_lines
 from fastchat._core.pollers import READ, WRITE
 from fastchat._core.touch import touch
 from fastchat._reports import logger_of
+from fastchat._scanner_py import as_bytes, check_line
 
 if TYPE_CHECKING:
     from fastchat._core.line_state import LineState
@@ -70,7 +70,6 @@ logger = logger_of("channel")
 __all__ = [
     "abort",
     "add",
-    "bytes_of",
     "check_output",
     "close",
     "close_overdue",
@@ -392,7 +391,7 @@ def unread(state: LineState, what: list[bytes] | bytes) -> None:
     if state.stops & CLOSING:
         return
     if isinstance(what, list):
-        lines = [line if type(line) is bytes else bytes_of(line) for line in what]
+        lines = [line if type(line) is bytes else check_line(line) for line in what]
         data = join_lines(lines, state.cut_by)  # which raises where they cannot be lines
         state.keep_batch()
         if state.has_changed:
@@ -402,7 +401,7 @@ def unread(state: LineState, what: list[bytes] | bytes) -> None:
             for start in reversed(range(0, len(lines), most)):
                 state.keep_first(lines[start : start + most])
     else:
-        data = bytes_of(what)
+        data = as_bytes(what, "unread() takes a list of lines, or bytes")
         state.keep_batch()
         put_before(state, data)
     change(state)

@@ -164,12 +164,6 @@ def _head(queue: deque[bytes], offset: int) -> Any:
     return b"".join(pieces)
 
 
-def bytes_of(data: Any) -> bytes:
-    if isinstance(data, str):
-        raise TypeError("bytes are wanted, not str: use .encode()")
-    return bytes(memoryview(data))
-
-
 def _instead(reply: Any) -> str:
     """What *reply* is, and what its author may have meant."""
     if isinstance(reply, str):

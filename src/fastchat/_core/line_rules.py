@@ -14,13 +14,15 @@ import sys
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fastchat._scanner_py import check_terminators
+from fastchat._scanner_py import as_bytes, check_terminators
 
 if TYPE_CHECKING:
     from typing import Literal
 
 # What is bytes-like, as far as its type says so.
 Data: TypeAlias = bytes | bytearray | memoryview
+# What hooks return: a line each, one line, or nothing.
+Reply: TypeAlias = list[bytes] | bytes | None
 
 # How many bytes of an over-long line its exception shows.
 PREFIX = 1024
@@ -153,9 +155,7 @@ def limit_of(max_line: Any) -> int:
 
 def bytes_of(data: Any) -> bytes:
     """What *data* has, which is not bytes itself."""
-    if isinstance(data, str):
-        raise TypeError("feed() takes bytes, not str: use .encode()")
-    return bytes(memoryview(data))
+    return as_bytes(data, "feed() takes bytes")
 
 
 def count_of(most: Any) -> int:
@@ -190,11 +190,23 @@ def _plain(delimiter: bytes) -> bytes:
     return plain
 
 
+def check_one(line: Any, taker: str, other: str) -> None:
+    """Raise TypeError where *line*, which *taker* was called with, is several, as *other* takes."""
+    if isinstance(line, (list, tuple)):
+        kind = type(line).__name__
+        raise TypeError(f"{taker} takes one line, not {kind}: {other} takes several")
+
+
+def check_several(lines: Any, taker: str) -> None:
+    """Raise TypeError where *lines*, which *taker* was called with, is one line, or None."""
+    if lines is None or isinstance(lines, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"{taker} takes a list of lines, not {type(lines).__name__}")
+
+
 def check_joining(lines: Any, delimiter: Any) -> tuple[list[Any], bytes]:
     """The *lines* and the *delimiter* of ``join_lines()``, if they are such."""
     if not isinstance(delimiter, bytes):
         raise TypeError(f"the delimiter must be bytes, not {type(delimiter).__name__}")
     plain = _plain(delimiter)
-    if isinstance(lines, (bytes, bytearray, memoryview, str)):
-        raise TypeError(f"join_lines() takes a list of lines, not {type(lines).__name__}")
+    check_several(lines, "join_lines()")
     return list(lines), plain  # its own, so that no other thread changes it meanwhile

@@ -10,9 +10,9 @@ All stand on ``fastchat.LineBuffer``, and work on every event loop that keeps as
 The manual: https://github.com/fastchat/fastchat/blob/main/docs/aio.md
 """
 
+from fastchat._core.line_rules import Reply
 from fastchat.aio._connection import open_lines, open_reader, open_writer
 from fastchat.aio._protocol import LineProtocol
-from fastchat.aio._replies import Reply
 from fastchat.aio._streams import LineReader, LineWriter
 
 __all__ = [

@@ -23,10 +23,11 @@ from typing import Any
 
 from fastchat import LineBuffer, LineTooLong
 from fastchat._core.gate import Gate
-from fastchat._core.line_rules import Data
+from fastchat._core.line_rules import Data, Reply
+from fastchat._scanner_py import as_bytes
 from fastchat.aio._deadlines import Deadlines
 from fastchat.aio._names import check_names, forget_names, set_names
-from fastchat.aio._replies import Reply, check_run, join, not_a_reply
+from fastchat.aio._replies import check_run, join, not_a_reply
 from fastchat.aio._stops import (
     BUSY,
     CLOSING,
@@ -279,7 +280,7 @@ class Link:
         if self.gate.stops & SHUT:
             return
         if type(data) is not bytes:  # which may change meanwhile, and an int is no data
-            data = bytes(memoryview(data))
+            data = as_bytes(data, "write() takes bytes")
         if self.gate.stops & (BUSY | TLS_BEGINS):
             self.take_replies()
             self.out.append(data)

@@ -14,17 +14,25 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from fastchat._core.line_rules import Data
+from fastchat._core.line_rules import Data, Reply, check_one, check_several
+from fastchat._misspelt import warn_of_names
 from fastchat._reports import logger_of
 from fastchat.aio import _changes
 from fastchat.aio._link import Link
-from fastchat.aio._replies import Reply
 from fastchat.aio._stops import FULL
 
 if TYPE_CHECKING:
     import ssl
 
 logger = logger_of("aio")
+
+
+# What a name in the body of a class may be meant to be.
+_HOOKS = (
+    *("connection_made", "line_received", "lines_received", "line_too_long", "timed_out"),
+    *("eof_received", "connection_lost", "pause_writing", "resume_writing"),
+)
+_LIMITS = ("delimiter", "max_line", "high_water", "low_water", "idle_timeout", "line_timeout")
 
 
 class LineProtocol(asyncio.Protocol):
@@ -67,7 +75,10 @@ class LineProtocol(asyncio.Protocol):
         return self
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Raises TypeError where a subclass overrides what no transport would find."""
+        """Raises TypeError where a subclass overrides what no transport would find.
+
+        Warns of a name in its body that is nearly a hook or a limit.
+        """
         super().__init_subclass__(**options)
         for name in ("data_received", "get_buffer", "buffer_updated"):
             if getattr(cls, name, None) is not getattr(LineProtocol, name, None):
@@ -75,6 +86,7 @@ class LineProtocol(asyncio.Protocol):
                     f"{cls.__name__}.{name}() would never be called: "
                     "override line_received() or lines_received()"
                 )
+        warn_of_names(cls, LineProtocol, _HOOKS, _LIMITS)
 
     def __init__(self) -> None:
         """Take no arguments."""
@@ -98,7 +110,9 @@ class LineProtocol(asyncio.Protocol):
 
     def line_received(self, line: bytes) -> Reply:
         """Hook: a line.  ``close()`` and ``pause_reading()`` in it stop before the next one."""
-        raise NotImplementedError("override line_received() or lines_received()")
+        raise NotImplementedError(
+            f"{type(self).__name__} overrides neither line_received() nor lines_received()"
+        )
 
     def lines_received(self, lines: list[bytes]) -> Reply:
         """Hook: the lines that one read has completed; gives each to ``line_received()``."""
@@ -151,6 +165,7 @@ class LineProtocol(asyncio.Protocol):
 
     def send_line(self, line: Data) -> None:
         """Send one line.  Raises what ``send_lines`` does."""
+        check_one(line, "send_line()", "send_lines()")
         self.send_lines((line,))
 
     def send_lines(self, lines: Iterable[Data]) -> None:
@@ -159,6 +174,7 @@ class LineProtocol(asyncio.Protocol):
         Raises ValueError where a line has a delimiter inside, and TypeError where one is not bytes
         or the like.  Once the connection is closed they go nowhere, as those of ``write()``.
         """
+        check_several(lines, "send_lines()")
         self.__link.write(self.__link.join(lines))
 
     def write(self, data: Data) -> None:

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import TypeAlias
 
 from fastchat import LineBuffer, join_lines
 from fastchat._core.line_rules import Data
-
-Reply: TypeAlias = list[bytes] | bytes | None
 
 
 def join(lines: Iterable[Data], delimiters: tuple[bytes, ...]) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal, Protocol
 
 from fastchat import LineBuffer, LineTooLong, join_lines
-from fastchat._core.line_rules import Data
+from fastchat._core.line_rules import Data, check_one, check_several
 
 # How many bytes one read asks for, and how many bytes of lines from an iterator leave at once.
 SIZE = 65536
@@ -177,6 +177,7 @@ class LineWriter:
 
     async def write_line(self, line: Data) -> None:
         """Write one line.  Raises what ``writelines()`` does."""
+        check_one(line, "write_line()", "writelines()")
         await self.writelines((line,))
 
     async def writelines(self, lines: Iterable[Data]) -> None:
@@ -186,7 +187,8 @@ class LineWriter:
         bytes or the like (``str`` wants ``.encode()``); of that list or piece nothing is written.
         A cancelled one has written whole lines.
         """
-        if isinstance(lines, (list, tuple, bytes, bytearray, memoryview, str)):
+        check_several(lines, "writelines()")
+        if isinstance(lines, (list, tuple)):
             await self._write(lines)
             return
         piece, size = [], 0
