@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import inspect
 import math
 import socket
 import struct
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from fastchat._admission import Admission
+from fastchat._core.line_limits import LIMITS
 from fastchat._core.line_state import Tally
 from tests.support.channels import ENDING, PATIENCE, Clock, Stage, failure, posix_only
 from tests.support.servers import (
@@ -41,6 +43,29 @@ def test_a_wrong_limit(own: Stage, limits: Any, kind: type[Exception], said: str
     with pytest.raises(kind) as caught:
         own.implementation.server.Server(channels(own), LOCAL, map=own.map, **limits)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("maker", ["Server", "serve"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *[(name, "make it an attribute of the channel's class") for name in LIMITS],
+        *[(name, "without a keyword") for name in ("bind", "host", "port", "address")],
+        ("max_conections", "unexpected keyword argument 'max_conections'"),
+    ],
+)
+def test_an_argument_that_belongs_elsewhere(own: Stage, maker: str, name: str, said: str) -> None:
+    make = getattr(own.implementation.server, maker)
+    with pytest.raises(TypeError) as caught:
+        make(channels(own), LOCAL, map=own.map, **{name: 5})
+    assert name in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Server", "serve"])
+def test_arguments_are_still_shown(own: Stage, name: str) -> None:
+    shown = inspect.signature(getattr(own.implementation.server, name)).parameters
+    assert [*shown][:4] == ["channel", "bind", "map", "backlog"]
 
 
 @pytest.mark.parametrize("channel", [socket.socket, int, "Echo", None])
@@ -215,6 +240,16 @@ def test_a_channel_that_is_not_initialised(own: Stage, caplog: pytest.LogCapture
     assert server.stats().failed == 1
     assert server.stats().open == server.stats().accepted == 0
     assert "let its __init__() call super().__init__(sock, map)" in caplog.text
+
+
+def test_a_channel_in_another_map(own: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    other: dict[int, Any] = {}
+    base = channels(own)
+    server = server_of(own, lambda sock, map: base(sock, other))
+    assert received(own, client_of(own, server)) in (b"", b"<reset>")
+    assert server.stats().failed == 1
+    assert server.stats().open == server.stats().accepted == len(other) == 0
+    assert "has joined another map than that of the server" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ENDING)

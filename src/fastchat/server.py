@@ -35,6 +35,7 @@ from fastchat._core.agenda import Timer, add_call, add_later
 from fastchat._core.line_stops import CLOSING, OVER, UNBEGUN
 from fastchat._core.quantities import seconds, whole
 from fastchat._listening import Listener
+from fastchat._misplaced import explains_names
 from fastchat._reports import logger_of
 from fastchat._stop_signals import AtOnce, StopSignals
 from fastchat.channel import LineChannel
@@ -140,6 +141,7 @@ class Server:
     Raises TypeError and ValueError, which name what is wrong.
     """
 
+    @explains_names
     def __init__(
         self,
         channel: Callable[..., LineChannel],
@@ -304,6 +306,13 @@ class Server:
                     f"{channel!r} has no socket: let its __init__() call "
                     "super().__init__(sock, map)"
                 )
+            agenda = channel._fc_line.agenda
+            if agenda is not None and agenda.map is not self._map:
+                channel.abort()
+                raise TypeError(
+                    f"{type(channel).__name__} has joined another map than that of the server: let "
+                    "its __init__() call super().__init__(sock, map)"
+                )
         except BaseException as failure:
             self._give_up(sock)
             if isinstance(failure, _family.reraised()):
@@ -464,6 +473,7 @@ class _Stopped(asyncore.ExitNow):
         self.server = server
 
 
+@explains_names
 def serve(
     channel: Callable[..., LineChannel],
     *bind: str | _Socket,
