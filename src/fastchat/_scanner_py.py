@@ -370,6 +370,8 @@ def as_bytes(data: Any, words: str) -> bytes:
     try:
         view = memoryview(data)
     except TypeError:
+        if hasattr(type(data), "__buffer__"):  # from Python 3.12 on this may be the program's own
+            raise
         hint = ": use .encode()" if isinstance(data, str) else ""
         raise TypeError(f"{words}, not {type(data).__name__}{hint}") from None
     return bytes(view)
