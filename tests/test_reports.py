@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import linecache
 import logging
+import logging.handlers
 import os
 import random
 import threading
@@ -93,6 +96,31 @@ def test_messages_are_on_one_line(log: Log) -> None:
     assert log.records[2].args == ("this",)  # where there is nothing to escape
 
 
+def test_what_was_escaped_is_what_is_written_later(log: Log) -> None:
+    class Peer:
+        nick = "ann"
+
+        def __repr__(self) -> str:
+            return self.nick
+
+    stream, peer = io.StringIO(), Peer()
+    memory = logging.handlers.MemoryHandler(10, target=logging.StreamHandler(stream))
+    log.logger.addHandler(memory)
+    log.logger.warning("%r is slow", peer)
+    log.logger.warning("%r is slow", ("127.0.0.1", peer))
+    log.logger.warning("%(peer)r is slow", {"peer": peer})
+    log.logger.warning("%r has %d", ("127.0.0.1", 80), 7)
+    peer.nick = "x\n2026 ERROR forged"
+    memory.close()
+    assert stream.getvalue().splitlines() == [
+        "ann is slow",
+        "('127.0.0.1', ann) is slow",
+        "ann is slow",
+        "('127.0.0.1', 80) has 7",
+    ]
+    assert log.records[3].args == (("127.0.0.1", 80), 7)
+
+
 def test_what_cannot_be_shown_is_said(log: Log) -> None:
     class Broken:
         def __repr__(self) -> str:
@@ -162,6 +190,57 @@ def test_a_class_has_its_module() -> None:
 
     assert shown(Own()) == f"{__name__}.test_a_class_has_its_module.<locals>.Own"
     assert shown(Own("a\nb")).endswith(".Own: a\\nb")
+
+
+@pytest.mark.parametrize("module", ["builtins", "m\n"])
+def test_the_name_of_a_class_is_on_one_line(module: str) -> None:
+    kind = type("x\nERROR forged", (Exception,), {"__module__": module})
+    assert shown(kind("a")).isprintable()
+
+
+def test_a_line_of_code_is_one_line_without_control_characters() -> None:
+    code = "raise ValueError('\x0c\x1b\x1c')  # \x85forged\u2028forged"
+    linecache.cache["<generated>"] = (len(code), None, [code], "<generated>")
+    failure = raised(lambda: exec(compile(code, "<generated>", "exec")))
+    text = shown(failure)
+    del linecache.cache["<generated>"]
+    lines = [line.strip() for line in text.split("\n") if "forged" in line]
+    assert lines == [code.encode("unicode_escape").decode()]
+    assert text.replace("\n", "").isprintable()
+
+
+class NotesThatRaise(Exception):
+    @property
+    def __notes__(self) -> Any:
+        raise ZeroDivisionError
+
+
+class CauseThatRaises(Exception):
+    @property
+    def __cause__(self) -> Any:
+        raise ZeroDivisionError
+
+
+class PartsThatRaise(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [NotesThatRaise(), CauseThatRaises(), PartsThatRaise("two", [OSError()])],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_class_that_does_not_bear_to_be_shown(log: Log, failure: Exception) -> None:
+    def fail() -> None:
+        raise failure
+
+    log.logger.error("failed", exc_info=raised(fail))
+    first, second, *frames, last = log.lines[0].splitlines()
+    assert (first, second) == ("ERROR failed", "Traceback (most recent call last):")
+    assert frames[-1].strip().strip("^") in ("raise failure", "")
+    assert last == f"{type(failure).__name__}: <cannot be shown: ZeroDivisionError>"
 
 
 def test_notes_and_text_are_on_one_line_each() -> None:
@@ -272,6 +351,22 @@ def test_no_limit(log: Log) -> None:
     assert len(log.lines) == 100
 
 
+def test_the_limit_may_go_while_a_record_is_counted(log: Log) -> None:
+    class Changing(Limiter):
+        looks = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            if name != "most":
+                return super().__getattribute__(name)
+            self.looks += 1  # as limit_logs(None) of another thread between two looks
+            return 1 if self.looks % 2 else None
+
+    log.logger.filters[:] = [Changing(1)]
+    for _ in range(2):
+        log.logger.warning("peer")
+    assert log.lines.count("WARNING peer") == 2
+
+
 def test_memory_is_bounded(log: Log) -> None:
     for number in range(1000):
         for _ in range(5):
@@ -346,12 +441,15 @@ def test_random_times_against_a_count() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
-        ((0,), ValueError, "max_log_records must be at least 1, or None, not 0"),
+        ((0,), ValueError, "max_log_records must be at least 1, or None for no limit, not 0"),
         (("10",), TypeError, "max_log_records must be an int or None, not '10'"),
         ((True,), TypeError, "max_log_records must be an int or None, not True"),
-        ((10, 0), ValueError, "period must be more than 0 seconds and at most a year, not 0"),
-        ((10, float("nan")), ValueError, "period must be more than 0 seconds"),
+        ((10, 0), ValueError, "period must be more than 0 and at most 31536000 s, not 0"),
+        ((10, float("nan")), ValueError, "period must be more than 0 and at most 31536000 s, not nan"),
         ((10, None), TypeError, "period must be a number of seconds, not None"),
+        ((10, 31536001), ValueError, "period must be more than 0 and at most 31536000 s"),
+        ((-(10**5000),), ValueError, "max_log_records must be .*, not an int of 16610 bits"),
+        (("x" * 9000,), TypeError, r"max_log_records must be .{,100}\.\.\.$"),
         ((10, True), TypeError, "period must be a number of seconds, not True"),
     ],
 )

@@ -4,7 +4,10 @@ Rules this file keeps:
 
 * No control character, line end or surrogate of a message or of an exception's text reaches a
   handler as it is: each is escaped as in a literal of Python.  The frames of a traceback are the
-  program's own, and stand as ever, on lines of their own.
+  program's own, and stand on lines of their own, each of which is escaped, too.
+* What is escaped is what a handler formats, whenever it does: a record keeps no argument that may
+  look different by then.
+* A class whose text, notes or causes raise costs the log that text, and nobody the record.
 * Of one kind, ``most`` records pass in a period.  A kind is a logger, a message before its
   arguments are put in, and where the exception came from.  The next record says that more are left
   out, and a later one how many those were.
@@ -22,7 +25,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, TypeAlias
+
+from fastchat._core.quantities import seconds, whole
 
 _Key: TypeAlias = tuple[Any, ...]
 
@@ -31,8 +37,12 @@ _Key: TypeAlias = tuple[Any, ...]
 _KINDS = 100
 _CHAIN = 8
 _SIZE = 1000
+# The longest period, in seconds.
+_YEAR = 86400 * 365
 # The attribute of a record that says how many others were left out, and passes it.
 _LEFT_OUT = "left_out"
+# The arguments that look the same whenever they are formatted, alone and in a tuple: an address.
+_CONSTANT = frozenset({str, int, float, bytes, type(None)})
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
 
@@ -106,14 +116,15 @@ class Limiter(logging.Filter):
 
     def _passes(self, key: _Key, now: float) -> tuple[bool, bool]:
         """Whether a record passes, and whether it is the first that does not."""
-        if self.most is None:
+        most = self.most  # once, for limit_logs() of another thread may change it
+        if most is None:
             return True, False
         if key not in self._windows and len(self._windows) >= _KINDS:
             key = (key[0], key[1], "records of many kinds")
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _Window(now)
-        if window.shown < self.most:
+        if window.shown < most:
             window.shown += 1
             return True, False
         window.left_out += 1
@@ -134,21 +145,11 @@ def limit_logs(max_log_records: int | None = 10, period: float = 60.0) -> None:
     It counts for the loggers "fastchat.channel", "fastchat.server", "fastchat.loop" and
     "fastchat.aio", from now on.  Raises TypeError and ValueError, which name what is wrong.
     """
-    _check(max_log_records, period)
+    if max_log_records is not None:
+        whole("max_log_records", max_log_records, 1, or_none=True)
+    seconds("period", period, 0, _YEAR, is_above=True)
     limiter.tell()
     limiter.most, limiter.period = max_log_records, period
-
-
-def _check(max_log_records: Any, period: Any) -> None:
-    if max_log_records is not None:
-        if not isinstance(max_log_records, int) or isinstance(max_log_records, bool):
-            raise TypeError(f"max_log_records must be an int or None, not {max_log_records!r}")
-        if max_log_records < 1:
-            raise ValueError(f"max_log_records must be at least 1, or None, not {max_log_records}")
-    if not isinstance(period, (int, float)) or isinstance(period, bool):
-        raise TypeError(f"period must be a number of seconds, not {period!r}")
-    if not 0 < period <= 86400 * 365:
-        raise ValueError(f"period must be more than 0 seconds and at most a year, not {period!r}")
 
 
 # Texts.
@@ -157,10 +158,14 @@ def _check(max_log_records: Any, period: Any) -> None:
 def escaped(text: str) -> str:
     """*text* on one line, of printable characters, shortened."""
     size = len(text)
-    text = text[:_SIZE]
-    if not text.isprintable():
-        text = "".join([each if each.isprintable() else _literal(each) for each in text])
+    text = _printable(text[:_SIZE])
     return text if size <= _SIZE else f"{text}... ({size} characters)"
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join([each if each.isprintable() else _literal(each) for each in text])
 
 
 def _literal(character: str) -> str:
@@ -185,19 +190,24 @@ def _lines_of(failure: BaseException, seen: set[int]) -> list[str]:
         each = each.__cause__ if is_cause or each.__suppress_context__ else each.__context__
     lines: list[str] = []
     for each, link in reversed(chain):
-        if each.__traceback__ is not None:
-            lines.append("Traceback (most recent call last):")
-            lines += "".join(traceback.format_tb(each.__traceback__)).splitlines()
+        lines += _frames_of(each.__traceback__)
         lines += _text_of(each, seen)
         if link:
             lines += ["", link, ""]
     return lines
 
 
+def _frames_of(place: TracebackType | None) -> list[str]:
+    """The lines for the frames of *place*, none where there is none."""
+    if place is None:
+        return []
+    frames = "".join(traceback.format_tb(place)).removesuffix("\n").split("\n")
+    return ["Traceback (most recent call last):", *map(_printable, frames)]
+
+
 def _text_of(failure: BaseException, seen: set[int]) -> list[str]:
     """What *failure* says, its notes, and the exceptions in it, where it is a group."""
-    kind = type(failure)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
+    name = _name_of(type(failure))
     try:
         said = str(failure)
     except Exception as worse:
@@ -214,8 +224,9 @@ def _text_of(failure: BaseException, seen: set[int]) -> list[str]:
     return lines
 
 
-def _full_name(kind: type) -> str:
-    return escaped(f"{kind.__module__}.{kind.__qualname__}")
+def _name_of(kind: type) -> str:
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return escaped(f"{module}{kind.__qualname__}")
 
 
 # Records.
@@ -224,29 +235,46 @@ def _full_name(kind: type) -> str:
 def _kind_of(record: logging.LogRecord) -> _Key:
     """Logger, level, message, and the exception's class and place; nothing that keeps it alive."""
     key = (record.name, record.levelno, str(record.msg))
-    failure = record.exc_info[1] if record.exc_info else None
-    if failure is None:
+    kind, failure, place = record.exc_info or (None, None, None)
+    if kind is None or failure is None:
         return key
-    place = failure.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     where = () if place is None else (place.tb_frame.f_code.co_filename, place.tb_lineno)
-    return (*key, type(failure).__qualname__, *where)
+    return (*key, kind.__qualname__, *where)
 
 
 def _escape(record: logging.LogRecord) -> None:
-    """Escape *record*; where there is nothing to escape, it keeps its arguments."""
+    """Escape *record*; where nothing is to be escaped, now or later, it keeps its arguments."""
     try:
         text = record.getMessage()
     except Exception as failure:  # the __repr__ of a channel is the program's
         text = f"{record.msg} (of which the arguments cannot be shown: {type(failure).__name__})"
         record.args = ()
     safe = escaped(text)
-    if safe != text or not record.args:
+    if safe != text or not record.args or not _is_constant(record.args):
         record.msg, record.args = safe, ()
     if record.exc_info and record.exc_info[1] is not None:
         # What a Formatter takes, and others leave alone: they find the exception itself.
-        record.exc_text = shown(record.exc_info[1])
+        record.exc_text = _shown_anyhow(record.exc_info[1], record.exc_info[2])
+
+
+def _is_constant(args: Any) -> bool:
+    """Whether *args*, of a record, look the same when a handler formats them later."""
+    return type(args) is tuple and all(
+        type(part) in _CONSTANT
+        for each in args
+        for part in (each if type(each) is tuple else (each,))
+    )
+
+
+def _shown_anyhow(failure: BaseException, place: TracebackType | None) -> str:
+    """``shown(failure)``, and its frames, from *place* on, where its class does not bear that."""
+    try:
+        return shown(failure)
+    except Exception as worse:  # a property of the program's
+        name, problem = type(failure).__qualname__, type(worse).__qualname__
+        return "\n".join([*_frames_of(place), escaped(f"{name}: <cannot be shown: {problem}>")])
 
 
 def _tell(key: _Key, text: str, window: _Window, seconds: float) -> None:

@@ -50,13 +50,17 @@ def seconds(
         kind = f"a number of seconds{' or None' * or_none}"
         raise TypeError(f"{name} must be {kind}, not {_shown(value)}")
     if not least <= value <= most or (is_above and value == least):
-        wanted = f"more than {least} s" if is_above else f"{_range(least, most)} s"
+        wanted = f"{_above(least, most) if is_above else _range(least, most)} s"
         _refuse(name, value, "finite" if least == -MOST else wanted, or_none)
     return float(value)
 
 
 def _range(least: float, most: float) -> str:
     return f"at least {least}" if most == MOST else f"from {least} to {most}"
+
+
+def _above(least: float, most: float) -> str:
+    return f"more than {least}" if most == MOST else f"more than {least} and at most {most}"
 
 
 def _refuse(name: str, value: Any, wanted: str, or_none: bool) -> None:
