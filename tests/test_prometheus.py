@@ -204,6 +204,23 @@ def test_names_that_are_taken(prometheus: Any, registry: Any, server: Server) ->
 def test_what_is_no_server(prometheus: Any, registry: Any) -> None:
     with pytest.raises(TypeError, match=r"a fastchat.Server is wanted, not 'shop'"):
         prometheus.export("shop", registry=registry)
+    with pytest.raises(TypeError, match="name must be a str or None, not int"):
+        prometheus.export(Server(Shout, LOCAL, map={}), name=8888, registry=registry)
+    assert not [line for line in scraped(registry) if "server=" in line]
+
+
+def test_a_name_that_utf_8_has_not_fails_no_scrape(prometheus: Any, registry: Any) -> None:
+    kind = type("Shout", (Shout,), {"__module__": "m\udcfe"})
+    path = "unix:/tmp/" + os.fsdecode(b"\xff")
+    server = Server(kind, path, map={})
+    prometheus.export(server, registry=registry)
+    other = Server(kind, path.encode("utf-8", "backslashreplace").decode(), map={})
+    with pytest.raises(ValueError, match="another server is exported as"):
+        prometheus.export(other, registry=registry)
+    found = scraped(registry)
+    of_server = 'server="unix:/tmp/\\\\udcff"'
+    assert found[f"fastchat_waiting_bytes{{{of_server}}}"] == 0
+    assert found[f'fastchat_connections{{channel="m\\\\udcfe.Shout",{of_server}}}'] == 0
 
 
 def test_records_that_were_left_out_are_shown(

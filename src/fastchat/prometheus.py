@@ -163,7 +163,7 @@ def _of_channels(kind: Any, row: _Row, found: dict[str, ServerStats]) -> Metric:
     metric: Metric = kind(row.name, row.text, labels=["server", "channel", *_labels(row)])
     for name, stats in found.items():
         for channel in stats.channels:
-            _add(metric, row, [name, channel.name], channel)
+            _add(metric, row, [name, _encodable(channel.name)], channel)
     return metric
 
 
@@ -172,6 +172,11 @@ def _of_servers(kind: Any, row: _Row, found: dict[str, ServerStats]) -> Metric:
     for name, stats in found.items():
         _add(metric, row, [name], stats)
     return metric
+
+
+def _encodable(label: str) -> str:
+    """*label* in characters that UTF-8 has: a path of other bytes would fail each scrape."""
+    return label.encode("utf-8", "backslashreplace").decode()
 
 
 def _labels(row: _Row) -> list[str]:
@@ -199,13 +204,16 @@ def export(
     given them.  It is shown until ``withdraw``, or until nobody has it any more; under the name of
     one that has stopped another may follow.
 
-    Raises TypeError where it is no Server, ValueError where another one has the name, or the
+    Raises TypeError where it is no Server or *name* no str, ValueError where another one has the name, or the
     registry has metrics of these names from elsewhere.
     """
     if not isinstance(server, Server):
         raise TypeError(f"a fastchat.Server is wanted, not {server!r}")
     if name is None:
         name = ", ".join([place.text for place in server._places])
+    elif not isinstance(name, str):
+        raise TypeError(f"name must be a str or None, not {type(name).__name__}")
+    name = _encodable(name)
     with _lock:
         collector = _collectors.get(registry)
         if collector is None:
