@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,6 +88,44 @@ def test_a_line_that_a_stop_holds_back_counts_when_it_is_given(own: Stage) -> No
         assert counts(server).lines == number
         kind.made[0].resume_reading()
         own.loop(3, use_poll=True)
+
+
+def pause(channel: Any) -> None:
+    channel.pause_reading()
+    channel.call_later(0, channel.resume_reading)
+
+
+def unread(channel: Any) -> None:
+    channel.unread(b"")
+
+
+def limit(channel: Any) -> None:
+    channel.max_line += 1
+
+
+def close(channel: Any) -> None:
+    channel.close()
+
+
+def fail(channel: Any) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("stop", "given"), [(pause, 5), (unread, 5), (limit, 5), (fail, 2), (close, 2)]
+)
+def test_each_line_before_a_stop_is_counted(
+    own: Stage, stop: Callable[[Any], object], given: int
+) -> None:
+    def line_received(channel: Any, line: bytes) -> None:
+        if line == b"stop":
+            stop(channel)
+
+    server = server_of(own, channels(own, line_received=line_received))
+    client = client_of(own, server)
+    client.sendall(b"one\r\nstop\r\nthree\r\nstop\r\nfive\r\n")
+    own.loop(20, use_poll=True)
+    assert counts(server).lines == given
 
 
 def test_bodies_and_raw_input_are_no_lines(own: Stage) -> None:

@@ -457,6 +457,8 @@ class LineState:
             self.batch = None
             return
         if self.next_line:
+            if self.tally is not None:  # as give() counts those of a whole batch
+                self.tally.lines += self.next_line
             lines = lines[self.next_line :]
             self.batch = lines
             self.next_line = 0
