@@ -215,6 +215,26 @@ def test_max_line_of_a_hook_counts_for_the_lines_behind_it(
     assert events[:2] + events[3:] == [b"a", b"set", b"b"]
 
 
+@pytest.mark.parametrize("behind", [b"", b"c\r\n"], ids=["alone", "more waits"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["limit first", "lines first"])
+def test_max_line_counts_for_lines_that_are_given_back(
+    own: Stage, is_first: bool, behind: bytes
+) -> None:
+    """Whichever a hook does first, and whatever waits behind them."""
+
+    def lines_received(self: Any, lines: list[bytes]) -> None:
+        self.events.append(lines[0])
+        if is_first:
+            self.max_line = 4
+        self.unread(lines[1:])
+        if not is_first:
+            self.max_line = 4
+
+    channel = line_channel(own, max_line=12, lines_per_pass=3, lines_received=lines_received)
+    events = tell(own, channel, b"a\r\n123456789\r\nb\r\n" + behind)
+    assert events == [b"a", ("long", b"123456789", 9), b"b", *behind.split()]
+
+
 def test_max_line_that_is_lowered_from_outside(own: Stage) -> None:
     channel = line_channel(own, lines_per_pass=1)
     settle(own)

@@ -394,8 +394,8 @@ def unread(state: LineState, what: list[bytes] | bytes) -> None:
         lines = [line if type(line) is bytes else check_line(line) for line in what]
         data = join_lines(lines, state.cut_by)  # which raises where they cannot be lines
         state.keep_batch()
-        if state.has_changed:
-            put_before(state, data)
+        if state.has_changed or max(map(len, lines), default=0) > state.max_line:
+            put_before(state, data)  # to be cut anew
         else:
             most = state.lines_per_pass
             for start in reversed(range(0, len(lines), most)):
