@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import linecache
 import logging
 import logging.handlers
@@ -341,6 +342,32 @@ def test_each_kind_and_each_place_of_an_exception_has_its_own(log: Log) -> None:
     assert len(whole) == 6
     assert len([each for each in log.lines if each.split()[1] == "other"]) == 6
     assert len([each for each in log.lines if "left out" in each]) == 4
+
+
+def test_each_line_of_the_program_has_its_own_though_a_library_raises(
+    own: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a peer that floods the log with one mistake would hide another one."""
+
+    def line_received(channel: Any, line: bytes) -> None:
+        if line == b"other":
+            json.loads("other")
+        parse(line.decode(), 5)
+
+    def parse(text: str, left: int) -> None:
+        if left > 1 and left > len(text):
+            parse(text, left - 1)
+        json.loads(text)
+
+    base = own.implementation.channel.LineChannel
+    server = server_of(own, type("Careless", (base,), {"line_received": line_received}))
+    for line in [b"bad", b"b", b"ad", b"bads"] * 5 + [b"other"]:
+        client = client_of(own, server)
+        client.sendall(line + b"\r\n")
+        received(own, client)
+        client.close()
+    assert caplog.text.count("in loads") == 11
+    assert 'json.loads("other")' in caplog.text
 
 
 def test_no_limit(log: Log) -> None:

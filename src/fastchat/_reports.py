@@ -238,10 +238,28 @@ def _kind_of(record: logging.LogRecord) -> _Key:
     kind, failure, place = record.exc_info or (None, None, None)
     if kind is None or failure is None:
         return key
-    while place is not None and place.tb_next is not None:
+    return (*key, kind.__qualname__, *_place_of(place))
+
+
+def _place_of(place: TracebackType | None) -> tuple[Any, ...]:
+    """The line of code that has raised, and the last one before it in the file of the program.
+
+    That is the file of the first frame that is not of fastchat, as a rule with the hook.  Without
+    it all that one function of a library refuses, whoever calls it, would be one kind; with the
+    frames between them a peer could make kinds without end, where a hook calls itself.
+    """
+    own: tuple[Any, ...] = ()
+    last: tuple[Any, ...] = ()
+    file = None
+    while place is not None:
+        frame = place.tb_frame
+        last = frame.f_code.co_filename, place.tb_lineno
+        if file is None and not str(frame.f_globals.get("__name__")).startswith("fastchat."):
+            file = last[0]
+        if last[0] == file:
+            own = last
         place = place.tb_next
-    where = () if place is None else (place.tb_frame.f_code.co_filename, place.tb_lineno)
-    return (*key, kind.__qualname__, *where)
+    return own + last
 
 
 def _escape(record: logging.LogRecord) -> None:
