@@ -30,6 +30,8 @@ from fastchat.prometheus import endpoint, export
 PRIORITY = re.compile(rb"<([0-9]{1,3})>")
 SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 CONTROL = bytes([*range(9), *range(10, 32), 127])
+# Control characters and ends of lines beside these: U+0080 to U+009F, U+2028 and U+2029.
+BEYOND = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 
 LINES = Counter("collector_lines", "Lines that were written.", ["severity"])
 CUT = Counter("collector_cut_lines", "Lines that were too long, and cut.")
@@ -58,7 +60,8 @@ class Log:
             found = PRIORITY.match(line)
             severities.append(SEVERITIES[int(found[1]) % 8] if found else "notice")
             text = line[found.end() :] if found else line
-            texts.append(b"%s %s\n" % (sender, text.translate(None, CONTROL)))
+            text = BEYOND.sub(b"?", text.translate(None, CONTROL))
+            texts.append(b"%s %s\n" % (sender, text))
         data = memoryview(b"".join(texts))
         while data:  # a disk that is nearly full takes a part
             count = self.file.write(data)
@@ -79,7 +82,8 @@ class Collector(LineChannel):
         self.store = store
 
     def connection_made(self) -> None:
-        self.sender = str(self.addr[0]).encode() if self.addr else b"local"
+        # What a client has bound a Unix socket to is a path of its choice, and no address.
+        self.sender = self.addr[0].encode() if isinstance(self.addr, tuple) else b"local"
 
     def lines_received(self, lines: list[bytes]) -> None:
         self.store.write(self.sender, lines)

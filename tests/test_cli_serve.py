@@ -103,7 +103,10 @@ REFUSED = [
     ("echo --bind :0 --grace none", "grace must be a number of seconds, not None"),
     ("echo --bind :0 --idle-timeout 1e3", "a number of seconds or none, not '1e3'"),
     ("echo --bind :0 --unix-mode 999", "three octal digits such as 660, not '999'"),
-    ("echo --bind :0 --max-log-records 0", "max_log_records must be at least 1, or None for no limit, not 0"),
+    (
+        "echo --bind :0 --max-log-records 0",
+        "max_log_records must be at least 1, or None for no limit, not 0",
+    ),
     ("echo --bind :0 --max-log-records auto", "max_log_records must be an int or None, not 'auto'"),
     ("echo --bind :0 --log-level loud", "argument --log-level: invalid choice: 'loud'"),
     (r"echo --bind :0 --delimiter \q", r"argument --delimiter: '\\q' has an escape other than"),

@@ -24,6 +24,7 @@ from tests.support.examples import EXAMPLES, TIMEOUT, Client, Server, installed,
 from tests.support.implementations import FASTCHAT
 from tests.support.needed import needed
 from tests.support.servers import linux_only
+from tests.support.servers import running as server_running
 
 pytestmark = posix_only
 
@@ -95,7 +96,31 @@ def test_lines_are_kept_and_counted(collector: Collector, sender: Client) -> Non
 
 def test_nobody_forges_a_line(collector: Collector, sender: Client) -> None:
     sender.send(b"a\r127.0.0.9 forged\x1b[2J\0\x7f\tb\n")
-    assert collector.has(1) == ["127.0.0.1 a127.0.0.9 forged[2J\tb"]
+    # And by U+009B, U+0085 and U+2028, also where what is left out was between their bytes.
+    sender.send(b"\xc2\x9b2J \xc2\0\x85 \xc2\xc2\x9b\x9b \xe2\x80\xa8127.0.0.9 \xc3\xa9\n")
+    collector.until(lambda: collector.path.read_bytes().count(b"\n") == 2)
+    assert collector.path.read_bytes().splitlines() == [
+        b"127.0.0.1 a127.0.0.9 forged[2J\tb",
+        b"127.0.0.1 ?2J ? \xc2?\x9b ?127.0.0.9 \xc3\xa9",
+    ]
+
+
+def test_a_client_of_a_unix_socket_gives_itself_no_name(place: Path) -> None:
+    needed("prometheus_client", "PROMETHEUS")
+    path, there = place / "all.log", place / "socket"
+    command = [sys.executable, str(EXAMPLES / "log_collector.py"), str(path)]
+    command += ["--bind", f"unix:{there}"]
+    with server_running(command, "python") as server, socket.socket(socket.AF_UNIX) as client:
+        assert server.line() == f"listening on unix:{there}"
+        client.settimeout(TIMEOUT)
+        client.bind(str(place / "client"))
+        client.connect(str(there))
+        client.sendall(b"hello\n")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        server.signal()
+        assert server.status() == 0
+    assert path.read_text() == "local hello\n"
 
 
 def test_a_long_line_is_cut(collector: Collector, sender: Client) -> None:

@@ -472,7 +472,11 @@ def test_random_times_against_a_count() -> None:
         (("10",), TypeError, "max_log_records must be an int or None, not '10'"),
         ((True,), TypeError, "max_log_records must be an int or None, not True"),
         ((10, 0), ValueError, "period must be more than 0 and at most 31536000 s, not 0"),
-        ((10, float("nan")), ValueError, "period must be more than 0 and at most 31536000 s, not nan"),
+        (
+            (10, float("nan")),
+            ValueError,
+            "period must be more than 0 and at most 31536000 s, not nan",
+        ),
         ((10, None), TypeError, "period must be a number of seconds, not None"),
         ((10, 31536001), ValueError, "period must be more than 0 and at most 31536000 s"),
         ((-(10**5000),), ValueError, "max_log_records must be .*, not an int of 16610 bits"),

@@ -204,8 +204,8 @@ def export(
     given them.  It is shown until ``withdraw``, or until nobody has it any more; under the name of
     one that has stopped another may follow.
 
-    Raises TypeError where it is no Server or *name* no str, ValueError where another one has the name, or the
-    registry has metrics of these names from elsewhere.
+    Raises TypeError where it is no Server or *name* no str, ValueError where another one has the
+    name, or the registry has metrics of these names from elsewhere.
     """
     if not isinstance(server, Server):
         raise TypeError(f"a fastchat.Server is wanted, not {server!r}")
