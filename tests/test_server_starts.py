@@ -140,6 +140,31 @@ def open_descriptors() -> set[str] | None:
 
 
 @needs_unix
+@pytest.mark.parametrize("way", ["path", "link", "socket", "abstract"])
+def test_one_path_twice(own: Stage, place: Path, way: str) -> None:
+    """The first does not listen yet when the second is looked at, and is no stale file."""
+    path = place / "socket"
+    (place / "link").symlink_to(place)
+    first: Any = f"unix:{path}"
+    if way in ("socket", "abstract"):
+        if way == "abstract" and sys.platform != "linux":
+            pytest.skip("no abstract namespace here")
+        first = own.new_socket(socket.AF_UNIX)
+        first.bind(str(path) if way == "socket" else b"\0" + bytes(path))
+    second = f"unix:{place / 'link' / 'socket' if way == 'link' else path}"
+    server = own.implementation.server.Server(channels(own), first, second, map=own.map)
+    own.at_the_end(server.abort)
+    if way == "abstract":  # which is another place
+        server.start()
+        assert server.addresses[1] == second
+        return
+    with pytest.raises(OSError, match="the server listens there already") as caught:
+        server.start()
+    assert caught.value.errno == errno.EADDRINUSE
+    assert path.exists() == (way == "socket")
+
+
+@needs_unix
 def test_a_relative_path_is_locked_where_it_is(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,8 @@ def _open_unix(place: Place, mode: int | None, opened: list[Bound]) -> None:
         _refuse(place.text, OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets"))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        if _is_among(place.path, opened):  # which do not listen yet, and so look stale
+            raise OSError(errno.EADDRINUSE, "the server listens there already")
         _remove_stale(place.path)
         if mode is not None and sys.platform == "linux":
             os.fchmod(sock.fileno(), mode)  # which bind() gives to the file, as the umask lets it
@@ -232,6 +234,14 @@ def _open_unix(place: Place, mode: int | None, opened: list[Bound]) -> None:
             os.chmod(place.path, mode)
         except OSError as failure:
             _refuse(place.text, failure)
+
+
+def _is_among(path: str, opened: list[Bound]) -> bool:
+    """Whether the file at *path* is that of a socket of *opened*."""
+    found = _identity(path)
+    open_ones = [each.sock for each in opened if each.sock.fileno() >= 0]
+    names = [sock.getsockname() for sock in open_ones if sock.family == socket.AF_UNIX]
+    return found is not None and found in [_identity(name) for name in names]
 
 
 def _remove_stale(path: str) -> None:
@@ -315,11 +325,11 @@ def _unlock(fd: int) -> None:
     os.close(fd)
 
 
-def _identity(path: str) -> tuple[int, ...] | None:
+def _identity(path: str | bytes) -> tuple[int, ...] | None:
     """What tells the file at *path* from every other, None where there is none."""
     try:
         found = os.lstat(path)
-    except OSError:
+    except (OSError, ValueError):  # a name in the abstract namespace is none of a file
         return None
     # A new file may get the number of one that was removed.
     return found.st_dev, found.st_ino, found.st_mtime_ns
