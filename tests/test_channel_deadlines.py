@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.channels import Clock, Stage, fail_with
 from tests.support.line_channels import line_channel, replies, settle, tell
+from tests.support.servers import channels, linux_only, received, server_of
 from tests.support.waiting import all_maps
 
 
@@ -70,6 +71,32 @@ def test_farewell_of_a_deadline_is_not_destroyed(own: Stage, clock: Clock, when:
     clock.now += 5
     settle(own)
     assert channel.events == ["lost"]
+
+
+@linux_only
+@pytest.mark.parametrize("end", ["deadline", "stop"])
+def test_reply_that_the_kernel_has_is_not_destroyed(own: Stage, clock: Clock, end: str) -> None:
+    """Though all of it was taken long ago, and the peer, which is slow, sends on."""
+    kind = channels(own, high_water=None, line_received=lambda self, line: b"x" * 100_000)
+    server = server_of(own, kind)
+    client = own.new_socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, _, port = server.addresses[0].rpartition(":")
+    client.connect((host, int(port)))
+    own.until(lambda: kind.made, use_poll=True)
+    (channel,) = kind.made
+    channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    client.sendall(b"get\r\n")
+    own.until(lambda: server.stats().channels[0].sent == 100_002, use_poll=True)
+    if end == "deadline":
+        clock.now += channel.idle_timeout
+    else:
+        clock.now += 2
+        server.stop()
+    own.loop(5, use_poll=True)
+    client.sendall(b"more")
+    own.loop(5, use_poll=True)
+    assert received(own, client) == b"x" * 100_000 + b"\r\n"
 
 
 def test_output_has_to_be_taken_in_time(own: Stage, clock: Clock) -> None:

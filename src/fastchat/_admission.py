@@ -22,7 +22,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from fastchat._core.line_ends import lose
+from fastchat._core.line_ends import is_long_ago, lose
 from fastchat._core.line_state import Tally
 from fastchat._core.line_stops import CLOSING
 from fastchat._reports import logger_of
@@ -30,8 +30,6 @@ from fastchat._reports import logger_of
 logger = logger_of("server")
 
 _counted = attrgetter("counted")
-# A connection on which nothing went either way for so many seconds has got all that was sent.
-_QUIET = 1.0
 
 
 class Admission:
@@ -124,8 +122,8 @@ class Admission:
 
         Then no reply is on its way that unread input could destroy.
         """
-        is_quiet = state.agenda.now - state.heard > _QUIET and not state.waiting
-        if self.is_stopping and is_quiet and not len(state.buffer):
+        is_empty = not (state.waiting or len(state.buffer))
+        if self.is_stopping and is_empty and is_long_ago(state, state.heard):
             state.linger_timeout = 0
 
     def _free(self) -> None:

@@ -187,8 +187,8 @@ class LineChannel(asyncore.dispatcher):
     def timed_out(self, which: str) -> Reply:
         """Hook: a deadline has passed, ``"idle"``, ``"line"`` or ``"write"``.
 
-        Closes, without lingering where nothing was sent for a second, or aborts where the peer does
-        not read.  After an override that does neither, the deadline begins anew.
+        Closes, without lingering where nothing that was sent may be on its way, or aborts where the
+        peer does not read.  After an override that does neither, the deadline begins anew.
         """
         if which == "write":
             line_events.time_out(self._fc_line)

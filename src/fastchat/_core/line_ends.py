@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fastchat._core.failures import drop
 from fastchat._core.line_output import drop_output
 from fastchat._core.line_stops import BUSY, CLOSING, FULL, GONE, LEFT, OVER, PAUSED, UNBEGUN
+from fastchat._core.system import system_of
 from fastchat._reports import logger_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ logger = logger_of("channel")
 # How much is still received from a peer that goes on sending when the server stops, or has when
 # its connection is lost, in bytes.
 _MOST_AT_THE_END = 1 << 20
-# What was sent so many seconds ago has arrived.
+# What was sent so many seconds ago has arrived, unless the system knows better.
 _QUIET = 1.0
 
 
@@ -157,11 +158,20 @@ def shut(state: LineState) -> None:
                 raise
             state.has_ended = True  # there is no connection any more
         state.has_shut = True
-    is_quiet = state.is_overdue and state.agenda.now - state.wrote > _QUIET
+    is_quiet = state.is_overdue and is_long_ago(state, state.wrote)
     if state.has_ended or state.linger_timeout <= 0 or is_quiet:
         lose(state, None)
     else:
         state.events.arm(state)
+
+
+def is_long_ago(state: LineState, moment: float) -> bool:
+    """Whether all that was sent until *moment* has arrived, so that nothing can destroy it.
+
+    The kernel may have taken a reply whole, of which a slow peer has the least part.
+    """
+    is_late = state.agenda.now - moment > _QUIET
+    return is_late and not system_of(state.channel._map).unsent(state.channel)
 
 
 # At once.

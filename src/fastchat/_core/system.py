@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sys
 from typing import Any
 
@@ -29,8 +30,9 @@ from fastchat._core.waker import Waker
 try:
     from fcntl import ioctl as _ioctl
     from termios import FIONREAD as _FIONREAD
+    from termios import TIOCOUTQ as _TIOCOUTQ  # on Linux SIOCOUTQ, too: tcp(7)
 except ImportError:  # Windows, which has no poll() either and so no use for them
-    _ioctl = _FIONREAD = None  # type: ignore[assignment,misc]  # pyright: ignore[reportGeneralTypeIssues]
+    _ioctl = _FIONREAD = _TIOCOUTQ = None  # type: ignore[assignment,misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class System:
@@ -86,8 +88,21 @@ class System:
 
     def unread(self, channel: Any) -> int:
         """How many bytes wait in the kernel for *channel*; 0 where that cannot be told."""
+        return self._told(channel, _FIONREAD)
+
+    def unsent(self, channel: Any) -> int:
+        """How many bytes that *channel* has sent the peer's kernel has not acknowledged.
+
+        0 where that cannot be told: elsewhere than on Linux.  And 0 for a Unix socket, of which the
+        peer has at once what was sent, and keeps it.
+        """
+        is_tcp = getattr(channel.socket, "family", None) in (socket.AF_INET, socket.AF_INET6)
+        return self._told(channel, _TIOCOUTQ) if is_tcp and sys.platform == "linux" else 0
+
+    def _told(self, channel: Any, request: Any) -> int:
+        """The number that ioctl(2) tells of the descriptor of *channel*; 0 for none."""
         try:
-            size = _ioctl(channel.socket.fileno(), _FIONREAD, b"\0\0\0\0")  # pyright: ignore[reportArgumentType, reportCallIssue, reportOptionalCall]
+            size = _ioctl(channel.socket.fileno(), request, b"\0\0\0\0")  # pyright: ignore[reportArgumentType, reportCallIssue, reportOptionalCall]
         except (OSError, AttributeError, TypeError, ValueError) as failure:
             if not is_ours(failure):
                 raise
