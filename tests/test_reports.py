@@ -210,27 +210,18 @@ def test_a_line_of_code_is_one_line_without_control_characters() -> None:
     assert text.replace("\n", "").isprintable()
 
 
-class NotesThatRaise(Exception):
-    @property
-    def __notes__(self) -> Any:
-        raise ZeroDivisionError
-
-
-class CauseThatRaises(Exception):
-    @property
-    def __cause__(self) -> Any:
-        raise ZeroDivisionError
-
-
-class PartsThatRaise(ExceptionGroup[Exception]):
-    @property
-    def exceptions(self) -> Any:
-        raise ZeroDivisionError
+def without(base: type[Exception], name: str) -> type[Exception]:
+    """A class of exceptions of which the attribute *name* raises."""
+    return type(f"No{name}", (base,), {name: property(lambda self: 1 // 0)})
 
 
 @pytest.mark.parametrize(
     "failure",
-    [NotesThatRaise(), CauseThatRaises(), PartsThatRaise("two", [OSError()])],
+    [
+        without(Exception, "__notes__")(),
+        without(Exception, "__cause__")(),
+        without(ExceptionGroup, "exceptions")("two", [OSError()]),
+    ],
     ids=lambda failure: type(failure).__name__,
 )
 def test_a_class_that_does_not_bear_to_be_shown(log: Log, failure: Exception) -> None:

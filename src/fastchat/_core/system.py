@@ -102,7 +102,7 @@ class System:
     def _told(self, channel: Any, request: Any) -> int:
         """The number that ioctl(2) tells of the descriptor of *channel*; 0 for none."""
         try:
-            size = _ioctl(channel.socket.fileno(), request, b"\0\0\0\0")  # pyright: ignore[reportArgumentType, reportCallIssue, reportOptionalCall]
+            size = _ioctl(channel.socket.fileno(), request, b"\0\0\0\0")  # pyright: ignore[reportOptionalCall]
         except (OSError, AttributeError, TypeError, ValueError) as failure:
             if not is_ours(failure):
                 raise
