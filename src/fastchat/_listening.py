@@ -145,8 +145,10 @@ class Listener(asyncore.dispatcher):
 
     def handle_close(self) -> None:
         """Somebody has shut the socket down."""
-        logger.error("%s does not listen any more", self.addr)
-        self.close()
+        try:
+            logger.error("%s does not listen any more", self.addr)
+        finally:
+            self.close()
 
     def log_info(self, message: Any, type: str = "info") -> None:
         if type == "error":  # there are no descriptors, where there were some before

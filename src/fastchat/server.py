@@ -425,8 +425,10 @@ class Server:
 
     def _end_grace(self, grace: float) -> None:
         left = self._admission.open
-        logger.warning("%d connections did not end in %g s: aborted", left, grace)
-        self.abort()
+        try:
+            logger.warning("%d connections did not end in %g s: aborted", left, grace)
+        finally:
+            self.abort()
 
     def _later(self, seconds: float, function: Callable[..., None], *args: Any) -> None:
         self._timers = [each for each in self._timers if each.is_active]

@@ -143,8 +143,10 @@ def contain(state: LineState, failure: BaseException) -> None:
         if leaves(state, worse):
             state.requeue()
             raise
-        logger.error("handle_error() of %r has failed", channel, exc_info=worse)
-        abort(state)
+        try:
+            logger.error("handle_error() of %r has failed", channel, exc_info=worse)
+        finally:  # a handler of logging may be what fails, and leaves the loop
+            abort(state)
 
 
 def settle(state: LineState) -> None:

@@ -114,13 +114,13 @@ def check_output(state: LineState) -> None:
         queue: Any = state.queue
         if state.tally is not None:
             state.tally.over_max_output += 1
-        logger.warning(
-            "%d bytes wait for %r, the last piece has %d, and max_output is %d: aborted",
-            *(state.waiting, state.channel.addr, len(queue[-1]), state.max_output),
-        )
+        said = (state.waiting, state.channel.addr, len(queue[-1]), state.max_output)
         state.stops |= CLOSING  # what it has sent is not given to hooks, either
         problem = OSError(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} (max_output)")
         state.events.lose(state, problem)
+        logger.warning(
+            "%d bytes wait for %r, the last piece has %d, and max_output is %d: aborted", *said
+        )
         return
     if state.waiting > state.high_water:
         state.stops |= FULL
