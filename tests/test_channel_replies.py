@@ -165,6 +165,19 @@ def test_eof_received_has_no_reply(own: Stage, answer: Any) -> None:
     assert channel.events == [TypeError, "lost"]
 
 
+def test_a_line_may_end_as_another_delimiter_begins(own: Stage) -> None:
+    """That counts where it is whole, and what is behind the line is the first delimiter."""
+    kind: dict[str, Any] = {"delimiter": (b"\n", b"--"), "max_line": 100}
+    channel = line_channel(own, line_received=lambda self, line: line, **kind)
+    tell(own, channel, b"a-\nb\n")
+    channel.send_lines([b"c-", bytearray(b"d-"), memoryview(b"e-")])
+    with pytest.raises(ValueError, match="has the delimiter b'--' inside"):
+        channel.send_line(b"f--")
+    settle(own)
+    assert channel.events == []
+    assert replies(channel) == b"a-\nb\nc-\nd-\ne-\n"
+
+
 def test_bytes_of_other_classes(own: Stage) -> None:
     class Bytes(bytes):
         pass

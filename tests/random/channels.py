@@ -31,7 +31,11 @@ from tests.support.implementations import FASTCHAT, load
 from tests.support.simulated import Network, SimulatedSystem
 
 ALPHABET = b"\n\r2rpcdax!0m"
-DELIMITERS: tuple[Any, ...] = (b"\n", b"\r\n", (b"\r\n", b"\n"))
+# Some begin again inside themselves, or end where another one does.
+DELIMITERS: tuple[Any, ...] = (
+    *(b"\n", b"\r\n", b"aa", b"\r\r\n", b"\n\r\n"),
+    *((b"\r\n", b"\n"), (b"\r", b"\r\n"), (b"a\n", b"\n"), (b"\n", b"aaaaaa")),
+)
 OTHER = b"a"  # what ``d`` makes of the delimiter
 LIMIT = 4  # what ``m`` makes of max_line
 SINGLE = (b"d", b"p", b"c", b"r", b"x", b"m")  # lines that do something
@@ -44,7 +48,7 @@ class Setting:
     delimiter: Any = b"\n"
     max_line: int = 8
     is_batch: bool = False
-    lines_per_pass: int = 256
+    lines_per_pass: int | None = 256
     high_water: int = 64
     # How a line is answered: "send", or what the hook returns, "bytes" or "list".
     reply: str = "send"
@@ -310,10 +314,10 @@ def fault_of(implementation: Any, draw: random.Random) -> str | None:
     delimiter = draw.choice(DELIMITERS)
     setting = Setting(
         delimiter,
-        max_line=draw.choice((1, 3, 8)),
+        max_line=draw.choice((1, 3, 8, 20)),
         # Lines that a batch gives back have lost which of several delimiters they had.
         is_batch=not isinstance(delimiter, tuple) and draw.random() < 0.5,
-        lines_per_pass=draw.choice((1, 2, 256)),
+        lines_per_pass=draw.choice((1, 2, 256, None)),
         high_water=draw.choice((0, 4, 64)),
         reply=draw.choice(("send", "bytes", "list")),
     )

@@ -80,11 +80,12 @@ def seal(state: LineState) -> None:
 
 def keep_good(state: LineState) -> None:
     """A reply has a delimiter inside: drop those that have, which cost no other its way."""
-    several = (state.delimiter, *state.others)
+    ending = state.delimiter
     good = [
         reply
         for reply in state.replies or ()
-        if not any((reply + each).find(each) < len(reply) for each in several)
+        if (reply + ending).find(ending) == len(reply)
+        and not any(each in reply for each in state.others)
     ]
     if good:
         _append(state, join(state, good))
@@ -101,11 +102,13 @@ def take_all(state: LineState) -> bytes:
 
 def join(state: LineState, lines: Iterable[Any]) -> bytes:
     """*lines*, each with the delimiter behind it; raises where one has a delimiter inside."""
-    if state.others:
-        lines = list(lines)
-        for other in state.others:
-            join_lines(lines, other)
-    return join_lines(lines, state.delimiter)
+    if not state.others:
+        return join_lines(lines, state.delimiter)
+    lines = list(lines)
+    data = join_lines(lines, state.delimiter)
+    for other in state.others:  # which may begin in a line, as long as it does not end there
+        join_lines([line for line in lines if other in bytes(line)], other)
+    return data
 
 
 def check_output(state: LineState) -> None:
