@@ -9,12 +9,14 @@ Rules kept here:
 """
 
 import argparse
+import itertools
 import re
 
 import fastchat
 from fastchat import Reply
 
 ROOM: dict[str, "Guest"] = {}  # all guests, by their names
+SHOWN = 50  # how many of them /who names, so that a few bytes ask for no megabytes
 
 
 class Guest(fastchat.LineChannel):
@@ -38,7 +40,8 @@ class Guest(fastchat.LineChannel):
             if not self.name:
                 replies.append(self.enter(text))
             elif text == "/who":
-                replies.append("* here: " + " ".join(ROOM))
+                more = f" and {len(ROOM) - SHOWN} more" if len(ROOM) > SHOWN else ""
+                replies.append("* here: " + " ".join(itertools.islice(ROOM, SHOWN)) + more)
             elif text == "/quit":
                 is_leaving = True
                 break

@@ -89,6 +89,13 @@ def test_names(enter: Enter, connect: Connect) -> None:
     assert ann.line() == b"<bob> /what"
 
 
+def test_who_names_so_many(enter: Enter) -> None:
+    guests = [enter(f"guest{number}") for number in range(52)]
+    guests[-1].send(b"/who\r\n")
+    names = " ".join([f"guest{number}" for number in range(50)])
+    assert guests[-1].line().decode() == f"* here: {names} and 2 more"
+
+
 def test_quit(enter: Enter) -> None:
     """The name is free at once, however long the other end stays connected."""
     ann, bob = enter("ann"), enter("bob")
