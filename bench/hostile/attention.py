@@ -48,7 +48,7 @@ def slowloris(launch: Launch, plan: Plan) -> Iterator[Figure]:
             close_all(begun)
     limits = f"{plan.slow} connections, line_timeout and idle_timeout {deadline} s"
     yield Figure(f"{limits}: a client is told the end after", told, seconds, plan.deadline + 1)
-    what = f"{limits}: behind the last one, the server has closed all after"
+    what = f"{limits}: the server has closed all, counted from the last one, after"
     yield Figure(what, gone, seconds, plan.deadline + 1)
 
 

@@ -1,6 +1,6 @@
 """Scenarios about memory: what a server holds for clients that want it to hold all it can.
 
-What a process grows by is compared with what it has behind an ordinary client, so that nobody pays
+What a process grows by is compared with what it has after an ordinary client, so that nobody pays
 for what is loaded when it is first needed.
 """
 

@@ -109,7 +109,7 @@ def stop(launch: Launch, plan: Plan) -> Iterator[Figure]:
     yield Figure("replies that are wrong or not whole", found["wrong"], count, 0)
     yield Figure("connections that are reset, or do not end", found["reset"], count, 0)
     yield Figure(f"of {plan.rounds} exit statuses, not 0", found["statuses"], count, 0)
-    yield Figure("slowest end, behind the signal", slowest, seconds, _GRACE)
+    yield Figure("slowest end, after the signal", slowest, seconds, _GRACE)
 
 
 def _come_late(port: int) -> list[Client]:
