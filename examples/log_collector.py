@@ -7,7 +7,7 @@
   where it does not; a line feed ends it (RFC 6587, 3.4.2);
 - the lines of one read are written at once, each with its sender's address before it, and without
   control characters, so that nobody forges a line of somebody else or drives a terminal;
-- a line that is too long is cut, and what was sent behind it is read on;
+- a line that is too long is cut, and the lines after it are read on;
 - what cannot be written ends the connection, so that the sender keeps it;
 - SIGHUP opens the file anew, for logrotate; SIGTERM and SIGINT end it in order.
 """

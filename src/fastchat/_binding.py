@@ -80,7 +80,7 @@ class Bound:
 def all_opened(
     places: Sequence[Place], backlog: int, unix_mode: int | None
 ) -> Iterator[list[Bound]]:
-    """A context in which all *places* are listened on, and behind it, unless it is left by a raise.
+    """A context in which all *places* are listened on, and after it, unless it is left by a raise.
 
     *unix_mode* is the mode of socket files, None for that of the umask.  Raises OSError, which
     names the place, where one cannot be had.

@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises SystemExit: 0 after ``--help`` and ``--version``, 2 where the command line is wrong,
     there is no such program or file or no room for what is printed, and what the other commands
-    end with.  Everything that the
-    program raises leaves as it is.
+    end with.  Everything that the program raises leaves as it is.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[-1] in ("-h", "--help") and words[:-1] in ([], ["run"], ["lines"]):
