@@ -6,7 +6,7 @@ from fastchat._core.lines cimport LineBuffer
 from fastchat._scanner cimport join_checked
 from fastchat._sysio cimport receive, send_bytes
 
-cdef int BUSY, CLOSING, DONE, EXACT, GONE, HELD, LEFT, LINES, OVER, RAW, STOPPED, UNBEGUN
+cdef int BUSY, CLOSING, DONE, EXACT, GONE, HELD, LEFT, LINES, OVER, RAW, READ, STOPPED, UNBEGUN
 cdef Py_ssize_t SIZE, FLUSH, TOGETHER, GRAIN
 
 

@@ -38,7 +38,7 @@ from fastchat._core.line_stops import (
     STOPPED,
     UNBEGUN,
 )
-from fastchat._core.pollers import is_ours
+from fastchat._core.pollers import READ, is_ours
 
 if TYPE_CHECKING:
     import cython
@@ -170,7 +170,7 @@ class LineState:
         self.buffer: Any = None
         self.agenda: Any = None
         self.stops: int = UNBEGUN
-        self.wants: int = 1
+        self.wants: int = READ
         self.is_batch = False
         self.mode: int = 0
         self.exact: int = 0
@@ -638,7 +638,7 @@ class LineState:
             self.events.abort(self)  # what failed was no hook, and would fail in each pass
 
     def _has_only_lines(self) -> bool:
-        """Whether nothing waits but lines, of which ``lines_per_pass`` has left some."""
+        """Whether nothing waits but lines, which ``lines_per_pass`` has left, and no output."""
         return (
             not self.stops
             and not self.mode
@@ -647,7 +647,8 @@ class LineState:
             and not self.is_ending
             and self.most >= self.lines_per_pass
             and self.buffer._ahead_size > 0
-            and self.wants == (3 if self.waiting else 1)
+            and not self.waiting
+            and self.wants == READ
         )
 
     def leave(self) -> None:
