@@ -26,6 +26,7 @@ from fastchat._core.line_limits import LIMITS, Defaults, Limit, declare, limits_
 from fastchat._core.line_rules import Reply, check_one, check_several
 from fastchat._core.line_state import LineState
 from fastchat._core.line_stops import EXACT, LINES, OVER, RAW, UNBEGUN
+from fastchat._core.pollers import READ, WRITE
 from fastchat._misspelt import warn_of_names
 from fastchat._reports import logger_of
 from fastchat._scanner_py import as_bytes
@@ -377,12 +378,12 @@ class LineChannel(asyncore.dispatcher):
 
     def readable(self) -> bool:
         """Whether to wait for input."""
-        return self._fc_line.wants & 1 != 0
+        return self._fc_line.wants & READ != 0
 
     def writable(self) -> bool:
         """Whether to wait for room for output."""
         state = self._fc_line
-        return (state.stops & UNBEGUN != 0 and not self.connected) or state.wants & 4 != 0
+        return (state.stops & UNBEGUN != 0 and not self.connected) or state.wants & WRITE != 0
 
     def handle_read_event(self) -> None:
         """There is input."""
