@@ -228,14 +228,14 @@ def overflow(state: LineState) -> None:
     """The line that waits is too long, if no delimiter has begun: drop it, and say so."""
     failure = state.drop_long(b"")
     if failure is not None:
-        tell_long(state, failure)
+        tell_long(state, failure.prefix, failure.size)
 
 
-def tell_long(state: LineState, failure: Any) -> None:
-    """A line was dropped, of which *failure*, a LineTooLong, tells."""
+def tell_long(state: LineState, prefix: bytes, size: int) -> None:
+    """A line of *size* bytes was dropped, which begins with *prefix*."""
     if state.tally is not None:
         state.tally.lines_too_long += 1
-    run(state, state.channel.line_too_long, failure.prefix, failure.size)
+    run(state, state.channel.line_too_long, prefix, size)
 
 
 def has_input(state: LineState) -> bool:
@@ -305,9 +305,7 @@ def give_some(state: LineState, most: int) -> int:
         else:
             del state.held[0]
         if is_too_long:
-            if state.tally is not None:
-                state.tally.lines_too_long += 1
-            run(state, state.channel.line_too_long, event[0][:_PREFIX], len(event[0]))
+            tell_long(state, event[0][:_PREFIX], len(event[0]))
         else:
             state.give(event)
         return size
@@ -421,7 +419,7 @@ def resume(state: LineState) -> None:
         state.stops &= ~PAUSED
         if state.agenda is not None:
             state.heard = state.agenda.now
-            begin_again(state)
+            restart_line(state)
         if not state.stops & (BUSY | FULL) and has_input(state):
             state.requeue()
         sync(state)
@@ -456,7 +454,7 @@ def _write(state: LineState) -> None:
 def end_stop(state: LineState) -> None:
     """So little output waits that input goes on."""
     state.stops &= ~FULL
-    begin_again(state)
+    restart_line(state)
     if not state.stops & (BUSY | PAUSED | CLOSING) and has_input(state):
         state.requeue()
 
@@ -529,13 +527,13 @@ def begin_anew(state: LineState, which: str) -> None:
     if which in ("idle", "linger"):
         state.heard = now
     elif which == "line":
-        begin_again(state)
+        restart_line(state)
     else:
         state.wrote, state.taken = now, 0
 
 
-def begin_again(state: LineState) -> None:
-    """The peer is heard again: a line that has begun has its whole time, without the stop."""
+def restart_line(state: LineState) -> None:
+    """Let a line that has begun have its whole time from now on: its peer is heard again."""
     if state.began:
         state.began = state.agenda.now
 

@@ -275,7 +275,7 @@ class LineState:
             if not self.began:
                 self.began = self.heard
             if too_long is not None:
-                self.events.tell_long(self, too_long)
+                self.events.tell_long(self, too_long.prefix, too_long.size)
             elif buffer._waiting() > self.max_line and not self.stops:
                 self.events.overflow(self)
 
