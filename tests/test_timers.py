@@ -330,3 +330,21 @@ def test_nothing_is_imported_while_the_loop_runs(ours: Any, start: str, tmp_path
     assert (done.status, done.output) == (0, "lost\n")
     assert ("a call in the loop has failed" in done.errors) == (start == "timer()")
     assert done.errors.count("Error") == (start == "timer()")
+
+
+def test_nothing_is_imported_for_a_timer_alone(ours: Any, tmp_path: Path) -> None:
+    """The modules of line channels, which a program may not have, import what others need, too."""
+    code = """
+        import socket, sys, traceback
+        from fastchat import asyncore, call_later
+
+        near, far = socket.socketpair()
+        asyncore.dispatcher(near)
+        call_later(0, lambda: 1 / 0)
+        sys.meta_path.clear()
+        asyncore.loop(0.01, count=2)
+    """
+    done = python("-c", textwrap.dedent(code), cwd=tmp_path, FASTCHAT_IMPLEMENTATION=ours.name)
+    assert done.status == 0
+    assert "a call in the loop has failed" in done.errors
+    assert done.errors.count("Error") == 1

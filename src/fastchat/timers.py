@@ -5,12 +5,11 @@ They belong to a map, and do not keep its loop running: that ends when the map i
 
 from __future__ import annotations
 
-# The agenda imports it where a call has failed, when no file may be opened any more.
-import logging  # noqa: F401
 from collections.abc import Callable
 from typing import Any
 
-from fastchat import asyncore
+# The agenda imports _reports where a call has failed, when no file may be opened any more.
+from fastchat import _reports, asyncore  # noqa: F401
 from fastchat._core import agenda
 from fastchat._core.agenda import Timer
 
