@@ -20,7 +20,7 @@ import pytest
 import fastchat
 from fastchat import _reports
 from fastchat._reports import Limiter, escaped, shown
-from tests.support.channels import Stage
+from tests.support.channels import Stage, fail_with
 from tests.support.servers import client_of, program, received, server_of
 
 SUBJECTS = ("channel", "server", "loop", "aio")
@@ -183,6 +183,15 @@ def deep(left: int = 300) -> None:
 def test_a_traceback_without_a_peer_in_it_is_that_of_python(function: Callable[[], object]) -> None:
     failure = raised(function)
     assert shown(failure) + "\n" == "".join(traceback.format_exception(failure))
+
+
+def test_a_traceback_where_no_code_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = raised(fail)
+    whole = shown(failure).splitlines()
+    monkeypatch.setattr(traceback, "format_tb", fail_with(OSError("no descriptor is left")))
+    bare = shown(failure).splitlines()
+    assert bare == [line for line in whole if not line.startswith("    ")]
+    assert [line.rpartition(" ")[2] for line in bare[1:-1]] == ["raised", "fail"]
 
 
 def test_a_class_has_its_module() -> None:

@@ -198,11 +198,20 @@ def _lines_of(failure: BaseException, seen: set[int]) -> list[str]:
 
 
 def _frames_of(place: TracebackType | None) -> list[str]:
-    """The lines for the frames of *place*, none where there is none."""
+    """The lines for the frames of *place*, without code where none can be read; or none."""
     if place is None:
         return []
-    frames = "".join(traceback.format_tb(place)).removesuffix("\n").split("\n")
-    return ["Traceback (most recent call last):", *map(_printable, frames)]
+    try:
+        text = "".join(traceback.format_tb(place))
+    except (OSError, ImportError):
+        # From 3.13 on it imports what reads code: where no descriptor is left, that fails.
+        frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(place)]
+        text = "".join(
+            f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
+            for code, line in frames
+        )
+    lines = text.removesuffix("\n").split("\n")
+    return ["Traceback (most recent call last):", *map(_printable, lines)]
 
 
 def _text_of(failure: BaseException, seen: set[int]) -> list[str]:
