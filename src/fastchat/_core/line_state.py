@@ -438,8 +438,8 @@ class LineState:
     def end_hook(self) -> None:
         """A hook is done, whatever has become of it, and ``stops`` says that already.
 
-        So what interrupts this leaves no channel that takes a hook to be running for ever; the
-        batch is kept in the next pass then.
+        So a channel that is interrupted here does not believe for ever that a hook runs; the batch
+        is kept in the next pass then.
         """
         self.has_changed = False
         self.cut_by = self.delimiter
