@@ -498,6 +498,7 @@ def only_these(monkeypatch: pytest.MonkeyPatch, **running: str) -> None:
 
     monkeypatch.setattr(sys.implementation, "name", "cpython")
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    monkeypatch.setattr(_backend, "_thread", SimpleNamespace())  # which says it from 3.12 on
     monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=import_module))
 
 
