@@ -79,26 +79,22 @@ def test_one_of_many_that_start_at_once_has_the_path(place: Path, is_stale: bool
 
 
 @needs_unix
-def test_a_start_waits_for_the_one_before_it(
+def test_a_start_waits_for_no_lock_for_ever(
     own: Stage, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the other one has bound its socket, and does not listen yet."""
-    binding = binding_of(own)
-    path = place / "socket"
-    original = binding["_listen"]
-    said: list[str] = []
-
-    def listen(bound: Any, backlog: int) -> None:
-        monkeypatch.setitem(binding, "_listen", original)
-        monkeypatch.setitem(binding, "_PATIENCE", 0.0)
-        with pytest.raises(OSError, match="cannot listen on unix:") as caught:
-            own.implementation.server.Server(channels(own), f"unix:{path}", map=own.map).start()
-        said.append(str(caught.value))
-        original(bound, backlog)
-
-    monkeypatch.setitem(binding, "_listen", listen)
-    server = server_of(own, channels(own), f"unix:{path}")
-    assert "another server is being started in that directory" in said[0]
+    """Whoever may read the directory can hold it."""
+    binding, fcntl = binding_of(own), pytest.importorskip("fcntl")
+    times = iter(range(100))
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: float(next(times)), sleep=slept.append)
+    fd = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        monkeypatch.setitem(binding, "time", clock)
+        server = server_of(own, channels(own), f"unix:{place / 'socket'}")
+    finally:
+        os.close(fd)
+    assert 1 <= len(slept) <= binding["_PATIENCE"]
     client_of(own, server)
     own.until(lambda: server.stats().accepted == 1, use_poll=True)
 
@@ -171,7 +167,7 @@ def test_a_relative_path_is_locked_where_it_is(
     monkeypatch.chdir(place)
     found: dict[Any, Any] = {}
     _binding._find_directory(understood("unix:socket"), found)
-    ((key, (fd, _)),) = found.items()
+    ((key, fd),) = found.items()
     os.close(fd)
     assert key == (place.stat().st_dev, place.stat().st_ino)
 

@@ -35,9 +35,8 @@ if sys.platform != "win32":  # pragma: no branch (there Python has no Unix socke
 _FIRST = 3
 # How often port 0 is tried, where one port must be free in IPv4 and in IPv6.
 _TRIES = 10
-# How long another server may take to start in the same directory, and how often that is looked at,
-# in seconds.
-_PATIENCE = 10.0
+# How long a start waits for another one in the same directory, and how often it looks, in seconds.
+_PATIENCE = 2.0
 _LOOK = 0.01
 
 
@@ -270,24 +269,24 @@ def _remove_stale(path: str) -> None:
 def _locked(places: Sequence[Place]) -> Iterator[None]:
     """Keep other servers from starting on socket files in the directories of *places*.
 
-    Raises OSError, which names the place, where that takes longer than ``_PATIENCE``.  Where a
-    directory cannot be opened, or its file system has no locks, the start goes on without: bind()
-    says what is wrong with one that is not there.
+    Whoever may read a directory can lock it for ever.  So a start that has waited ``_PATIENCE``
+    goes on without, as it does where a directory cannot be opened, or its file system has no locks:
+    bind() says what is wrong with one that is not there.
     """
-    directories: dict[tuple[int, int], tuple[int, Place]] = {}
+    directories: dict[tuple[int, int], int] = {}
     end = time.monotonic() + _PATIENCE
     try:
         for place in places:
             _find_directory(place, directories)
         for key in sorted(directories):  # in one order, so that no two wait for each other
-            _lock(*directories[key], end)
+            _lock(directories[key], end)
         yield
     finally:
-        for fd, _ in directories.values():
+        for fd in directories.values():
             _unlock(fd)
 
 
-def _find_directory(place: Place, found: dict[tuple[int, int], tuple[int, Place]]) -> None:
+def _find_directory(place: Place, found: dict[tuple[int, int], int]) -> None:
     """Open the directory of *place*, and put it into *found*, by what tells it from others."""
     if sys.platform == "win32":  # pragma: no cover
         return
@@ -298,18 +297,17 @@ def _find_directory(place: Place, found: dict[tuple[int, int], tuple[int, Place]
     except OSError:
         return
     status = os.fstat(fd)
-    if found.setdefault((status.st_dev, status.st_ino), (fd, place))[0] != fd:
+    if found.setdefault((status.st_dev, status.st_ino), fd) != fd:
         os.close(fd)
 
 
-def _lock(fd: int, place: Place, end: float) -> None:
+def _lock(fd: int, end: float) -> None:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= end:
-                reason = "another server is being started in that directory, or it is locked"
-                _refuse(place.text, OSError(errno.EADDRINUSE, reason))
+                return
             time.sleep(_LOOK)
         except OSError:
             return
