@@ -423,7 +423,7 @@ def test_line_that_is_too_long_is_not_copied(own: Stage, closes: bool) -> None:
     settle(own)
     channel.peer.sendall(piece)
     _, peak = memory_of(lambda: settle(own))
-    assert peak <= channel.max_line + 8192
+    assert peak <= channel.max_line + 16384  # what a tracer allocates included
 
 
 def test_line_that_is_too_long_is_not_kept_alive(own: Stage) -> None:

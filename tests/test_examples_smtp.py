@@ -349,7 +349,7 @@ def test_stop(name: str, tmp_path: Path) -> None:
         amid.send(b"one\r\n")
         done.send(b"two\r\n.\r\n")
         assert done.line() == b"250 the message is stored"
-        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)  # the other may be ignored since the start
         for each in (idle, amid, done):
             assert each.rest()[:4] == b"421 "
             each.close()  # for which the server waits
@@ -389,14 +389,15 @@ def test_more_connections_than_it_takes(name: str, tmp_path: Path) -> None:
         assert clients[-1].rest() == b""
 
 
-# A server with another address, and no room for large files.
+# A server with another address, and, where one more argument says so, no room for large files.
 CHANGED = """
     import mailbox, resource, sys
 
     sys.path.insert(0, sys.argv[1])
     import fastchat, smtp_receiver
 
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    if sys.argv[4:]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
     smtp_receiver.Receiver.maildir = mailbox.Maildir(sys.argv[2])
     ready = lambda server: print(*server.addresses, flush=True)
     sys.exit(fastchat.serve(smtp_receiver.Receiver, sys.argv[3], on_start=ready))
@@ -426,7 +427,7 @@ def test_other_addresses(
 @pytest.mark.parametrize(("size", "code"), [(150_000, 250), (3_000_000, 451)])
 def test_no_room(name: str, tmp_path: Path, size: int, code: int) -> None:
     """What has no room is refused when it has ended, and the next message is taken."""
-    argv = [str(EXAMPLES), str(tmp_path / "mail"), "127.0.0.1:0"]
+    argv = [str(EXAMPLES), str(tmp_path / "mail"), "127.0.0.1:0", "small"]
     text = ("x" * 999 + "\n") * (size // 1000) + "y" * (size % 1000)
     commands = (MAIL, RCPT)
     with program(CHANGED, name, argv) as server:

@@ -436,24 +436,6 @@ def test_a_listener_that_has_gone_before(own: Stage) -> None:
     assert received(own, client) == b"hello\r\n"
 
 
-def test_channels_in_another_map_hold_nobody_up(
-    own: Stage, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    kind, other = channels(own), own.asyncore.channel_map()
-    server = server_of(own, lambda sock, map: own.keep(kind(sock, other)))
-    client_of(own, server)
-    own.until(lambda: server.stats().accepted, use_poll=True)
-    bystander = own.dispatcher()
-    server.stop(1)
-    own.loop(3, use_poll=True)
-    assert server.stats().state == "stopping"
-    clock.now += 1
-    own.until(is_in(server, "stopped"), use_poll=True)
-    bystander.close()
-    own.asyncore.close_all(other)
-    own.implementation.core["maps"].release(other)
-
-
 def test_suspend_and_resume(own: Stage) -> None:
     kind = channels(own)
     server = server_of(own, kind)
