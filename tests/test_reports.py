@@ -9,6 +9,7 @@ import logging
 import logging.handlers
 import os
 import random
+import sys
 import threading
 import time
 import traceback
@@ -210,12 +211,13 @@ def test_the_name_of_a_class_is_on_one_line(module: str) -> None:
 
 def test_a_line_of_code_is_one_line_without_control_characters() -> None:
     code = "raise ValueError('\x0c\x1b\x1c')  # \x85forged\u2028forged"
-    linecache.cache["<generated>"] = (len(code), None, [code], "<generated>")
-    failure = raised(lambda: exec(compile(code, "<generated>", "exec")))
+    linecache.cache["generated.py"] = (len(code), None, [code], "generated.py")
+    failure = raised(lambda: exec(compile(code, "generated.py", "exec")))
     text = shown(failure)
-    del linecache.cache["<generated>"]
+    del linecache.cache["generated.py"]
     lines = [line.strip() for line in text.split("\n") if "forged" in line]
-    assert lines == [code.encode("unicode_escape").decode()]
+    if sys.version_info < (3, 13):  # later ones take it for several lines, and show the first
+        assert lines == [code.encode("unicode_escape").decode()]
     assert text.replace("\n", "").isprintable()
 
 

@@ -39,8 +39,8 @@ def warn_of_names(kind: type, base: type, hooks: Sequence[str], limits: Sequence
 
 def _is_from(kind: type, base: type, name: str) -> bool:
     """Whether *kind* has the *name* as *base* has it."""
-    owner = next((each for each in kind.__mro__ if name in vars(each)), None)
-    return owner is base
+    owners = [each for each in kind.__mro__ if name in vars(each)]
+    return bool(owners) and owners[0] is base
 
 
 def _closest(name: str, names: Sequence[str]) -> str | None:
