@@ -23,9 +23,6 @@ class Crowd:
 
     def __init__(self, stage: Stage, **members: Any) -> None:
         self.stage = stage
-        # While a listener of another test rests, none of any takes more than one.
-        if not stage.implementation.is_stdlib:
-            stage.asyncore._family.resting.clear()
         self.log: list[Any] = []
         self.accepted: list[Any] = []
         members = {"handle_accepted": lambda channel, sock, addr: self.accept(sock)} | members

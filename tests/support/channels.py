@@ -136,6 +136,8 @@ class Stage:
             if not self.implementation.is_stdlib:
                 # Its descriptor, which a collection of garbage may close much later.
                 self.implementation.core["maps"].release(self.map)
+                # A rest may be by a clock of the test's, which is far ahead, and shorten any wait.
+                self.asyncore._family.resting.clear()
 
     def either(self, *, fastchat: Any, stdlib: Any) -> Any:
         """What is expected of this implementation, where the two differ."""
