@@ -28,7 +28,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from fastchat._core.quantities import seconds, whole
+from fastchat._core.quantities import YEAR, seconds, whole
 
 _Key: TypeAlias = tuple[Any, ...]
 
@@ -37,8 +37,6 @@ _Key: TypeAlias = tuple[Any, ...]
 _KINDS = 100
 _CHAIN = 8
 _SIZE = 1000
-# The longest period, in seconds.
-_YEAR = 86400 * 365
 # The attribute of a record that says how many others were left out, and passes it.
 _LEFT_OUT = "left_out"
 # The arguments that look the same whenever they are formatted, alone and in a tuple: an address.
@@ -147,7 +145,7 @@ def limit_logs(max_log_records: int | None = 10, period: float = 60.0) -> None:
     """
     if max_log_records is not None:
         whole("max_log_records", max_log_records, 1, or_none=True)
-    seconds("period", period, 0, _YEAR, is_above=True)
+    seconds("period", period, 0, YEAR, is_above=True)
     limiter.tell()
     limiter.most, limiter.period = max_log_records, period
 

@@ -33,10 +33,11 @@ from fastchat._admission import Admission
 from fastchat._binding import all_opened
 from fastchat._core.agenda import Timer, add_call, add_later
 from fastchat._core.line_stops import CLOSING, OVER, UNBEGUN
-from fastchat._core.quantities import seconds, whole
+from fastchat._core.quantities import YEAR, seconds, whole
 from fastchat._listening import Listener
 from fastchat._misplaced import explains_names
 from fastchat._reports import logger_of
+from fastchat._scanner_py import as_bytes
 from fastchat._stop_signals import AtOnce, StopSignals
 from fastchat.channel import LineChannel
 
@@ -51,9 +52,8 @@ _MOST = 10_000
 # How many connections are told of a stop in one pass, and how many passes wait for new ones.
 _AT_ONCE = 64
 _LOOKS = 100
-# The longest backlog that listen() takes, as a C int, and the longest grace period, in seconds.
+# The longest backlog that listen() takes, as a C int.
 _MOST_BACKLOG = 2**31 - 1
-_YEAR = 86400 * 365
 # When a stop tries again what it could not do yet, in seconds.
 _SOON = 0.05
 
@@ -170,7 +170,7 @@ class Server:
         is_auto = max_connections == "auto"
         self._most = None if is_auto else _limit_or_none("max_connections", max_connections, 1)
         per_address = _limit_or_none("max_per_address", max_per_address, 1)
-        self._refusal = _bytes("refusal", refusal)
+        self._refusal = as_bytes(refusal, "refusal must be bytes")
         self._grace = _grace(grace)
         memory = _limit_or_none("max_memory", max_memory, 0)
         self._admission = Admission(per_address, memory, self._note_left)
@@ -567,22 +567,15 @@ def _each(things: Iterable[Any], function: Callable[[Any], object]) -> None:
         raise first
 
 
-# What may be given.
-
-
 def _any_accepting(listeners: Iterable[Listener]) -> bool:
     return any(each.accepting for each in listeners)
 
 
+# What may be given.
+
+
 def _limit_or_none(name: str, value: Any, least: int) -> float:
     return math.inf if value is None else whole(name, value, least, or_none=True)
-
-
-def _bytes(name: str, value: Any) -> bytes:
-    if not isinstance(value, (bytes, bytearray, memoryview)):
-        hint = ": use .encode()" if isinstance(value, str) else ""
-        raise TypeError(f"{name} must be bytes, not {type(value).__name__}{hint}")
-    return bytes(value)
 
 
 def _int_or_none(limit: float) -> int | None:
@@ -597,7 +590,7 @@ def _mode(value: Any) -> int:
 
 
 def _grace(value: Any) -> float:
-    return seconds("grace", value, 0, _YEAR)
+    return seconds("grace", value, 0, YEAR)
 
 
 def _descriptors_less_some() -> int:

@@ -14,6 +14,8 @@ from typing import Any
 
 # The largest number of seconds there is.
 MOST = sys.float_info.max
+# The longest period that makes sense, in seconds.
+YEAR = 86400 * 365
 # How much of what was given a message shows, in characters; and from where on an int has so many
 # digits that only their number helps.
 _SHOWN = 60
