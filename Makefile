@@ -57,7 +57,8 @@ hardest := lines lines_costs overrides shape shown signals_raised signals_change
     channel_deadlines channel_ends channel_interrupted channel_lines channel_losses channel_misuse \
     channel_oracle channel_points channel_replies channel_taken_back
 # By file, because some files build the package once for all their tests.
-suite := --numprocesses auto --dist loadfile \
+# A worker that crashed is not replaced: pytest-xdist can then wait for ever.
+suite := --numprocesses auto --dist loadfile --max-worker-restart 0 \
     $(if $(filter yes,$(SLICE)),$(hardest:%=tests/test_%.py))
 
 # What a tracer slows down by minutes; all that it runs, other tests run, too.

@@ -50,9 +50,11 @@ class Exchange:
         peer.setblocking(False)
 
     def interrupt(self, number: int, frame: Any) -> None:
-        # What is raised in the callback of a weak reference goes nowhere.
-        where = frame.f_globals["__name__"]
-        if self.is_in_loop and where not in ("_weakrefset", "weakref"):
+        # What is raised in the callback of a weak reference goes nowhere.  What is raised within
+        # fstat() ends a debug build of CPython (seen with 3.11), which multiplies times behind it.
+        is_fatal = hasattr(sys, "gettotalrefcount") and frame.f_code.co_name == "fstat"
+        is_lost = frame.f_globals["__name__"] in ("_weakrefset", "weakref")
+        if self.is_in_loop and not is_lost and not is_fatal:
             self.is_in_loop = False
             self.interruptions += 1
             raise self.stage.asyncore.ExitNow

@@ -186,7 +186,9 @@ class Proof:
 
     def run_suite(self, *options: str) -> str:
         """Run the suite on what is installed; returns its last line."""
-        words = ["-m", "not build", "--numprocesses", "auto", "--dist", "loadfile", *options]
+        words = ["-m", "not build", "--numprocesses", "auto", "--dist", "loadfile"]
+        # After a worker that crashed, pytest-xdist can wait for ever.
+        words += ["--max-worker-restart", "0", *options]
         try:
             output = self.pytest(*words)
         except Failure as failure:
