@@ -65,9 +65,8 @@ suite := --numprocesses auto --dist loadfile --max-worker-restart 0 \
 untraced := --ignore tests/test_leaks.py
 
 .PHONY: help demo test test-dev test-debug test-asan .run-sanitized test-all-pythons test-gevent \
-    test-eventlet test-pyftpdlib lint coverage asan leaks traces fuzz instructions linear hostile bench \
-    bench-quick \
-    sdist-wheel wheels release-check types clean
+    test-eventlet test-pyftpdlib lint coverage .run-traced asan leaks traces fuzz instructions linear \
+    hostile bench bench-quick sdist-wheel wheels release-check types clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -123,11 +122,18 @@ types: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check the types a
 	FASTCHAT_REQUIRE_MYPY=1 FASTCHAT_REQUIRE_PYRIGHT=1 \
 	    $(VENV_PYTHON) -m pytest tests/test_types.py $(PYTEST_ARGS)
 
-coverage: $(installed) $(VENV)/.group-test ## run the suite; below 100 % of branches it fails
+# What beside compiled modules runs as Python, and then the suite where nothing is compiled.
+coverage: $(installed) $(VENV)/.group-test ## run the suite without the extension; below 100 % of branches it fails
 	$(VENV_PYTHON) -m coverage erase
-	$(VENV_PYTHON) -m coverage run -m pytest -m "not build" $(suite) $(untraced) $(PYTEST_ARGS)
+	$(MAKE) .run-traced PYTEST_ARGS='-m "compiled and not build"'
+	$(MAKE) .run-traced PYTEST_ARGS='tests/test_backend.py tests/test_overrides.py'
+	$(MAKE) .run-traced VENV=$(VENV)-pure FASTCHAT_BUILD_EXTENSION=no \
+	    PYTEST_ARGS='--no-extension $(untraced) $(PYTEST_ARGS)'
 	$(VENV_PYTHON) -m coverage combine --quiet
 	$(VENV_PYTHON) -m coverage report
+
+.run-traced: $(installed) $(VENV)/.group-test
+	$(VENV_PYTHON) -m coverage run -m pytest -m "not build" $(suite) $(PYTEST_ARGS)
 
 asan: $(installed) $(VENV)/.group-test ## search all small inputs under the address sanitizer
 	$(VENV_PYTHON) tools/asan.py
@@ -182,7 +188,7 @@ release-check: $(venv) $(VENV)/.group-package ## make the sdist and the pure whe
 	! test -e .git || $(VENV)/bin/check-manifest
 
 clean: ## remove all that the above have left
-	rm -rf .venv $(VENV) $(VENV)-asan $(VENV)-debug .nox build dist src/*.egg-info htmlcov .coverage .coverage.* \
+	rm -rf .venv $(VENV) $(VENV)-asan $(VENV)-debug $(VENV)-pure .nox build dist src/*.egg-info htmlcov .coverage .coverage.* \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
