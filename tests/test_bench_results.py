@@ -153,7 +153,7 @@ def test_targets(serve: Any) -> None:
     beside = "CPU time of fastchat, compiled, over its ping-pong"
     assert rows["idle-10000", beside] == ["1.08", "1.00", "1.00 - 1.10", "yes"]
     assert rows["idle-10000", "KiB of memory per idle connection"][-1] == "yes"
-    assert len(rows) == 23
+    assert len(rows) == 41
     assert not targets.are_all_met(serve)
 
 

@@ -343,7 +343,7 @@ def test_a_run_from_end_to_end(
 
 def test_missed_targets_are_an_error(command_line: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main([*RUN, "--targets"]) == 1
-    assert "0 of 23 are met" in capsys.readouterr().out
+    assert "0 of 41 are met" in capsys.readouterr().out
 
 
 def test_a_wrong_reply_ends_the_run(
