@@ -126,7 +126,7 @@ types: $(installed) $(VENV)/.group-test $(VENV)/.group-lint ## check the types a
 coverage: $(installed) $(VENV)/.group-test ## run the suite without the extension; below 100 % of branches it fails
 	$(VENV_PYTHON) -m coverage erase
 	$(MAKE) .run-traced PYTEST_ARGS='-m "compiled and not build"'
-	$(MAKE) .run-traced PYTEST_ARGS='tests/test_backend.py tests/test_overrides.py'
+	$(MAKE) .run-traced PYTEST_ARGS='tests/test_backend.py tests/test_shown.py'
 	$(MAKE) .run-traced VENV=$(VENV)-pure FASTCHAT_BUILD_EXTENSION=no \
 	    PYTEST_ARGS='--no-extension $(untraced) $(PYTEST_ARGS)'
 	$(VENV_PYTHON) -m coverage combine --quiet
