@@ -55,7 +55,8 @@ def test_a_line_costs_what_the_longer_run_costs_more(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(instructions, "count", count)
     monkeypatch.setattr(subprocess, "run", lambda *args, **keywords: None)
     assert instructions.per_line("python", "16 in flight") == 700
-    assert runs == [("python", 16, 60), ("python", 16, 120)]
+    rounds = instructions.WORKLOADS["16 in flight"][1]
+    assert runs == [("python", 16, rounds), ("python", 16, 2 * rounds)]
 
 
 @pytest.mark.parametrize(
