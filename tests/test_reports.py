@@ -53,8 +53,33 @@ class Log:
         self.logger.handlers.clear()
 
 
-@pytest.fixture
-def log(request: pytest.FixtureRequest) -> Iterator[Log]:
+def guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be heard that is logged while a record is handled.
+
+    So it is in CPython 3.13.4 and 3.13.5, and in no other.
+    """
+    handle, is_enabled = logging.Logger.handle, logging.Logger.isEnabledFor
+    handled = threading.local()
+
+    def guarded_handle(self: logging.Logger, record: logging.LogRecord) -> None:
+        if not vars(handled):
+            handled.record = record
+            try:
+                handle(self, record)
+            finally:
+                del handled.record
+
+    def guarded_is_enabled(self: logging.Logger, level: int) -> bool:
+        return not vars(handled) and is_enabled(self, level)
+
+    monkeypatch.setattr(logging.Logger, "handle", guarded_handle)
+    monkeypatch.setattr(logging.Logger, "isEnabledFor", guarded_is_enabled)
+
+
+@pytest.fixture(params=["", "guarded"])
+def log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    if request.param:
+        guard(monkeypatch)
     log = Log(f"tests.{request.node.name}")
     yield log
     log.close()
@@ -370,6 +395,48 @@ def test_each_line_of_the_program_has_its_own_though_a_library_raises(
         client.close()
     assert caplog.text.count("in loads") == 11
     assert 'json.loads("other")' in caplog.text
+
+
+@pytest.mark.parametrize("how", ["disabled", "level", "all"])
+def test_a_notice_is_not_heard_where_the_logger_is_off(log: Log, how: str) -> None:
+    for _ in range(5):
+        log.logger.warning("peer")
+    if how == "disabled":
+        log.logger.disabled = True
+    elif how == "level":
+        log.logger.setLevel(logging.ERROR)
+    else:
+        logging.disable(logging.WARNING)
+    try:
+        log.limiter.tell()
+        assert len(log.lines) == 4
+        assert not log.limiter._windows
+    finally:
+        logging.disable(logging.NOTSET)
+        log.logger.setLevel(logging.NOTSET)
+        log.logger.disabled = False
+
+
+def test_filters_of_the_program_get_the_notice_too(log: Log) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        return "left out" not in record.getMessage()
+
+    log.logger.addFilter(refuse)
+    for _ in range(5):
+        log.logger.warning("peer")
+    assert log.lines == ["WARNING peer"] * 3
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no filter returns a record before 3.12")
+def test_a_filter_of_the_program_may_return_another_notice(log: Log) -> None:
+    def replace(record: logging.LogRecord) -> logging.LogRecord:
+        return logging.makeLogRecord({**vars(record), "msg": "another", "args": ()})
+
+    either: Any = replace  # as is known to who checks types by 3.12
+    log.logger.addFilter(either)
+    for _ in range(5):
+        log.logger.warning("peer")
+    assert log.lines == ["WARNING another"] * 4
 
 
 def test_no_limit(log: Log) -> None:

@@ -307,7 +307,19 @@ def _tell(key: _Key, text: str, window: _Window, seconds: float) -> None:
 
 
 def _log(key: _Key, text: str, *args: Any, extra: dict[str, Any]) -> None:
-    logging.getLogger(key[0]).log(key[1], text, *args, extra=extra)
+    """``Logger.log``, but for a filter, too.
+
+    What logs while a record is handled is not heard in CPython 3.13.4 and 3.13.5 (gh-91555): there
+    ``Logger.log`` and ``isEnabledFor`` do nothing until that is done.
+    """
+    logger, level = logging.getLogger(key[0]), key[1]
+    is_off = logger.disabled or logger.manager.disable >= level
+    if is_off or level < logger.getEffectiveLevel():
+        return
+    record = logger.makeRecord(logger.name, level, __file__, 0, text, args, None, extra=extra)
+    passed: Any = logger.filter(record)  # another record, where a filter returns one
+    if passed:
+        logger.callHandlers(record if passed is True else passed)
 
 
 limiter = Limiter()
