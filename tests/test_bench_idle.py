@@ -22,7 +22,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_measures() -> None:
     ended = run("--connections", "20", "--seconds", "0.1")
     assert ended.returncode == 0, ended.stderr
-    wanted = r"20 idle connections, (cython|python): [\d,]+ bytes each, [\d.]+% of a CPU\n"
+    # Of so few the memory may be less than what was free by chance.
+    wanted = r"20 idle connections, (cython|python): -?[\d,]+ bytes each, [\d.]+% of a CPU\n"
     assert re.fullmatch(wanted, ended.stdout)
 
 
