@@ -64,6 +64,7 @@ from fastchat._core.maps import end_loop as _end_loop
 from fastchat._core.maps import watch_over as _watch_over
 from fastchat._core.outgoing import flush_this_thread as _flush_this_thread
 from fastchat._core.passes import make_pass as _make_pass
+from fastchat._core.passes import make_passes as _make_passes
 from fastchat._core.system import system_of as _system_of
 from fastchat._core.touch import touch as _touch
 from fastchat._core.touch import watches as _watches
@@ -269,7 +270,10 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
                 if watch is not known:
                     is_outermost |= type(map) is dict and _begin_loop(watch)
                     known = watch
-                _make_pass(watch, timeout, function is poll2, is_first, count is None)
+                if count is None:
+                    _make_passes(watch, timeout, function is poll2, is_first)
+                else:
+                    _make_pass(watch, timeout, function is poll2, is_first)
                 is_first = False
     finally:
         if is_outermost or not map:

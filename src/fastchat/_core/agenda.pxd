@@ -1,6 +1,10 @@
 cimport cython
+from libc.math cimport ceil, floor, nextafter
 
 from fastchat._core.family cimport Family
+
+cdef double _LONGEST
+cdef dict _time_names
 
 
 @cython.final
@@ -38,6 +42,8 @@ cdef class Agenda:
     cdef Py_ssize_t _cancelled
     cdef Py_ssize_t _timers
     cdef bint _is_held
+    cdef bint _is_real
+    cdef tuple _sound
     cdef public bint is_used
 
     @cython.locals(now=double)
@@ -53,6 +59,8 @@ cdef class Agenda:
     cdef _sweep(self)
     cdef bint _is_over(self, double when, entry) except -1
     cdef _take_off(self, bint is_over)
+
+    @cython.locals(heap=list, first=tuple, due=double, milliseconds=double, left=double)
     cpdef until_next(self, timeout)
     cpdef run(self)
     cdef _let_go_on(self)

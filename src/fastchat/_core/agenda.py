@@ -27,13 +27,14 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastchat._core import quantities
-from fastchat._core.system import system_of
+from fastchat._core.system import REAL, system_of
 from fastchat._core.touch import agendas, watch_of, working
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
+    from math import ceil, floor, nextafter
+
     from fastchat._core.family import Family
 
 # How many entries of a heap may stand for nothing in any case.
@@ -57,6 +60,9 @@ _LONGEST = 86400.0
 
 # The smallest number of seconds between two calls.
 _LEAST = 0.001
+
+# What a program has as the functions of the module time, without the look-up of its attributes.
+_time_names = vars(time)
 
 
 class Timer:
@@ -149,7 +155,9 @@ class Agenda:
             "_due",
             "_heap",
             "_is_held",
+            "_is_real",
             "_order",
+            "_sound",
             "_ticks",
             "_timers",
             "attached",
@@ -166,6 +174,7 @@ class Agenda:
         self.map = map
         self.family = family
         self.system = system_of(map)
+        self._is_real = self.system is REAL
         # What makes the passes where another loop waits (attachment.py).
         self.attached: Any = None
         self.now: float = 0.0
@@ -175,6 +184,8 @@ class Agenda:
         # When, a number that makes it unique, and who; and what of it is called in this pass.
         self._heap: list[tuple[float, int, Any]] = []
         self._due: deque[tuple[float, int, Any]] = deque()
+        # The first entry, if it was found to stand for something and none was ended since.
+        self._sound: Any = None
         self._is_held = False  # in ``working``
         self._order = 0
         # The lists in the heap, by when they are due: of channels, to look at their deadlines.
@@ -190,7 +201,12 @@ class Agenda:
 
     def look(self) -> float:
         """Look at the clock, and return what it says, in seconds."""
-        now: float = self.system.monotonic(self.family.names)
+        names = self.family.names
+        now: float
+        if cython.compiled and self._is_real and names["time"] is time:  # compiled only
+            now = _time_names["monotonic"]()
+        else:
+            now = self.system.monotonic(names)
         self.now = now
         return now
 
@@ -235,6 +251,7 @@ class Agenda:
 
     def forget_one(self) -> None:
         """One more entry stands for nothing."""
+        self._sound = None
         self._cancelled += 1
         if self._cancelled > _SOME and 2 * self._cancelled > self._count:
             self._sweep()
@@ -278,15 +295,21 @@ class Agenda:
         """*timeout* (seconds, or None for ever), shortened to when something is to be done."""
         if self.calls or self.ready or self._due:
             return 0
-        while self._heap and self._is_over(self._heap[0][0], self._heap[0][2]):
-            self._take_off(type(heapq.heappop(self._heap)[2]) is not list)
-        if not self._heap:
+        heap = self._heap
+        while heap and heap[0] is not self._sound:
+            first = heap[0]
+            if self._is_over(first[0], first[2]):
+                self._take_off(type(heapq.heappop(heap)[2]) is not list)
+            else:
+                self._sound = first
+        if not heap:
             return timeout
+        due = heap[0][0]
         # In whole milliseconds, as all pollers wait, and not less: a pass too early is one in vain.
-        milliseconds = math.ceil(min(max(self._heap[0][0] - self.look(), 0), _LONGEST) * 1000)
+        milliseconds = ceil(min(max(due - self.look(), 0), _LONGEST) * 1000)
         left = milliseconds / 1000
-        if int(left * 1000) < milliseconds:
-            left = math.nextafter(left, math.inf)
+        if floor(left * 1000) < milliseconds:
+            left = nextafter(left, left + 1)
         # For poll2() a negative number means for ever, too.
         return left if timeout is None or timeout < 0 or left < timeout else timeout
 
@@ -312,6 +335,7 @@ class Agenda:
         """A pass ends: make the calls of other threads, and run what was due after the wait."""
         self._make_calls()
         while self._heap and self._heap[0][0] <= self.now:
+            self._sound = None  # which would keep what is taken out
             # In one call, for behind each a signal handler might raise.
             self._due.extend(map(heapq.heappop, (self._heap,)))
         try:

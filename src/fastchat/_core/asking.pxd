@@ -25,5 +25,9 @@ cdef bint _fits(State state, channel) except -1
 cpdef LineState line_of(Family family, channel)
 
 
+@cython.locals(line=LineState)
+cpdef LineState ask_line(Family family, channel)
+
+
 @cython.locals(knows=bint)
 cpdef bint is_tracked(Family family, channel) except -1

@@ -41,10 +41,6 @@ if not cython.compiled:
 Answer = tuple[Any, int | None, int | None]
 
 
-# In the order of Family.line_stock.
-_LINE_METHODS = ("readable", "writable", "handle_read_event", "handle_write_event")
-
-
 def has_stock(channel: Any, name: str, function: Any) -> bool:
     """Whether *function* is the method *name* of the class of *channel*, and no other hides it."""
     return getattr(type(channel), name, None) is function and binds(
@@ -163,11 +159,31 @@ def line_of(family: Family, channel: Any) -> LineState | None:
     """What *channel* keeps as a LineChannel with stock methods; None where it is no such thing."""
     if type(getattr(channel, "_fc_line", None)) is not family.line_state or channel.accepting:
         return None
-    for name, function in zip(_LINE_METHODS, family.line_stock, strict=True):
-        if not has_stock(channel, name, function):
-            return None
-    found: LineState = channel._fc_line
-    return found
+    stock = family.line_stock
+    if (
+        has_stock(channel, "readable", stock[0])
+        and has_stock(channel, "writable", stock[1])
+        and has_stock(channel, "handle_read_event", stock[2])
+        and has_stock(channel, "handle_write_event", stock[3])
+    ):
+        found: LineState = channel._fc_line
+        return found
+    return None
+
+
+def ask_line(family: Family, channel: Any) -> LineState | None:
+    """What an ordinary LineChannel keeps, whose ``wants`` is its answer then; None for others."""
+    kind: Any = type(channel)
+    if kind.__getattribute__ is not object.__getattribute__:
+        return None
+    if type(getattr(kind, "_fc_registration", None)) is not int:
+        return None  # no dispatcher
+    line = line_of(family, channel)
+    if line is None or not has_bools(channel) or not channel.connected:
+        return None
+    if wants_urgent(family, channel):
+        return None
+    return line
 
 
 def is_tracked(family: Family, channel: Any) -> bool:

@@ -1,9 +1,11 @@
 cimport cython
 
+from fastchat._core.facts cimport get_item
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Watch
 from fastchat._core.outgoing cimport flush_all_threads, leave_to_the_parent
 
+cdef dict _select_names
 cdef object _own_poll, _own_select
 
 

@@ -23,6 +23,7 @@ else:
     from fastchat._core import _cy as cython
 
 if not cython.compiled:
+    from fastchat._core._cy import get_item
     from fastchat._core.agenda import Agenda
     from fastchat._core.family import Family
     from fastchat._core.outgoing import flush_all_threads, leave_to_the_parent
@@ -156,11 +157,13 @@ def _select_is_original(family: Family) -> bool:
     """Whether the ways to wait are the interpreter's own, as at the import."""
     return (
         family.names["select"] is select
-        and select.select is _own_select
-        and getattr(select, "poll", None) is _own_poll
+        and get_item(_select_names, "select") is _own_select
+        and get_item(_select_names, "poll") is _own_poll
     )
 
 
+# What a program has as the functions of the module select, without the look-up of its attributes.
+_select_names = vars(select)
 _own_select = select.select
 _own_poll = getattr(select, "poll", None)
 

@@ -1,4 +1,5 @@
 cimport cython
+from libc.math cimport ceil
 
 from fastchat._core.agenda cimport Agenda
 from fastchat._core.asking cimport ask_one, registration_of
@@ -6,18 +7,29 @@ from fastchat._core.facts cimport get_item
 from fastchat._core.family cimport Family
 from fastchat._core.watch cimport Entry, Flags, Watch
 from fastchat._core.line_state cimport LineState
+from fastchat._core.maps cimport watch_over
 from fastchat._core.outgoing cimport flush_this_thread
 from fastchat._core.state cimport State, has_queue, set_current
 from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
 
-cdef int ERROR, HANG_UP, INVALID, READ, WRITE
+cdef int ERROR, HANG_UP, INVALID, READ, WRITE, PASSES_AT_ONCE, _LONGEST
 
 
-cpdef make_pass(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
+cdef inline int whole(double number) noexcept:
+    return <int> number
 
 
-@cython.locals(waits=bint, registered=Flags, agenda=Agenda)
-cdef _make_pass_alone(Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*)
+@cython.locals(has_happened=bint)
+cpdef make_passes(Watch watch, timeout, bint is_poll2, bint is_first)
+cpdef bint make_pass(
+    Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*
+) except -1
+
+
+@cython.locals(waits=bint, registered=Flags, agenda=Agenda, slow=list)
+cdef bint _make_pass_alone(
+    Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*
+) except -1
 
 
 @cython.locals(ok=bint, is_cut=bint, agenda=Agenda)
@@ -29,6 +41,9 @@ cpdef bint hand_out(Watch watch, bint is_poll2, bint is_idle) except -1
 cpdef prepare(Watch watch, timeout, bint is_poll2, bint is_first)
 cdef _shorter(one, other)
 cdef bint _has_to_sleep(Watch watch, timeout) except -1
+
+
+@cython.locals(exact=double)
 cdef int _milliseconds(timeout, bint is_poll2) except -2
 
 
@@ -41,7 +56,7 @@ cpdef list _wait(Watch watch, int milliseconds, bint is_poll2)
 
 
 @cython.locals(
-    pass_number=Py_ssize_t, room=EventBuffer, happened=list, epoll=int, count=Py_ssize_t,
+    pass_number=Py_ssize_t, room=EventBuffer, epoll=int, count=Py_ssize_t,
     is_stock=bint,
     answers=dict, index=Py_ssize_t, fd=int, flags=int, slow=list, roomy=list, entries=dict,
     entry=Entry, agenda=Agenda

@@ -44,12 +44,16 @@ else:
 if not cython.compiled:
     from fastchat._core._cy import get_item
     from fastchat._core.asking import ask_one, registration_of
+    from fastchat._core.maps import watch_over
     from fastchat._core.outgoing import flush_this_thread
     from fastchat._core.pollers import is_readable
     from fastchat._core.state import has_queue
     from fastchat._core.watch import Entry, Watch
 
     if TYPE_CHECKING:
+        from math import ceil
+
+        from fastchat._core._externs import whole
         from fastchat._core.line_state import LineState
         from fastchat._core.state import State, set_current
         from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
@@ -71,6 +75,9 @@ CHECK_ALL_UP_TO = 32
 # How many connections a listener takes, after the first, before others get their events.
 EXTRA_ACCEPTS = 15
 
+# Up to how many passes are made before what runs the loop is asked whether to go on.
+PASSES_AT_ONCE = 64
+
 _GONE = HANG_UP | ERROR | INVALID
 
 # The longest wait that all systems take, in milliseconds: 24 days.
@@ -79,25 +86,41 @@ _LONGEST = 2**31 - 1
 _own_sleep = time.sleep
 
 
+def make_passes(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool) -> None:
+    """Make passes as ``loop`` does without a count, at least one, and not all.
+
+    Where nothing has happened, and now and then, the interpreter gets to run: it may have an
+    exception for this thread from another one, and looks for that in Python only.
+    """
+    for _ in range(PASSES_AT_ONCE):
+        has_happened = make_pass(watch, timeout, is_poll2, is_first, True)
+        if not has_happened or not watch.map:
+            return
+        if watch_over(watch.map, watch.family, True) is not watch:
+            return
+        is_first = False
+
+
 def make_pass(  # compiled only
     watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool = False
-) -> None:
+) -> bool:
     """Wait at most *timeout* seconds, and hand out what happened to the channels of *watch*.
 
-    The order of events, and the meaning of *timeout*, are those of ``poll2`` or ``poll``.
-    *is_first*: code of the program ran since the last pass (``poll``, ``poll2``, or the first pass
-    of ``loop``).  *is_endless*: ``loop`` has no count.
+    Returns whether anything had.  The order of events, and the meaning of *timeout*, are those of
+    ``poll2`` or ``poll``.  *is_first*: code of the program ran since the last pass (``poll``,
+    ``poll2``, or the first pass of ``loop``).  *is_endless*: ``loop`` has no count.
     """
     with cython.critical_section(watch.passing):
-        _make_pass_alone(watch, timeout, is_poll2, is_first, is_endless)
+        return _make_pass_alone(watch, timeout, is_poll2, is_first, is_endless)
 
 
 def _make_pass_alone(
     watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool = False
-) -> None:
+) -> bool:
     """``make_pass``, while no other thread makes one over the same map."""
     # A predicate may make a pass.
     outer = watch.set_asking(None) if cython.compiled or watch.asking is not None else None
+    slow: list[Any] | None = None
     try:
         timeout = _prepare(watch, timeout, is_poll2, is_first, is_endless)
         agenda = watch.agenda
@@ -116,6 +139,7 @@ def _make_pass_alone(
         if outer is not None:
             watch.set_asking(outer)
         watch.agenda.wake()  # what this pass has left to the next one, another loop shall do
+    return slow is not None
 
 
 def _prepare(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool, is_endless: bool) -> Any:
@@ -232,6 +256,10 @@ def _milliseconds(timeout: Any, is_poll2: bool) -> int:
     """*timeout* (seconds, or None for ever) as the pollers want it."""
     if timeout is None:
         return -1
+    if cython.compiled and type(timeout) is float:  # compiled only
+        exact = timeout * 1000
+        if 0 <= exact < _LONGEST:
+            return whole(exact if is_poll2 else ceil(exact))
     if is_poll2:
         return min(max(int(timeout * 1000), -1), _LONGEST)
     if timeout < 0:
@@ -287,7 +315,7 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
     """
     pass_number = watch.passes
     room: EventBuffer | None = None
-    happened: list[tuple[int, int]] = []
+    happened: Any = ()  # descriptors with their flags
     try:
         epoll = watch.epoll_fd() if cython.compiled else -1
         if epoll >= 0:  # compiled only
@@ -319,7 +347,7 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
             if flags != READ or not is_stock:
                 _save_answer(watch, answers, fd)
     slow: list[Any] = []
-    roomy: list[Entry] = []
+    roomy: list[Entry] | None = None
     entries = watch.entries
     for index in range(count):
         if room is not None:  # compiled only
@@ -343,6 +371,8 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
         ):
             continue
         if flags == WRITE:
+            if roomy is None:
+                roomy = []
             roomy.append(entry)
         elif entry.tracked:
             _give_input(watch, entry, is_poll2)
@@ -350,8 +380,8 @@ def _wait_and_dispatch(watch: Watch, milliseconds: int, is_poll2: bool) -> list[
             _give_asked_input(watch, entry, is_poll2)
     watch.event_buffer = room
     if slow and not is_poll2:  # poll() hands out all input first
-        return slow + [(entry, WRITE, None) for entry in roomy]
-    for entry in roomy:
+        return slow + [(entry, WRITE, None) for entry in roomy or ()]
+    for entry in roomy or ():
         if get_item(entries, entry.fd) is entry and (
             watch.reports_changes or watch.map.get(entry.fd) is entry.channel
         ):

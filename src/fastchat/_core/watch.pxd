@@ -3,6 +3,7 @@ cimport cython
 from fastchat._core.agenda cimport Agenda
 from fastchat._core.asking cimport (
     ask_chat,
+    ask_line,
     ask_one,
     is_tracked,
     line_of,
@@ -108,7 +109,7 @@ cdef class Watch:
     @cython.locals(flags=int)
     cdef bint _ask(self, Entry entry) except -1
 
-    @cython.locals(flags=int)
+    @cython.locals(flags=int, line=LineState)
     cdef bint _ask_anew(self, Entry entry) except -1
     cpdef bint ask_touched(self) except -1
 

@@ -54,6 +54,7 @@ if not cython.compiled:
     from fastchat._core._cy import get_item
     from fastchat._core.asking import (
         ask_chat,
+        ask_line,
         ask_one,
         is_tracked,
         line_of,
@@ -593,6 +594,14 @@ class Watch:
             if self.untracked:
                 self.untracked.pop(entry.fd, None)
             return self._set_interest(entry, flags)
+        line = ask_line(self.family, channel)
+        if line is not None:
+            entry.tracked = True
+            entry.state, entry.line = None, line
+            entry.said = -1
+            if self.untracked:
+                self.untracked.pop(entry.fd, None)
+            return self._set_interest(entry, line.wants & (READ | WRITE))
         entry.tracked = is_tracked(self.family, entry.channel)
         entry.line = line_of(self.family, entry.channel) if entry.tracked else None
         entry.state = entry.channel._fc_state if entry.tracked else None

@@ -1,0 +1,124 @@
+"""Passes that ``loop`` makes many at a time, and how it comes back from them."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import select
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from tests.support.channels import Stage, needs_poll
+from tests.support.line_channels import line_channel, settle
+
+
+class Never(BaseException):
+    """An exception that only another thread sets."""
+
+
+def begin(own: Stage) -> Any:
+    """The watch of the map of *own*, before its first pass."""
+    return own.asyncore._watch_over(own.map, own.asyncore._family, True)
+
+
+def restless(own: Stage, handle_read: Any) -> Any:
+    """A channel that leaves its input where it is, so that each pass has an event."""
+    here, there = own.pair()
+    members = {"handle_read": handle_read, "writable": lambda self: False}
+    channel = type("Restless", (own.asyncore.dispatcher,), members)(here, own.map)
+    there.sendall(b"x")
+    return channel
+
+
+def test_a_pass_in_which_nothing_happens_is_the_last_of_many(own: Stage) -> None:
+    line_channel(own)
+    watch = begin(own)
+    own.asyncore._make_passes(watch, 0, True, True)
+    settle(own)
+    before = watch.passes
+    own.asyncore._make_passes(watch, 0, True, True)
+    assert watch.passes == before + 1
+
+
+def test_they_end_now_and_then_whatever_happens(own: Stage) -> None:
+    reads: list[Any] = []
+    restless(own, lambda channel: reads.append(channel))
+    own.asyncore._make_passes(begin(own), 10, True, True)
+    assert len(reads) == 64
+
+
+def test_they_end_with_the_last_channel(own: Stage) -> None:
+    reads: list[Any] = []
+
+    def handle_read(channel: Any) -> None:
+        reads.append(channel)
+        if len(reads) == 3:
+            channel.close()
+
+    restless(own, handle_read)
+    own.asyncore._make_passes(begin(own), 10, True, True)
+    assert len(reads) == 3
+    assert not own.map
+
+
+@needs_poll
+def test_they_end_where_another_way_to_wait_is_wanted(
+    own: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Any] = []
+    poll = select.poll
+
+    def handle_read(channel: Any) -> None:
+        reads.append(channel)
+        if len(reads) == 3:
+            monkeypatch.setattr(select, "poll", lambda: poll())
+        if len(reads) == 5:
+            raise own.asyncore.ExitNow
+
+    restless(own, handle_read)
+    own.asyncore._make_passes(begin(own), 10, True, True)
+    assert len(reads) == 3
+    with pytest.raises(own.asyncore.ExitNow):
+        own.asyncore.loop(10, True, own.map)
+    assert own.map
+
+
+@pytest.mark.skipif(
+    platform.python_implementation() != "CPython", reason="only CPython lets a thread raise so"
+)
+def test_an_idle_loop_hears_an_exception_of_another_thread(own: Stage) -> None:
+    """Nothing of Python runs in its passes, and only Python looks for such an exception."""
+    line_channel(own)
+    me = ctypes.c_ulong(threading.get_ident())
+
+    def interrupt() -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(me, ctypes.py_object(Never))
+
+    own.asyncore.loop(0, True, own.map, 2)
+    thread = threading.Thread(target=interrupt)
+
+    def run() -> None:
+        thread.start()
+        own.asyncore.loop(0.01, True, own.map)
+
+    with pytest.raises(Never):
+        run()
+    thread.join()
+
+
+def test_a_line_channel_that_wants_urgent_bytes_gets_them(own: Stage) -> None:
+    """So it cannot be asked in the short way."""
+    here, there = own.tcp_pair()
+    urgent: list[bytes] = []
+    channel = line_channel(
+        own, here, handle_expt=lambda self: urgent.append(self.socket.recv(1, socket.MSG_OOB))
+    )
+    settle(own)
+    there.send(b"!", socket.MSG_OOB)
+    own.until(lambda: urgent, use_poll=True)
+    assert urgent == [b"!"]
+    there.sendall(b"line\r\n")
+    own.until(lambda: b"line" in channel.events, use_poll=True)
