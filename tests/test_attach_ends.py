@@ -320,7 +320,7 @@ def test_map_that_is_none(served: Inside) -> None:
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_timeout_that_is_none(served: Inside, timeout: float) -> None:
     async def main() -> None:
-        with pytest.raises(ValueError, match="timeout must be above 0 seconds"):
+        with pytest.raises(ValueError, match="timeout must be more than 0 s, or None"):
             served.attach(timeout=timeout)
 
     served.run(main)

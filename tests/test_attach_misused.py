@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 from typing import Any
 
 import pytest
@@ -194,10 +195,13 @@ def test_loop_that_is_something_else(own: Stage, what: str) -> None:
         Inside(own, "asyncio").attach(loop)
 
 
-def test_timeout_that_is_no_number(own: Stage) -> None:
+@pytest.mark.parametrize("timeout", ["3", True, [3]])
+def test_timeout_that_is_no_number(own: Stage, timeout: Any) -> None:
     loop = asyncio.new_event_loop()
     try:
-        with pytest.raises(TypeError, match=r"a number of seconds, .* not '3'"):
-            Inside(own, "asyncio").attach(loop, timeout="3")
+        with pytest.raises(
+            TypeError, match=f"a number of seconds or None, not {re.escape(repr(timeout))}"
+        ):
+            Inside(own, "asyncio").attach(loop, timeout=timeout)
     finally:
         loop.close()

@@ -45,6 +45,30 @@ def test_line_has_to_be_whole_in_time(own: Stage, clock: Clock) -> None:
     assert channel.events == [b"xxxxxx", ("timed out", "line"), "lost"]
 
 
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_a_timer_bounds_a_body(own: Stage, clock: Clock, is_slow: bool) -> None:
+    """As docs/channel.md says, for no deadline but that of who is idle does."""
+    timers: list[Any] = []
+
+    def line_received(self: Any, line: bytes) -> None:
+        self.receive_exactly(int(line))
+        timers.append(self.call_later(60, self.timed_out, "body"))
+
+    def raw_received(self: Any, data: bytes) -> None:
+        timers[0].cancel()
+        self.events.append(data)
+
+    channel = line_channel(own, line_received=line_received, raw_received=raw_received)
+    tell(own, channel, b"9\r\n")
+    for _ in range(4 if is_slow else 9):
+        clock.now += 14 if is_slow else 1
+        tell(own, channel, b"x")
+    assert channel.events == ([] if is_slow else [b"x" * 9])
+    clock.now += 100
+    settle(own)
+    assert channel.events == ([("timed out", "body"), "lost"] if is_slow else [b"x" * 9])
+
+
 @pytest.mark.parametrize("when", ["before", "behind", "earlier"])
 def test_farewell_of_a_deadline_is_not_destroyed(own: Stage, clock: Clock, when: str) -> None:
     """Where something was sent of late the channel lingers, though the peer goes on sending."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import math
 import os
 import select
 from threading import get_ident
@@ -28,6 +29,7 @@ from fastchat import asyncore
 from fastchat._core import passes, pollers
 from fastchat._core.agenda import agenda_of
 from fastchat._core.maps import end_loop, watch_over
+from fastchat._core.quantities import seconds
 from fastchat._core.touch import watches
 
 __all__ = ["Attachment", "attach"]
@@ -53,9 +55,9 @@ def attach(
     or ``writable()``, or *map* is a dict.  To be called in the thread of the loop.
 
     Raises TypeError where *loop* is none, *map* is another mapping or *timeout* no number,
-    ValueError where *timeout* is not above 0, RuntimeError where there is no loop, or one that is
-    closed, has no ``add_reader()`` or runs in another thread, where *map* is attached already, and
-    where no registrations can be kept (as under gevent).
+    ValueError where *timeout* is not above 0, RuntimeError where there is no loop, or
+    one that is closed, has no ``add_reader()`` or runs in another thread, where *map* is attached
+    already, and where no registrations can be kept (as under gevent).
     """
     running = asyncio._get_running_loop()
     if loop is None:
@@ -72,10 +74,8 @@ def attach(
         raise RuntimeError(f"{loop!r} runs in another thread: call attach() there")
     if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
         raise RuntimeError(f"{loop!r} has no add_reader(): use asyncio.SelectorEventLoop")
-    if not isinstance(timeout, (int, float, type(None))):
-        raise TypeError(f"timeout must be a number of seconds, or None, not {timeout!r}")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, or None, not {timeout!r}")
+    if timeout is not None and timeout != math.inf:
+        seconds("timeout", timeout, 0, or_none=True, is_above=True)
     if map is None:
         map = asyncore.socket_map
     if type(map) not in (dict, asyncore.channel_map):
