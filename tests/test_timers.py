@@ -64,6 +64,22 @@ def test_calls_in_the_order_of_their_times(
     assert calls == [1, 1, 2, 3]
 
 
+def test_the_clock_is_what_the_program_has_made_of_it(
+    own: Stage, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As freezegun and others do: in the module ``time``, while the loop runs."""
+    later(own, 1000, calls.append, "first")
+    monotonic = time.monotonic
+    settle(own, 2)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 1001)
+    settle(own, 2)
+    assert calls == ["first"]
+    later(own, 1000, calls.append, "second")
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 2002)
+    settle(own, 2)
+    assert calls == ["first", "second"]
+
+
 def test_same_time_means_in_the_order_of_the_calls(
     own: Stage, clock: Clock, calls: list[Any]
 ) -> None:
