@@ -285,3 +285,16 @@ def test_what_ends_the_program_leaves_where_handle_error_is_looked_up(
     with pytest.raises(own.ending(kind)):
         own.loop(timeout=PATIENCE)
     del type(chat).handle_error
+
+
+@pytest.mark.parametrize("failure", [ValueError, OverflowError, Interruption])
+def test_a_handler_s_exception_in_a_registration_with_poll_leaves(
+    own: Stage, failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For poll itself raises ValueError of a negative descriptor, and that channel is buried."""
+    chat = own.chat()
+    pollster = SimpleNamespace(register=fail_with(failure()), poll=lambda timeout: [])
+    monkeypatch.setattr(own.asyncore, "select", SimpleNamespace(poll=lambda: pollster))
+    with pytest.raises(failure):
+        own.asyncore.poll2(0, own.map)
+    assert own.map == {chat._fileno: chat}

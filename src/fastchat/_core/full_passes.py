@@ -173,7 +173,10 @@ def poll_once(family: Family, timeout: Any, map: Any) -> None:
         try:
             # As in CPython 3.11, which asks for urgent data together with input only.
             pollster.register(fd, wanted if wanted & READ else wanted & ~URGENT)
-        except ValueError:  # a negative descriptor: the socket was closed
+        except ValueError:
+            if type(fd) is int and fd >= 0:
+                raise  # of a signal handler
+            # A negative descriptor: the socket was closed.
             bury(family, channel, map, fd)
             timeout = 0
     if not map:  # a signal handler has closed every channel that was asked
