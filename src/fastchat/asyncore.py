@@ -61,6 +61,7 @@ from fastchat._core.incoming import drop_input as _drop_input
 from fastchat._core.maps import ChannelMap as _ChannelMap
 from fastchat._core.maps import begin_loop as _begin_loop
 from fastchat._core.maps import end_loop as _end_loop
+from fastchat._core.maps import is_outermost as _is_outermost
 from fastchat._core.maps import watch_over as _watch_over
 from fastchat._core.outgoing import flush_this_thread as _flush_this_thread
 from fastchat._core.passes import make_pass as _make_pass
@@ -268,7 +269,10 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
                 function(timeout, map)
             else:
                 if watch is not known:
-                    is_outermost |= type(map) is dict and _begin_loop(watch)
+                    if type(map) is dict:
+                        # Before it is so: where this is interrupted, what has begun must end.
+                        is_outermost |= _is_outermost(watch)
+                        _begin_loop(watch)
                     known = watch
                 if count is None:
                     _make_passes(watch, timeout, function is poll2, is_first)

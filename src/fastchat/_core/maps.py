@@ -168,12 +168,14 @@ _own_select = select.select
 _own_poll = getattr(select, "poll", None)
 
 
-def begin_loop(watch: Watch) -> bool:
-    """A loop waits with *watch* from now on; returns whether it is this thread's outermost."""
-    me = get_ident()
-    is_outermost = me not in watch.loops
-    watch.loops[me] = None
-    return is_outermost
+def is_outermost(watch: Watch) -> bool:
+    """Whether a loop that begins to wait with *watch* is the first of this thread."""
+    return get_ident() not in watch.loops
+
+
+def begin_loop(watch: Watch) -> None:
+    """A loop of this thread waits with *watch* from now on."""
+    watch.loops[get_ident()] = None
 
 
 def end_loop(map: Any) -> None:
