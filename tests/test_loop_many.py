@@ -7,11 +7,12 @@ import platform
 import select
 import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.support.channels import Stage, needs_poll
+from tests.support.channels import Stage, inside, needs_poll
 from tests.support.line_channels import line_channel, settle
 
 
@@ -22,6 +23,10 @@ class Never(BaseException):
 def begin(own: Stage) -> Any:
     """The watch of the map of *own*, before its first pass."""
     return own.asyncore._watch_over(own.map, own.asyncore._family, True)
+
+
+def make_passes(own: Stage, watch: Any, timeout: float = 10) -> None:
+    own.asyncore._make_passes(watch, own.asyncore._family, timeout, True, True)
 
 
 def restless(own: Stage, handle_read: Any) -> Any:
@@ -36,17 +41,17 @@ def restless(own: Stage, handle_read: Any) -> Any:
 def test_a_pass_in_which_nothing_happens_is_the_last_of_many(own: Stage) -> None:
     line_channel(own)
     watch = begin(own)
-    own.asyncore._make_passes(watch, 0, True, True)
+    make_passes(own, watch, 0)
     settle(own)
     before = watch.passes
-    own.asyncore._make_passes(watch, 0, True, True)
+    make_passes(own, watch, 0)
     assert watch.passes == before + 1
 
 
 def test_they_end_now_and_then_whatever_happens(own: Stage) -> None:
     reads: list[Any] = []
     restless(own, lambda channel: reads.append(channel))
-    own.asyncore._make_passes(begin(own), 10, True, True)
+    make_passes(own, begin(own))
     assert len(reads) == 64
 
 
@@ -59,7 +64,7 @@ def test_they_end_with_the_last_channel(own: Stage) -> None:
             channel.close()
 
     restless(own, handle_read)
-    own.asyncore._make_passes(begin(own), 10, True, True)
+    make_passes(own, begin(own))
     assert len(reads) == 3
     assert not own.map
 
@@ -79,11 +84,26 @@ def test_they_end_where_another_way_to_wait_is_wanted(
             raise own.asyncore.ExitNow
 
     restless(own, handle_read)
-    own.asyncore._make_passes(begin(own), 10, True, True)
+    make_passes(own, begin(own))
     assert len(reads) == 3
     with pytest.raises(own.asyncore.ExitNow):
         own.asyncore.loop(10, True, own.map)
     assert own.map
+
+
+def test_another_import_that_makes_them_looks_at_its_own_select(own: Stage) -> None:
+    """Both have one map, whose registrations belong to the first."""
+    other = inside(own, "family")["Family"](dict(vars(own.asyncore)))
+    reads: list[Any] = []
+
+    def handle_read(channel: Any) -> None:
+        reads.append(channel)
+        if len(reads) == 3:
+            other.names["select"] = SimpleNamespace()
+
+    restless(own, handle_read)
+    own.asyncore._make_passes(begin(own), other, 10, True, True)
+    assert len(reads) == 3
 
 
 @pytest.mark.skipif(

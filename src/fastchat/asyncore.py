@@ -275,7 +275,7 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
                         _begin_loop(watch)
                     known = watch
                 if count is None:
-                    _make_passes(watch, timeout, function is poll2, is_first)
+                    _make_passes(watch, _family, timeout, function is poll2, is_first)
                 else:
                     _make_pass(watch, timeout, function is poll2, is_first)
                 is_first = False

@@ -20,7 +20,7 @@ cdef inline int whole(double number) noexcept:
 
 
 @cython.locals(has_happened=bint)
-cpdef make_passes(Watch watch, timeout, bint is_poll2, bint is_first)
+cpdef make_passes(Watch watch, Family family, timeout, bint is_poll2, bint is_first)
 cpdef bint make_pass(
     Watch watch, timeout, bint is_poll2, bint is_first, bint is_endless=*
 ) except -1

@@ -44,6 +44,7 @@ else:
 if not cython.compiled:
     from fastchat._core._cy import get_item
     from fastchat._core.asking import ask_one, registration_of
+    from fastchat._core.family import Family
     from fastchat._core.maps import watch_over
     from fastchat._core.outgoing import flush_this_thread
     from fastchat._core.pollers import is_readable
@@ -86,8 +87,10 @@ _LONGEST = 2**31 - 1
 _own_sleep = time.sleep
 
 
-def make_passes(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool) -> None:
-    """Make passes as ``loop`` does without a count, at least one, and not all.
+def make_passes(watch: Watch, family: Family, timeout: Any, is_poll2: bool, is_first: bool) -> None:
+    """Make passes as ``loop`` of *family* does without a count, at least one, and not all.
+
+    *family* may be another import of ``asyncore`` than that of *watch*.
 
     Where nothing has happened, and now and then, the interpreter gets to run: it may have an
     exception for this thread from another one, and looks for that in Python only.
@@ -96,7 +99,7 @@ def make_passes(watch: Watch, timeout: Any, is_poll2: bool, is_first: bool) -> N
         has_happened = make_pass(watch, timeout, is_poll2, is_first, True)
         if not has_happened or not watch.map:
             return
-        if watch_over(watch.map, watch.family, True) is not watch:
+        if watch_over(watch.map, family, True) is not watch:
             return
         is_first = False
 
