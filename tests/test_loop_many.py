@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.channels import Stage, inside, needs_poll
-from tests.support.line_channels import line_channel, settle
+from tests.support.line_channels import line_channel, settle, tell
 
 
 class Never(BaseException):
@@ -142,3 +142,14 @@ def test_a_line_channel_that_wants_urgent_bytes_gets_them(own: Stage) -> None:
     assert urgent == [b"!"]
     there.sendall(b"line\r\n")
     own.until(lambda: b"line" in channel.events, use_poll=True)
+
+
+def test_a_property_of_a_line_channel_is_not_looked_at_to_find_out_what_it_is(own: Stage) -> None:
+    """What it raises there would leave the loop."""
+
+    def fail(channel: Any) -> bool:
+        raise RuntimeError("a property")
+
+    members: Any = {"accepting": property(fail, lambda channel, value: None)}
+    channel = line_channel(own, readable=lambda channel: True, **members)
+    assert b"line" in tell(own, channel, b"line\r\n")

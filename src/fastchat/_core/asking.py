@@ -178,10 +178,12 @@ def ask_line(family: Family, channel: Any) -> LineState | None:
         return None
     if type(getattr(kind, "_fc_registration", None)) is not int:
         return None  # no dispatcher
-    line = line_of(family, channel)
-    if line is None or not has_bools(channel) or not channel.connected:
+    if type(getattr(channel, "_fc_line", None)) is not family.line_state:
         return None
-    if wants_urgent(family, channel):
+    if not has_bools(channel) or not channel.connected:
+        return None
+    line = line_of(family, channel)
+    if line is None or wants_urgent(family, channel):
         return None
     return line
 
