@@ -43,7 +43,7 @@ cdef class Agenda:
     cdef Py_ssize_t _timers
     cdef bint _is_held
     cdef bint _is_real
-    cdef tuple _sound
+    cdef Py_ssize_t _sound
     cdef public bint is_used
 
     @cython.locals(now=double)
@@ -60,7 +60,9 @@ cdef class Agenda:
     cdef bint _is_over(self, double when, entry) except -1
     cdef _take_off(self, bint is_over)
 
-    @cython.locals(heap=list, first=tuple, due=double, milliseconds=double, left=double)
+    @cython.locals(
+        heap=list, first=tuple, number=Py_ssize_t, due=double, milliseconds=double, left=double
+    )
     cpdef until_next(self, timeout)
     cpdef run(self)
     cdef _let_go_on(self)

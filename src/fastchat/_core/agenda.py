@@ -184,8 +184,9 @@ class Agenda:
         # When, a number that makes it unique, and who; and what of it is called in this pass.
         self._heap: list[tuple[float, int, Any]] = []
         self._due: deque[tuple[float, int, Any]] = deque()
-        # The first entry, if it was found to stand for something and none was ended since.
-        self._sound: Any = None
+        # The number of the first entry, if it was found to stand for something and none was ended
+        # since; 0 for none.
+        self._sound = 0
         self._is_held = False  # in ``working``
         self._order = 0
         # The lists in the heap, by when they are due: of channels, to look at their deadlines.
@@ -251,7 +252,7 @@ class Agenda:
 
     def forget_one(self) -> None:
         """One more entry stands for nothing."""
-        self._sound = None
+        self._sound = 0
         self._cancelled += 1
         if self._cancelled > _SOME and 2 * self._cancelled > self._count:
             self._sweep()
@@ -296,12 +297,15 @@ class Agenda:
         if self.calls or self.ready or self._due:
             return 0
         heap = self._heap
-        while heap and heap[0] is not self._sound:
+        while heap:
             first = heap[0]
+            number = first[1]
+            if number == self._sound:
+                break
             if self._is_over(first[0], first[2]):
                 self._take_off(type(heapq.heappop(heap)[2]) is not list)
             else:
-                self._sound = first
+                self._sound = number
         if not heap:
             return timeout
         due = heap[0][0]
@@ -335,7 +339,6 @@ class Agenda:
         """A pass ends: make the calls of other threads, and run what was due after the wait."""
         self._make_calls()
         while self._heap and self._heap[0][0] <= self.now:
-            self._sound = None  # which would keep what is taken out
             # In one call, for behind each a signal handler might raise.
             self._due.extend(map(heapq.heappop, (self._heap,)))
         try:
