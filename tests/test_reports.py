@@ -439,6 +439,17 @@ def test_a_filter_of_the_program_may_return_another_notice(log: Log) -> None:
     assert log.lines == ["WARNING another"] * 4
 
 
+def test_a_logger_of_the_program_may_say_in_other_words_that_a_notice_passes(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = log.logger.filter
+    monkeypatch.setattr(log.logger, "filter", lambda record: 1 if own(record) else 0)
+    for _ in range(5):
+        log.logger.warning("peer")
+    assert len(log.lines) == 4
+    assert "left out" in log.lines[-1]
+
+
 def test_no_limit(log: Log) -> None:
     log.limiter.most = None
     for number in range(100):

@@ -319,7 +319,7 @@ def _log(key: _Key, text: str, *args: Any, extra: dict[str, Any]) -> None:
     record = logger.makeRecord(logger.name, level, __file__, 0, text, args, None, extra=extra)
     passed: Any = logger.filter(record)  # another record, where a filter returns one
     if passed:
-        logger.callHandlers(record if passed is True else passed)
+        logger.callHandlers(passed if isinstance(passed, logging.LogRecord) else record)
 
 
 limiter = Limiter()
