@@ -316,7 +316,7 @@ def _log(key: _Key, text: str, *args: Any, extra: dict[str, Any]) -> None:
     is_off = logger.disabled or logger.manager.disable >= level
     if is_off or level < logger.getEffectiveLevel():
         return
-    record = logger.makeRecord(logger.name, level, __file__, 0, text, args, None, extra=extra)
+    record = logger.makeRecord(logger.name, level, __file__, 0, text, args, None, "_log", extra)
     passed: Any = logger.filter(record)  # another record, where a filter returns one
     if passed:
         logger.callHandlers(passed if isinstance(passed, logging.LogRecord) else record)
