@@ -48,14 +48,13 @@ def test_line_has_to_be_whole_in_time(own: Stage, clock: Clock) -> None:
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_a_timer_bounds_a_body(own: Stage, clock: Clock, is_slow: bool) -> None:
     """As docs/channel.md says, for no deadline but that of who is idle does."""
-    timers: list[Any] = []
 
     def line_received(self: Any, line: bytes) -> None:
         self.receive_exactly(int(line))
-        timers.append(self.call_later(60, self.timed_out, "body"))
+        self.timer = self.call_later(60, self.timed_out, "body")
 
     def raw_received(self: Any, data: bytes) -> None:
-        timers[0].cancel()
+        self.timer.cancel()
         self.events.append(data)
 
     channel = line_channel(own, line_received=line_received, raw_received=raw_received)

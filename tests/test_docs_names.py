@@ -106,7 +106,7 @@ def way_of_a_line() -> list[tuple[str, str]]:
 
 def test_the_way_of_a_line_is_in_few_files() -> None:
     steps = way_of_a_line()
-    assert len(steps) == 10
+    assert len(steps) == 11
     assert len({file for file, _ in steps}) == 5
     for file, function in steps:
         source = read(f"src/fastchat/{file}")

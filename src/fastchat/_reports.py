@@ -307,16 +307,17 @@ def _tell(key: _Key, text: str, window: _Window, seconds: float) -> None:
 
 
 def _log(key: _Key, text: str, *args: Any, extra: dict[str, Any]) -> None:
-    """``Logger.log``, but for a filter, too.
+    """Log as ``Logger.log`` does, also from inside a filter.
 
-    What logs while a record is handled is not heard in CPython 3.13.4 and 3.13.5 (gh-91555): there
-    ``Logger.log`` and ``isEnabledFor`` do nothing until that is done.
+    CPython 3.13.4 and 3.13.5 hear nothing that is logged while a record is handled (gh-91555):
+    there ``Logger.log``, ``isEnabledFor`` and ``handle`` do nothing until that is done.  So none of
+    these is called, also where a subclass of Logger has its own.
     """
     logger, level = logging.getLogger(key[0]), key[1]
-    is_off = logger.disabled or logger.manager.disable >= level
-    if is_off or level < logger.getEffectiveLevel():
+    if level < logger.getEffectiveLevel() or level <= logger.manager.disable or logger.disabled:
         return
-    record = logger.makeRecord(logger.name, level, __file__, 0, text, args, None, "_log", extra)
+    line = _log.__code__.co_firstlineno
+    record = logger.makeRecord(logger.name, level, __file__, line, text, args, None, "_log", extra)
     passed: Any = logger.filter(record)  # another record, where a filter returns one
     if passed:
         logger.callHandlers(passed if isinstance(passed, logging.LogRecord) else record)

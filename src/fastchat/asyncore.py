@@ -270,7 +270,8 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
             else:
                 if watch is not known:
                     if type(map) is dict:
-                        # Before it is so: where this is interrupted, what has begun must end.
+                        # First, so that an exception of a signal handler behind _begin_loop()
+                        # still ends what has begun.
                         is_outermost |= _is_outermost(watch)
                         _begin_loop(watch)
                     known = watch

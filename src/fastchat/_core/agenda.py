@@ -185,7 +185,8 @@ class Agenda:
         self._heap: list[tuple[float, int, Any]] = []
         self._due: deque[tuple[float, int, Any]] = deque()
         # The number of the first entry, if it was found to stand for something and none was ended
-        # since; 0 for none.
+        # since; 0 for none.  Where that is not so, for a signal handler or a thread has ended one
+        # meanwhile, a wait ends too early, and the entry goes then.
         self._sound = 0
         self._is_held = False  # in ``working``
         self._order = 0

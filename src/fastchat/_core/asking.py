@@ -157,7 +157,9 @@ def _fits(state: State, channel: Any) -> bool:
 
 def line_of(family: Family, channel: Any) -> LineState | None:
     """What *channel* keeps as a LineChannel with stock methods; None where it is no such thing."""
-    if type(getattr(channel, "_fc_line", None)) is not family.line_state or channel.accepting:
+    if type(getattr(channel, "_fc_line", None)) is not family.line_state:
+        return None
+    if not has_bools(channel) or channel.accepting:
         return None
     stock = family.line_stock
     if (
@@ -178,12 +180,8 @@ def ask_line(family: Family, channel: Any) -> LineState | None:
         return None
     if type(getattr(kind, "_fc_registration", None)) is not int:
         return None  # no dispatcher
-    if type(getattr(channel, "_fc_line", None)) is not family.line_state:
-        return None
-    if not has_bools(channel) or not channel.connected:
-        return None
     line = line_of(family, channel)
-    if line is None or wants_urgent(family, channel):
+    if line is None or not channel.connected or wants_urgent(family, channel):
         return None
     return line
 

@@ -48,8 +48,9 @@ class Family:
         self.expt_event: Any = None
         self.error: Any = None
         self.stock_chat: tuple[Any, ...] = ()
-        # The predicates and event methods of LineChannel, once that is there, and what such a
-        # channel keeps itself in: an import of asyncore alone does not import these.
+        # Of LineChannel, once that is there, readable, writable, handle_read_event and
+        # handle_write_event, and what such a channel keeps itself in: an import of asyncore alone
+        # does not import these.
         self.line_stock: tuple[Any, ...] = (None, None, None, None)
         self.line_state: Any = None
         # When the rests of listeners end (time.monotonic() in seconds), by the id of the channel: a

@@ -174,9 +174,10 @@ def poll_once(family: Family, timeout: Any, map: Any) -> None:
             # As in CPython 3.11, which asks for urgent data together with input only.
             pollster.register(fd, wanted if wanted & READ else wanted & ~URGENT)
         except ValueError:
-            if type(fd) is int and fd >= 0:
-                raise  # of a signal handler
-            # A negative descriptor: the socket was closed.
+            key: Any = fd  # the map is the program's, and may have others
+            if isinstance(key, int) and key >= 0:
+                raise  # only of a negative number poll says so: it was a signal handler
+            # The socket was closed.
             bury(family, channel, map, fd)
             timeout = 0
     if not map:  # a signal handler has closed every channel that was asked

@@ -15,7 +15,8 @@ from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
 cdef int ERROR, HANG_UP, INVALID, READ, WRITE, PASSES_AT_ONCE, _LONGEST
 
 
-cdef inline int whole(double number) noexcept:
+cdef inline int truncated(double number) noexcept:
+    # The number has to be one that an int can be.
     return <int> number
 
 

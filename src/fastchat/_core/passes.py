@@ -54,7 +54,7 @@ if not cython.compiled:
     if TYPE_CHECKING:
         from math import ceil
 
-        from fastchat._core._externs import whole
+        from fastchat._core._externs import truncated
         from fastchat._core.line_state import LineState
         from fastchat._core.state import State, set_current
         from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
@@ -88,9 +88,10 @@ _own_sleep = time.sleep
 
 
 def make_passes(watch: Watch, family: Family, timeout: Any, is_poll2: bool, is_first: bool) -> None:
-    """Make passes as ``loop`` of *family* does without a count, at least one, and not all.
+    """Make passes as ``loop`` of *family* does without a count: up to ``PASSES_AT_ONCE``.
 
-    *family* may be another import of ``asyncore`` than that of *watch*.
+    *family* may be another import of ``asyncore`` than that of *watch*, whose ``select`` then says
+    whether registrations may be kept.
 
     Where nothing has happened, and now and then, the interpreter gets to run: it may have an
     exception for this thread from another one, and looks for that in Python only.
@@ -262,7 +263,7 @@ def _milliseconds(timeout: Any, is_poll2: bool) -> int:
     if cython.compiled and type(timeout) is float:  # compiled only
         exact = timeout * 1000
         if 0 <= exact < _LONGEST:
-            return whole(exact if is_poll2 else ceil(exact))
+            return truncated(exact if is_poll2 else ceil(exact))
     if is_poll2:
         return min(max(int(timeout * 1000), -1), _LONGEST)
     if timeout < 0:

@@ -601,6 +601,7 @@ class Watch:
             entry.said = -1
             if self.untracked:
                 self.untracked.pop(entry.fd, None)
+            # In ``wants`` may be more, where sync() of line_events.py was interrupted.
             return self._set_interest(entry, line.wants & (READ | WRITE))
         entry.tracked = is_tracked(self.family, entry.channel)
         entry.line = line_of(self.family, entry.channel) if entry.tracked else None
