@@ -309,9 +309,9 @@ def _tell(key: _Key, text: str, window: _Window, seconds: float) -> None:
 def _log(key: _Key, text: str, *args: Any, extra: dict[str, Any]) -> None:
     """Log as ``Logger.log`` does, also from inside a filter.
 
-    CPython 3.13.4 and 3.13.5 hear nothing that is logged while a record is handled (gh-91555):
-    there ``Logger.log``, ``isEnabledFor`` and ``handle`` do nothing until that is done.  So none of
-    these is called, also where a subclass of Logger has its own.
+    CPython 3.13.5 hears nothing that is logged while a record is handled (3.13.0, 3.14.10 and
+    3.15.2 do): there ``Logger.log``, ``isEnabledFor`` and ``handle`` do nothing until that is done.
+    So none of these is called, also where a subclass of Logger has its own.
     """
     logger, level = logging.getLogger(key[0]), key[1]
     if level < logger.getEffectiveLevel() or level <= logger.manager.disable or logger.disabled:

@@ -59,7 +59,8 @@ if not cython.compiled:
         from fastchat._core.state import State, set_current
         from fastchat._sysio import EventBuffer, fd_at, flags_at, wait
 
-# A check costs about half an event, so that checking takes less than 1 % of the time.
+# A check of a LineChannel costs three times what its event costs, 13,500 instructions, so that
+# checking takes 2 % of what the loop and one connection cost, and 5 % where each pass has many.
 EVENTS_PER_CHECK = 64
 
 # How many channels are checked in the next pass after a time-out.
