@@ -111,7 +111,7 @@ def test_another_import_that_makes_them_looks_at_its_own_select(own: Stage) -> N
     platform.python_implementation() != "CPython", reason="only CPython lets a thread raise so"
 )
 def test_an_idle_loop_hears_an_exception_of_another_thread(own: Stage) -> None:
-    """Nothing of Python runs in its passes, and only Python looks for such an exception."""
+    """Only Python looks for one: ``loop`` behind a pass without events, or a check of channels."""
     line_channel(own)
     own.asyncore.loop(0, True, own.map, 2)
     watch = begin(own)
