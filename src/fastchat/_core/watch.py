@@ -587,25 +587,21 @@ class Watch:
         """``_ask``, and find out whether that has to be done on every pass."""
         channel = entry.channel
         flags = ask_chat(channel, self.family.stock_chat)
-        if flags:
+        line = None if flags else ask_line(self.family, channel)
+        if flags or line is not None:
             entry.tracked = True
-            entry.state = channel._fc_state
-            entry.line = None
+            entry.state = channel._fc_state if flags else None
+            entry.line = line
+            if line is not None:
+                entry.said = -1
+                # In ``wants`` may be more, where sync() of line_events.py was interrupted.
+                flags = line.wants & (READ | WRITE)
             if self.untracked:
                 self.untracked.pop(entry.fd, None)
             return self._set_interest(entry, flags)
-        line = ask_line(self.family, channel)
-        if line is not None:
-            entry.tracked = True
-            entry.state, entry.line = None, line
-            entry.said = -1
-            if self.untracked:
-                self.untracked.pop(entry.fd, None)
-            # In ``wants`` may be more, where sync() of line_events.py was interrupted.
-            return self._set_interest(entry, line.wants & (READ | WRITE))
-        entry.tracked = is_tracked(self.family, entry.channel)
-        entry.line = line_of(self.family, entry.channel) if entry.tracked else None
-        entry.state = entry.channel._fc_state if entry.tracked else None
+        entry.tracked = is_tracked(self.family, channel)
+        entry.line = line_of(self.family, channel) if entry.tracked else None
+        entry.state = channel._fc_state if entry.tracked else None
         if entry.tracked:
             self.untracked.pop(entry.fd, None)
         else:
