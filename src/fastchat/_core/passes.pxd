@@ -12,7 +12,7 @@ from fastchat._core.outgoing cimport flush_this_thread
 from fastchat._core.state cimport State, has_queue, set_current
 from fastchat._sysio cimport EventBuffer, fd_at, flags_at, is_readable, wait
 
-cdef int ERROR, HANG_UP, INVALID, READ, WRITE, PASSES_AT_ONCE, _LONGEST
+cdef int ERROR, HANG_UP, INVALID, READ, WRITE, PASSES_AT_ONCE, _LONGEST_WAIT
 
 
 cdef inline int truncated(double number) noexcept:

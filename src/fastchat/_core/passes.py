@@ -83,7 +83,7 @@ PASSES_AT_ONCE = 64
 _GONE = HANG_UP | ERROR | INVALID
 
 # The longest wait that all systems take, in milliseconds: 24 days.
-_LONGEST = 2**31 - 1
+_LONGEST_WAIT = 2**31 - 1
 
 _own_sleep = time.sleep
 
@@ -263,13 +263,13 @@ def _milliseconds(timeout: Any, is_poll2: bool) -> int:
         return -1
     if cython.compiled and type(timeout) is float:  # compiled only
         exact = timeout * 1000
-        if 0 <= exact < _LONGEST:
+        if 0 <= exact < _LONGEST_WAIT:
             return truncated(exact if is_poll2 else ceil(exact))
     if is_poll2:
-        return min(max(int(timeout * 1000), -1), _LONGEST)
+        return min(max(int(timeout * 1000), -1), _LONGEST_WAIT)
     if timeout < 0:
         raise ValueError("timeout must be non-negative")
-    milliseconds: int = min(math.ceil(timeout * 1000), _LONGEST)
+    milliseconds: int = min(math.ceil(timeout * 1000), _LONGEST_WAIT)
     return milliseconds
 
 
