@@ -47,7 +47,7 @@ def test_line_has_to_be_whole_in_time(own: Stage, clock: Clock) -> None:
 
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_a_timer_bounds_a_body(own: Stage, clock: Clock, is_slow: bool) -> None:
-    """As docs/channel.md says, for no deadline but that of who is idle does."""
+    """As docs/channel.md says, for ``line_timeout`` may be long for a large one."""
 
     def line_received(self: Any, line: bytes) -> None:
         self.receive_exactly(int(line))
@@ -66,6 +66,102 @@ def test_a_timer_bounds_a_body(own: Stage, clock: Clock, is_slow: bool) -> None:
     clock.now += 100
     settle(own)
     assert channel.events == ([("timed out", "body"), "lost"] if is_slow else [b"x" * 9])
+
+
+def _sized(own: Stage, **limits: Any) -> Any:
+    """A channel that takes a body behind each line that is a number."""
+    return line_channel(
+        own,
+        line_received=lambda self, line: self.receive_exactly(int(line)),
+        raw_received=lambda self, data: self.events.append(len(data)),
+        **limits,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "shares"), [(3, 1), (65536, 1), (65537, 2), (131072, 2), (10**6, 16)]
+)
+def test_body_has_the_time_of_a_line_for_each_64_kib(
+    own: Stage, clock: Clock, size: int, shares: int
+) -> None:
+    """However often a byte of it comes; and no body, none."""
+    channel = _sized(own, line_timeout=10, idle_timeout=12)
+    tell(own, channel, b"%d\r\n" % size)
+    clock.now += 11
+    tell(own, channel, b"x")
+    for _ in range(shares * 2 - 1):
+        clock.now += 5
+        tell(own, channel, b"x")
+    assert channel.events == []
+    clock.now += 5
+    settle(own)
+    settle(own)
+    assert channel.events == [("timed out", "line"), "lost"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_next_body_has_its_own_time(own: Stage, clock: Clock, together: bool) -> None:
+    """Whether or not it begins with the end of the last one; none runs between the two."""
+    channel = _sized(own, line_timeout=10, idle_timeout=None)
+    tell(own, channel, b"4\r\nx")
+    clock.now += 9
+    if together:
+        tell(own, channel, b"xxx4\r\nx")
+    else:
+        tell(own, channel, b"xxx")
+        clock.now += 100
+        tell(own, channel, b"4\r\n")
+        clock.now += 100
+        tell(own, channel, b"x")
+    clock.now += 9
+    settle(own)
+    assert channel.events == [4]
+    clock.now += 1
+    settle(own)
+    assert channel.events == [4, ("timed out", "line"), "lost"]
+
+
+@pytest.mark.parametrize("mode", ["read_lines", "read_raw"])
+def test_what_was_a_body_counts_as_what_it_is_now(own: Stage, clock: Clock, mode: str) -> None:
+    """A line from the last input before that on."""
+    channel = _sized(own, line_timeout=10, idle_timeout=None)
+    tell(own, channel, b"4\r\nx")
+    clock.now += 5
+    tell(own, channel, b"x")
+    clock.now += 4
+    getattr(channel, mode)()
+    clock.now += 5
+    settle(own)
+    assert channel.events == ([] if mode == "read_lines" else [2])
+    clock.now += 1
+    settle(own)
+    assert channel.events == ([("timed out", "line"), "lost"] if mode == "read_lines" else [2])
+
+
+def test_deadline_of_a_body_begins_anew_behind_a_pause(own: Stage, clock: Clock) -> None:
+    channel = _sized(own, line_timeout=10)
+    tell(own, channel, b"4\r\nx")
+    channel.pause_reading()
+    clock.now += 1000
+    settle(own)
+    channel.resume_reading()
+    clock.now += 9
+    settle(own)
+    assert channel.events == []
+    tell(own, channel, b"xxx")
+    clock.now += 100
+    settle(own)
+    assert channel.events == [4]
+
+
+def test_body_that_ends_early_has_no_deadline(own: Stage, clock: Clock) -> None:
+    channel = _sized(own, line_timeout=10, idle_timeout=None, eof_received=lambda self: True)
+    tell(own, channel, b"4\r\nx")
+    channel.peer.shutdown(socket.SHUT_WR)
+    settle(own)
+    clock.now += 1000
+    settle(own)
+    assert channel.events == []
 
 
 @pytest.mark.parametrize("when", ["before", "behind", "earlier"])

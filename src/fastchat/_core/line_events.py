@@ -44,6 +44,7 @@ from fastchat._core.line_stops import (
     BUSY,
     CLOSING,
     DONE,
+    EXACT,
     FULL,
     GONE,
     HELD,
@@ -86,6 +87,8 @@ __all__ = [
 
 # How much of a line line_too_long() gets, in bytes.
 _PREFIX = 1024
+# For each so many bytes of a body, begun or whole, ``line_timeout`` counts once.
+_SHARE = 65536
 # Beside the flags of a poller: that the loop may not know what is wanted.
 _UNKNOWN = 1 << 16
 
@@ -276,7 +279,7 @@ def go_on(state: LineState) -> None:
         say_goodbye(state)
     elif state.has_ended:
         tell_the_end(state)
-    elif state.mode != LINES or not (len(state.buffer) or state.is_skipping()):
+    elif state.mode == RAW or not (len(state.buffer) or state.is_skipping()):
         state.began = 0.0
     elif not state.began:
         state.began = state.heard
@@ -371,9 +374,9 @@ def set_most(state: LineState) -> None:
 def change_mode(state: LineState, mode: int, size: int = 0) -> None:
     """Give what follows as *mode* says."""
     take_back(state)
-    state.mode, state.exact = mode, size
-    if mode != LINES:
+    if mode != LINES or state.mode != LINES:
         state.began = 0.0
+    state.mode, state.exact = mode, size
     change(state)
 
 
@@ -514,11 +517,16 @@ def _deadlines(state: LineState) -> list[tuple[float, str]]:
     if not state.stops & (CLOSING | PAUSED | FULL):
         found.append((state.heard + state.idle_timeout, "idle"))
         if state.began:
-            due = state.began + state.line_timeout
+            due = state.began + state.line_timeout * _shares(state)
             if state.stops & HELD:  # what waits is given first, and may be the whole line
                 due = max(due, state.agenda.now + 1)
             found.append((due, "line"))
     return found
+
+
+def _shares(state: LineState) -> int:
+    """How many times ``line_timeout`` what has begun may take: a line once, a body by its size."""
+    return max(1, -(-state.exact // _SHARE)) if state.mode == EXACT else 1
 
 
 def begin_anew(state: LineState, which: str) -> None:

@@ -147,7 +147,7 @@ class LineState:
             "tally",  # and where it counts what goes through the channels of one class, or None
             "armed",  # for when it has an entry in the agenda, 0 for none
             "heard",  # when input came last or output went
-            "began",  # when the line that waits began, 0 where none does
+            "began",  # when the line or the body that waits began, 0 where none does
             "wrote",  # when the kernel took output last, or output began to wait
             "max_line",
             "lines_per_pass",
@@ -237,7 +237,8 @@ class LineState:
             self.tally.received += len(data)
         if self.mode or not data:
             self.has_ended = not data
-            self.began = 0.0
+            if self.has_ended or self.mode != EXACT:
+                self.began = 0.0
             self.feed(data)
             self.events.go_on(self)
             return
