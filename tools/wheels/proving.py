@@ -189,6 +189,8 @@ class Proof:
         words = ["-m", "not build", "--numprocesses", "auto", "--dist", "loadfile"]
         # After a worker that crashed, pytest-xdist can wait for ever.
         words += ["--max-worker-restart", "0", *options]
+        # Of a Failure the end is told: what failed, and not what was skipped.
+        words += ["-r", "fE"]
         try:
             output = self.pytest(*words)
         except Failure as failure:
