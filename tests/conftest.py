@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import fastchat
+from fastchat import _backend
 from tests.support.channels import Clock, Stage, inside
 from tests.support.implementations import FASTCHAT, STDLIB, Implementation, load
 from tests.support.wheels import Wheel
@@ -81,6 +82,20 @@ def _needs_extension(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     parameters = [] if callspec is None else list(callspec.params.values())
     return "cython" in parameters or item.get_closest_marker("compiled") is not None
+
+
+@pytest.fixture(autouse=True)
+def _one_implementation() -> Iterator[None]:
+    """Who leaves parts of another implementation to what is imported or reloaded later, fails."""
+    yield
+    is_compiled = fastchat.implementation == "cython"
+    found = {name: sys.modules[name] for name in _backend._COMPILED if name in sys.modules}
+    strangers = [
+        name
+        for name, module in found.items()
+        if str(module.__file__).endswith(".py") == is_compiled
+    ]
+    assert strangers == []
 
 
 @pytest.fixture(autouse=True)

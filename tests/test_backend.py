@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -24,7 +25,7 @@ import pytest
 
 import fastchat
 from fastchat import _backend
-from tests.support.implementations import AUTOMATIC, load
+from tests.support.implementations import AUTOMATIC, load, without_fastchat
 
 PACKAGE = Path(fastchat.__file__).parent
 
@@ -443,6 +444,13 @@ def test_without_the_gil_it_stays_off(choice: str, pytestconfig: pytest.Config) 
 # ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """What ``choose`` imports is not what the rest of this process has."""
+    with without_fastchat():
+        yield
+
+
 def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the import of the compiled modules fail as that of an absent one does."""
     found = importlib.import_module
@@ -455,6 +463,7 @@ def hide_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=import_module))
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("choice", ["cython", "python"])
 def test_choose(choice: str) -> None:
     scanner, name, obstacle = _backend.choose(choice)
@@ -462,6 +471,7 @@ def test_choose(choice: str) -> None:
     assert obstacle == ("" if name == "cython" else "FASTCHAT_IMPLEMENTATION asks for it")
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_auto(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.implementation, "name", "cpython")
@@ -469,6 +479,7 @@ def test_choose_auto(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _backend.choose("auto")[1] == compiled
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_elsewhere_than_on_cpython(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.implementation, "name", "pypy")
@@ -477,6 +488,7 @@ def test_choose_elsewhere_than_on_cpython(compiled: str, monkeypatch: pytest.Mon
     assert _backend.choose(compiled)[1] == compiled
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_without_the_gil(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
@@ -502,6 +514,7 @@ def only_these(monkeypatch: pytest.MonkeyPatch, **running: str) -> None:
     monkeypatch.setattr(_backend, "importlib", SimpleNamespace(import_module=import_module))
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("module", ["_interpreters", "_xxsubinterpreters"])
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_by_interpreter(module: str, compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,6 +525,7 @@ def test_choose_by_interpreter(module: str, compiled: str, monkeypatch: pytest.M
     assert _backend.choose(compiled)[1] == "python"
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("compiled", ["cython"])
 def test_choose_where_nobody_knows(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     only_these(monkeypatch)
@@ -525,6 +539,7 @@ def test_choose_nonsense(choice: str) -> None:
     assert repr(choice) in str(caught.value)
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("choice", ["auto", "python"])
 def test_choose_without_the_extension(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_extension(monkeypatch)

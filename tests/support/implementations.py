@@ -67,10 +67,19 @@ def load(name: str) -> Implementation:
             warnings.simplefilter("ignore", DeprecationWarning)
             asynchat = importlib.import_module("asynchat")
             return Implementation("stdlib", importlib.import_module("asyncore"), asynchat, None, {})
-    aside = _take_out()
     setting = os.environ.get("FASTCHAT_IMPLEMENTATION")
     os.environ["FASTCHAT_IMPLEMENTATION"] = name
     try:
+        return _load(name)
+    finally:
+        if setting is None:
+            del os.environ["FASTCHAT_IMPLEMENTATION"]
+        else:
+            os.environ["FASTCHAT_IMPLEMENTATION"] = setting
+
+
+def _load(name: str) -> Implementation:
+    with without_fastchat():
         asynchat = importlib.import_module("fastchat.asynchat")
         channel = importlib.import_module("fastchat.channel")
         timers = importlib.import_module("fastchat.timers")
@@ -82,11 +91,15 @@ def load(name: str) -> Implementation:
         modules = (asynchat.asyncore, asynchat, asynchat._scanner)
         own = (channel, timers, server, attachment)
         return Implementation(name, *modules, core, aio, *own)
+
+
+@contextmanager
+def without_fastchat() -> Iterator[None]:
+    """As if nothing of fastchat had been imported; what is meanwhile is taken out again."""
+    aside = _take_out()
+    try:
+        yield
     finally:
-        if setting is None:
-            del os.environ["FASTCHAT_IMPLEMENTATION"]
-        else:
-            os.environ["FASTCHAT_IMPLEMENTATION"] = setting
         _take_out()
         sys.modules.update(aside)
 
