@@ -168,7 +168,10 @@ def test_an_empty_delimiter_is_refused(here: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("command", ["serve", "echo"])
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help(command: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(
+    command: str, word: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         cli.main([command, word])
     assert caught.value.code == 0
