@@ -68,100 +68,286 @@ def test_a_timer_bounds_a_body(own: Stage, clock: Clock, is_slow: bool) -> None:
     assert channel.events == ([("timed out", "body"), "lost"] if is_slow else [b"x" * 9])
 
 
-def _sized(own: Stage, **limits: Any) -> Any:
+def _sized(own: Stage, **members: Any) -> Any:
     """A channel that takes a body behind each line that is a number."""
-    return line_channel(
-        own,
-        line_received=lambda self, line: self.receive_exactly(int(line)),
-        raw_received=lambda self, data: self.events.append(len(data)),
-        **limits,
-    )
+    members = {
+        "line_timeout": 10,
+        "idle_timeout": None,
+        "line_received": lambda self, line: self.receive_exactly(int(line)),
+        "raw_received": lambda self, data: self.events.append(len(data)),
+        **members,
+    }
+    return line_channel(own, **members)
 
 
-@pytest.mark.parametrize(
-    ("size", "shares"), [(3, 1), (65536, 1), (65537, 2), (131072, 2), (10**6, 16)]
-)
-def test_body_has_the_time_of_a_line_for_each_64_kib(
-    own: Stage, clock: Clock, size: int, shares: int
-) -> None:
-    """However often a byte of it comes; and no body, none."""
-    channel = _sized(own, line_timeout=10, idle_timeout=12)
-    tell(own, channel, b"%d\r\n" % size)
-    clock.now += 11
-    tell(own, channel, b"x")
-    for _ in range(shares * 2 - 1):
-        clock.now += 5
-        tell(own, channel, b"x")
-    assert channel.events == []
-    clock.now += 5
+def _expect_timeout(own: Stage, clock: Clock, channel: Any, *, after: float) -> None:
+    """The deadline of what has begun passes in so many seconds, and not a second before."""
+    before = list(channel.events)
+    clock.now += after - 1
     settle(own)
-    settle(own)
-    assert channel.events == [("timed out", "line"), "lost"]
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_next_body_has_its_own_time(own: Stage, clock: Clock, together: bool) -> None:
-    """Whether or not it begins with the end of the last one; none runs between the two."""
-    channel = _sized(own, line_timeout=10, idle_timeout=None)
-    tell(own, channel, b"4\r\nx")
-    clock.now += 9
-    if together:
-        tell(own, channel, b"xxx4\r\nx")
-    else:
-        tell(own, channel, b"xxx")
-        clock.now += 100
-        tell(own, channel, b"4\r\n")
-        clock.now += 100
-        tell(own, channel, b"x")
-    clock.now += 9
-    settle(own)
-    assert channel.events == [4]
+    assert channel.events == before
     clock.now += 1
     settle(own)
-    assert channel.events == [4, ("timed out", "line"), "lost"]
+    assert channel.events == [*before, ("timed out", "line"), "lost"]
 
 
-@pytest.mark.parametrize("mode", ["read_lines", "read_raw"])
-def test_what_was_a_body_counts_as_what_it_is_now(own: Stage, clock: Clock, mode: str) -> None:
-    """A line from the last input before that on."""
-    channel = _sized(own, line_timeout=10, idle_timeout=None)
-    tell(own, channel, b"4\r\nx")
-    clock.now += 5
+# How a channel comes to wait for two bytes more, of which the first three seconds have passed.
+_WAYS: dict[str, Callable[[Stage, Clock, Any], None]] = {}
+
+
+def _way(function: Callable[[Stage, Clock, Any], None]) -> Callable[[Stage, Clock, Any], None]:
+    _WAYS[function.__name__] = function
+    return function
+
+
+@_way
+def _of_one_read(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"3\r\nx")
+    clock.now += 3
+
+
+@_way
+def _of_its_own(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"3\r\n")
+    clock.now += 100
     tell(own, channel, b"x")
-    clock.now += 4
-    getattr(channel, mode)()
-    clock.now += 5
-    settle(own)
-    assert channel.events == ([] if mode == "read_lines" else [2])
-    clock.now += 1
-    settle(own)
-    assert channel.events == ([("timed out", "line"), "lost"] if mode == "read_lines" else [2])
+    clock.now += 3
 
 
-def test_deadline_of_a_body_begins_anew_behind_a_pause(own: Stage, clock: Clock) -> None:
-    channel = _sized(own, line_timeout=10)
-    tell(own, channel, b"4\r\nx")
+@_way
+def _behind_another(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"5\r\n")
+    tell(own, channel, b"xx")
+    clock.now += 9
+    tell(own, channel, b"xxx3\r\nx")
+    clock.now += 3
+
+
+@_way
+def _behind_many(own: Stage, clock: Clock, channel: Any) -> None:
+    channel.lines_per_pass = 1
+    tell(own, channel, b"0\r\n" * 9 + b"3\r\nx")
+    settle(own, 20)
+    clock.now += 3
+
+
+@_way
+def _asked_for_by_a_timer(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"x")
+    clock.now += 9
+    channel.call_later(0, channel.receive_exactly, 3)
+    settle(own)
+    clock.now += 3
+
+
+@_way
+def _asked_for_elsewhere(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"x")
+    clock.now += 9
+    channel.receive_exactly(3)
+    settle(own)
+    clock.now += 3
+
+
+@_way
+def _asked_for_anew(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"9\r\nx")
+    clock.now += 9
+    channel.receive_exactly(3)
+    settle(own)
+    clock.now += 3
+
+
+@_way
+def _given_back_elsewhere(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"3\r\n")
+    clock.now += 100
+    channel.unread(b"x")
+    settle(own)
+    clock.now += 3
+
+
+@_way
+def _behind_a_pause(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"3\r\nx")
     channel.pause_reading()
     clock.now += 1000
     settle(own)
     channel.resume_reading()
+    clock.now += 3
+
+
+@_way
+def _behind_a_pause_of_its_hook(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"-3\r\nx")  # see the test
+    clock.now += 1000
+    settle(own)
+    channel.resume_reading()
+    clock.now += 3
+
+
+@_way
+def _behind_output_that_waited(own: Stage, clock: Clock, channel: Any) -> None:
+    channel.high_water = 1
+    channel.low_water = 0
+    channel.write_timeout = None
+    channel.send(b"x" * 1_000_000)
+    tell(own, channel, b"3\r\nx")
+    clock.now += 1000
+    replies(channel)
+    while channel.waiting:
+        settle(own)
+        replies(channel)
+    settle(own)
+    clock.now += 3
+
+
+@_way
+def _behind_a_high_mark_that_was_raised(own: Stage, clock: Clock, channel: Any) -> None:
+    tell(own, channel, b"3\r\nx")
+    channel.high_water = 1
+    channel.write_timeout = None
+    channel.send(b"x" * 1_000_000)
+    clock.now += 1000
+    channel.high_water = None
+    while channel.waiting:
+        replies(channel)
+        settle(own)
+    clock.now += 3
+
+
+@_way
+def _of_a_limit_that_is_new(own: Stage, clock: Clock, channel: Any) -> None:
+    channel.line_timeout = None
+    tell(own, channel, b"3\r\nx")
+    clock.now += 1000
+    channel.line_timeout = 10
+    clock.now += 3
+
+
+@pytest.mark.parametrize("way", _WAYS.values(), ids=_WAYS)
+def test_body_has_to_be_whole_in_time(
+    own: Stage, clock: Clock, way: Callable[[Stage, Clock, Any], None]
+) -> None:
+    """From its first byte, however it is asked for; and what interrupts that begins it anew."""
+
+    def line_received(self: Any, line: bytes) -> None:
+        self.receive_exactly(abs(int(line)))
+        if line.startswith(b"-"):
+            self.pause_reading()
+
+    channel = _sized(own, line_received=line_received)
+    settle(own)
+    way(own, clock, channel)
+    settle(own)
+    _expect_timeout(own, clock, channel, after=7)
+
+
+@pytest.mark.parametrize("way", _WAYS.values(), ids=_WAYS)
+def test_body_that_is_whole_in_time(
+    own: Stage, clock: Clock, way: Callable[[Stage, Clock, Any], None]
+) -> None:
+    """What comes behind it has no deadline before it begins, and then its own."""
+
+    def line_received(self: Any, line: bytes) -> None:
+        self.receive_exactly(abs(int(line)))
+        if line.startswith(b"-"):
+            self.pause_reading()
+
+    channel = _sized(own, line_received=line_received)
+    settle(own)
+    way(own, clock, channel)
+    clock.now += 6
+    tell(own, channel, b"xx")
+    assert channel.events[-1] == 3
+    clock.now += 1000
+    settle(own)
+    assert channel.events[-1] == 3
+    tell(own, channel, b"4")
+    _expect_timeout(own, clock, channel, after=10)
+
+
+@pytest.mark.parametrize("sent", [1, 65535, 65536, 131071, 131072])
+def test_large_body_has_the_time_again_for_each_64_kib_that_came(
+    own: Stage, clock: Clock, sent: int
+) -> None:
+    """So that a byte now and then holds no connection, whatever size was said."""
+    channel = _sized(own)
+    tell(own, channel, b"1000000\r\n", b"x" * sent)
+    _expect_timeout(own, clock, channel, after=10 * (1 + sent // 65536))
+
+
+@pytest.mark.parametrize("end", ["read_lines", "read_raw"])
+def test_what_was_a_body_is_something_else_from_then_on(own: Stage, clock: Clock, end: str) -> None:
+    channel = _sized(own)
+    tell(own, channel, b"4\r\nx")
     clock.now += 9
+    getattr(channel, end)()
     settle(own)
-    assert channel.events == []
-    tell(own, channel, b"xxx")
-    clock.now += 100
-    settle(own)
-    assert channel.events == [4]
+    if end == "read_lines":
+        _expect_timeout(own, clock, channel, after=10)
+    else:
+        clock.now += 1000
+        settle(own)
+        assert channel.events == [1]
 
 
 def test_body_that_ends_early_has_no_deadline(own: Stage, clock: Clock) -> None:
-    channel = _sized(own, line_timeout=10, idle_timeout=None, eof_received=lambda self: True)
+    channel = _sized(own, eof_received=lambda self: True)
     tell(own, channel, b"4\r\nx")
     channel.peer.shutdown(socket.SHUT_WR)
     settle(own)
     clock.now += 1000
     settle(own)
     assert channel.events == []
+
+
+def test_body_behind_one_whose_hook_left_the_loop_has_its_own_time(
+    own: Stage, clock: Clock
+) -> None:
+    def raw_received(self: Any, data: bytes) -> None:
+        raise own.asyncore.ExitNow
+
+    channel = _sized(own, raw_received=raw_received)
+    tell(own, channel, b"4\r\nx")
+    clock.now += 9
+    channel.peer.sendall(b"xxx4")
+    with pytest.raises(own.asyncore.ExitNow):
+        settle(own)
+    settle(own)
+    _expect_timeout(own, clock, channel, after=10)
+
+
+def test_what_waits_behind_a_line_that_was_given_back_has_the_whole_time(
+    own: Stage, clock: Clock
+) -> None:
+    channel = line_channel(own, line_timeout=10)
+    tell(own, channel, b"x")
+    clock.now += 9
+    channel.unread([b"line"])
+    settle(own)
+    assert channel.events == [b"line"]
+    _expect_timeout(own, clock, channel, after=10)
+
+
+def test_who_was_not_read_is_not_idle_since_before(own: Stage, clock: Clock) -> None:
+    """Though no pass was made meanwhile, as where a loop is attached."""
+    channel = line_channel(own, idle_timeout=10)
+    settle(own)
+    channel.pause_reading()
+    clock.now += 1000
+    channel.resume_reading()
+    settle(own)
+    assert channel.events == []
+
+
+def test_deadline_of_a_body_that_closes_nothing_begins_anew(own: Stage, clock: Clock) -> None:
+    channel = _sized(own, timed_out=lambda self, which: self.events.append(which))
+    tell(own, channel, b"200000\r\n", b"x" * 65536)
+    for _ in range(2):
+        clock.now += 20
+        settle(own)
+    assert channel.events == ["line"] * 2
 
 
 @pytest.mark.parametrize("when", ["before", "behind", "earlier"])
@@ -279,6 +465,33 @@ def test_line_that_was_too_long_has_no_deadline(own: Stage, clock: Clock) -> Non
     clock.now += 100
     settle(own)
     assert channel.events == [("long", b"123456", 6), b"ok"]
+
+
+def test_line_that_is_too_long_has_to_end_in_time(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, max_line=4, line_timeout=10)
+    tell(own, channel, b"123456")
+    assert channel.events == [("long", b"123456", 6)]
+    _expect_timeout(own, clock, channel, after=10)
+
+
+@pytest.mark.parametrize("behind", ["nothing", "a line", "a body"])
+def test_what_comes_behind_a_line_that_was_too_long_has_its_own_time(
+    own: Stage, clock: Clock, behind: str
+) -> None:
+    members = {"line_too_long": lambda self, *_: self.receive_exactly(3)}
+    channel = line_channel(
+        own, max_line=4, line_timeout=10, **(members if behind == "a body" else {})
+    )
+    tell(own, channel, b"123456")
+    clock.now += 9
+    tell(own, channel, b"7")
+    tell(own, channel, b"8\r\n" + (b"" if behind == "nothing" else b"x"))
+    if behind == "nothing":
+        clock.now += 100
+        settle(own)
+        assert channel.events == [("long", b"123456", 6)]
+    else:
+        _expect_timeout(own, clock, channel, after=10)
 
 
 def test_no_deadline(own: Stage, clock: Clock) -> None:

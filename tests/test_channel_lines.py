@@ -270,7 +270,7 @@ def test_empty_body_needs_no_further_input(own: Stage, way: str) -> None:
 
 @pytest.mark.parametrize("hook", ["line_received", "lines_received"])
 def test_body_that_has_begun_is_no_line(own: Stage, hook: str) -> None:
-    """It is held neither to max_line nor to line_timeout."""
+    """It is not held to max_line."""
 
     def ask(self: Any, what: Any) -> None:
         self.receive_exactly(30)
@@ -281,17 +281,7 @@ def test_body_that_has_begun_is_no_line(own: Stage, hook: str) -> None:
     channel = line_channel(own, max_line=8, **members)
     tell(own, channel, b"30\r\n" + b"0123\r\n" * 4)
     assert channel.events == []
-    assert channel._fc_line.began == 0
     assert tell(own, channel, b"abcdef") == [("raw", b"0123\r\n" * 4 + b"abcdef")]
-
-
-def test_body_that_a_timer_asks_for_is_no_line(own: Stage) -> None:
-    channel = line_channel(own)
-    tell(own, channel, b"x")
-    assert channel._fc_line.began
-    channel.call_later(0, channel.receive_exactly, 3)
-    settle(own)
-    assert channel._fc_line.began == 0
 
 
 def test_read_raw_and_read_lines(own: Stage) -> None:

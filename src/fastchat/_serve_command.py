@@ -67,7 +67,7 @@ _CHANNEL = {
     "low_water": ("SIZE", "of waiting output with which lines are taken again"),
     "max_output": ("SIZE", "of waiting output above which the connection is aborted"),
     "idle_timeout": ("SECONDS", "without input or output"),
-    "line_timeout": ("SECONDS", "for a whole line, and for each 64 KiB of a body"),
+    "line_timeout": ("SECONDS", "for a whole line, and for 64 KiB of a body"),
     "write_timeout": ("SECONDS", "in which the peer must take some of the output"),
     "linger_timeout": ("SECONDS", "in which input is dropped after the end"),
 }

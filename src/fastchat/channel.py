@@ -81,9 +81,9 @@ class LineChannel(asyncore.dispatcher):
         low_water: int | None
         # With how many waiting bytes the connection is aborted.
         max_output: int | None
-        # Seconds without input or output; from the first byte of a line to its delimiter, and for
-        # each 64 KiB of a body; in which the peer takes none of the output that waits; and that its
-        # input is read after close().
+        # Seconds without input or output; from the first byte of a line to its delimiter, and in
+        # which 64 KiB of a body come; in which the peer takes none of the output that waits; and
+        # that its input is read after close().
         idle_timeout: float | None
         line_timeout: float | None
         write_timeout: float | None
@@ -259,7 +259,7 @@ class LineChannel(asyncore.dispatcher):
     def receive_exactly(self, size: int) -> None:
         """Give the next *size* bytes to ``raw_received()``, in one piece; then lines again.
 
-        From the first of them on, ``line_timeout`` counts once for each 64 KiB, begun or whole.
+        From the first of them on, 64 KiB, or all the rest, have to come in each ``line_timeout``.
         Raises TypeError where that is no int, ValueError where it is negative or above
         ``max_body``.
         """

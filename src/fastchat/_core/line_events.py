@@ -87,7 +87,7 @@ __all__ = [
 
 # How much of a line line_too_long() gets, in bytes.
 _PREFIX = 1024
-# For each so many bytes of a body, begun or whole, ``line_timeout`` counts once.
+# How much of a body has to come in ``line_timeout``, in bytes, unless the rest is less.
 _SHARE = 65536
 # Beside the flags of a poller: that the loop may not know what is wanted.
 _UNKNOWN = 1 << 16
@@ -162,8 +162,10 @@ def settle(state: LineState) -> None:
         return
     if state.stops & CLOSING:
         close_now(state)
-    elif not state.stops & (FULL | PAUSED) and has_input(state):
-        state.requeue()
+    else:
+        if not state.stops & (FULL | PAUSED) and has_input(state):
+            state.requeue()
+        state.mark_begun()
     sync(state)
 
 
@@ -270,19 +272,15 @@ def go_on(state: LineState) -> None:
         given = give_some(state, left)
         if not given:
             break
-        state.began = 0.0
         left -= given
     if state.stops:
         settle(state)
         return
+    state.mark_begun()
     if state.is_ending:
         say_goodbye(state)
     elif state.has_ended:
         tell_the_end(state)
-    elif state.mode == RAW or not (len(state.buffer) or state.is_skipping()):
-        state.began = 0.0
-    elif not state.began:
-        state.began = state.heard
     sync(state)
 
 
@@ -307,6 +305,7 @@ def give_some(state: LineState, most: int) -> int:
             event, size = event[:most], most
         else:
             del state.held[0]
+        state.began = 0.0
         if is_too_long:
             tell_long(state, event[0][:_PREFIX], len(event[0]))
         else:
@@ -421,7 +420,7 @@ def resume(state: LineState) -> None:
     if state.stops & PAUSED:
         state.stops &= ~PAUSED
         if state.agenda is not None:
-            state.heard = state.agenda.now
+            state.heard = state.agenda.look()
             restart_line(state)
         if not state.stops & (BUSY | FULL) and has_input(state):
             state.requeue()
@@ -517,16 +516,13 @@ def _deadlines(state: LineState) -> list[tuple[float, str]]:
     if not state.stops & (CLOSING | PAUSED | FULL):
         found.append((state.heard + state.idle_timeout, "idle"))
         if state.began:
-            due = state.began + state.line_timeout * _shares(state)
+            # Of a body for each share that has come once more: few bytes hold no connection.
+            shares = len(state.buffer) // _SHARE if state.mode == EXACT else 0
+            due = state.began + state.line_timeout * (1 + shares)
             if state.stops & HELD:  # what waits is given first, and may be the whole line
                 due = max(due, state.agenda.now + 1)
             found.append((due, "line"))
     return found
-
-
-def _shares(state: LineState) -> int:
-    """How many times ``line_timeout`` what has begun may take: a line once, a body by its size."""
-    return max(1, -(-state.exact // _SHARE)) if state.mode == EXACT else 1
 
 
 def begin_anew(state: LineState, which: str) -> None:
@@ -541,9 +537,9 @@ def begin_anew(state: LineState, which: str) -> None:
 
 
 def restart_line(state: LineState) -> None:
-    """Let a line that has begun have its whole time from now on: its peer is heard again."""
-    if state.began:
-        state.began = state.agenda.now
+    """Let what has begun have its whole time from now on: its peer is heard again."""
+    state.began = 0.0
+    state.mark_begun()
 
 
 def look(state: LineState) -> None:

@@ -91,6 +91,12 @@ cdef class LineState:
 
     @cython.locals(lines=list, whole=Py_ssize_t, buffer=LineBuffer, mode=int)
     cdef _cut_and_give(self, bytes data)
+
+    @cython.locals(buffer=LineBuffer, skipped=bint, lines=list)
+    cdef list _feed(self, bytes data, Py_ssize_t most)
+
+    @cython.locals(buffer=LineBuffer)
+    cpdef mark_begun(self)
     cpdef feed(self, bytes data)
 
     @cython.locals(data=bytes)

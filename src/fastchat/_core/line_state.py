@@ -237,8 +237,6 @@ class LineState:
             self.tally.received += len(data)
         if self.mode or not data:
             self.has_ended = not data
-            if self.has_ended or self.mode != EXACT:
-                self.began = 0.0
             self.feed(data)
             self.events.go_on(self)
             return
@@ -258,7 +256,7 @@ class LineState:
             lines = []
             too_long = self.drop_long(data)
         else:
-            lines = buffer._feed(data, self.most)  # whose limit is none: see drop_long()
+            lines = self._feed(data, self.most)
         if lines:
             self.began = 0.0
             # None but the first has more bytes than came whole.
@@ -280,9 +278,26 @@ class LineState:
             elif buffer._waiting() > self.max_line and not self.stops:
                 self.events.overflow(self)
 
+    def _feed(self, data: bytes, most: int) -> list[bytes]:
+        """At most so many lines of what waits and *data*, of any length: see drop_long()."""
+        buffer = self.buffer
+        skipped = buffer._is_skipping
+        lines: list[bytes] = buffer._feed(data, most)
+        if skipped and not buffer._is_skipping:
+            self.began = 0.0  # the line that was dropped
+        return lines
+
+    def mark_begun(self) -> None:
+        """Note since when a line or a body waits that is not whole, 0 where none does."""
+        buffer = self.buffer
+        if not (buffer._waiting() or buffer._is_skipping):
+            self.began = 0.0
+        elif not self.began:
+            self.began = self.agenda.look()
+
     def feed(self, data: bytes) -> None:
         """Let *data* wait, behind all input."""
-        self.buffer._feed(data, 0)
+        self._feed(data, 0)
 
     def gather(self, most: int) -> None:
         """Receive what the socket has, some *most* bytes, and let it wait."""
@@ -422,6 +437,7 @@ class LineState:
             return False
         if self.mode == EXACT:
             self.mode = LINES
+        self.began = 0.0
         self.stops |= BUSY
         try:
             reply = self.channel.raw_received(data)
@@ -485,7 +501,7 @@ class LineState:
     def cut(self, most: int) -> bool:
         """Cut at most so many lines of what waits, and hold them; whether there is one."""
         most = min(most, self.most)
-        lines = self.buffer._feed(b"", most)
+        lines = self._feed(b"", most)
         if not lines:
             return False
         self.keep(lines)
