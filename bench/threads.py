@@ -54,18 +54,18 @@ class Answerer(asynchat.async_chat):
 def serve(begin: threading.Barrier, end: threading.Event, counts: list[int]) -> None:
     """Answer lines from *begin* until *end*, and add to *counts* how many."""
     map, answers = asyncore.channel_map(), [0]
-    for _ in range(PAIRS):
-        near, far = socket.socketpair()
-        Answerer(near, map, None)
-        Answerer(far, map, answers).push(LINE)
     try:
+        for _ in range(PAIRS):
+            near, far = socket.socketpair()
+            Answerer(near, map, None)
+            Answerer(far, map, answers).push(LINE)
         begin.wait(PATIENCE)
         while True:  # some lines at least, however soon the end is
             asyncore.loop(PATIENCE, True, map, 50)
             if end.is_set():
                 break
     finally:
-        begin.abort()
+        # The barrier stays: another thread may still be leaving it.
         asyncore.close_all(map)
     counts.append(answers[0])
 

@@ -5,6 +5,8 @@ Nothing here looks at how long anything takes.
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from bench import linear, threads
@@ -58,6 +60,14 @@ def test_too_few_threads_are_refused(
     with pytest.raises(SystemExit):
         threads.main()
     assert "at least two threads" in capsys.readouterr().err
+
+
+def test_a_thread_that_is_done_leaves_the_barrier_to_the_others() -> None:
+    begin, end, counts = threading.Barrier(1), threading.Event(), list[int]()
+    end.set()
+    for _ in range(2):
+        threads.serve(begin, end, counts)
+    assert len(counts) == 2
 
 
 def test_a_thread_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
