@@ -478,7 +478,7 @@ def test_line_that_is_too_long_has_to_end_in_time(own: Stage, clock: Clock) -> N
 def test_what_comes_behind_a_line_that_was_too_long_has_its_own_time(
     own: Stage, clock: Clock, behind: str
 ) -> None:
-    members = {"line_too_long": lambda self, *_: self.receive_exactly(3)}
+    members: dict[str, Any] = {"line_too_long": lambda self, *_: self.receive_exactly(3)}
     channel = line_channel(
         own, max_line=4, line_timeout=10, **(members if behind == "a body" else {})
     )
