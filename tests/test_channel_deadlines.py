@@ -80,11 +80,12 @@ def _sized(own: Stage, **members: Any) -> Any:
     return line_channel(own, **members)
 
 
-def _expect_timeout(own: Stage, clock: Clock, channel: Any, *, after: float) -> None:
+def _expect_timeout(own: Stage, clock: Clock, channel: Any, *, after: int) -> None:
     """The deadline of what has begun passes in so many seconds, and not a second before."""
     before = list(channel.events)
-    clock.now += after - 1
-    settle(own)
+    for _ in range(after - 1):
+        clock.now += 1
+        settle(own)
     assert channel.events == before
     clock.now += 1
     settle(own)
@@ -268,19 +269,32 @@ def test_body_that_is_whole_in_time(
 
 
 @pytest.mark.parametrize("sent", [1, 65535, 65536, 131071, 131072])
-def test_large_body_has_the_time_again_for_each_64_kib_that_came(
+def test_large_body_has_the_time_again_where_64_kib_came_in_it(
     own: Stage, clock: Clock, sent: int
 ) -> None:
-    """So that a byte now and then holds no connection, whatever size was said."""
+    """However much that was, so that a byte now and then holds no connection."""
     channel = _sized(own)
     tell(own, channel, b"1000000\r\n", b"x" * sent)
-    _expect_timeout(own, clock, channel, after=10 * (1 + sent // 65536))
+    _expect_timeout(own, clock, channel, after=10 if sent < 65536 else 20)
+
+
+def test_large_body_that_comes_slowly(own: Stage, clock: Clock) -> None:
+    channel = _sized(own)
+    tell(own, channel, b"1000000\r\nx")
+    for _ in range(24):
+        clock.now += 5
+        tell(own, channel, b"x" * 34000)
+    assert channel.events == []
+    for _ in range(3):
+        clock.now += 1
+        tell(own, channel, b"x")
+    _expect_timeout(own, clock, channel, after=7)
 
 
 @pytest.mark.parametrize("end", ["read_lines", "read_raw"])
 def test_what_was_a_body_is_something_else_from_then_on(own: Stage, clock: Clock, end: str) -> None:
     channel = _sized(own)
-    tell(own, channel, b"4\r\nx")
+    tell(own, channel, b"4\r\n", b"x")
     clock.now += 9
     getattr(channel, end)()
     settle(own)
@@ -290,6 +304,107 @@ def test_what_was_a_body_is_something_else_from_then_on(own: Stage, clock: Clock
         clock.now += 1000
         settle(own)
         assert channel.events == [1]
+
+
+def test_large_body_behind_a_slow_one(own: Stage, clock: Clock) -> None:
+    channel = _sized(own)
+    tell(own, channel, b"65537\r\n", b"x" * 65536)
+    clock.now += 10
+    settle(own)
+    tell(own, channel, b"x", b"1000000\r\n", b"x" * 65536)
+    assert channel.events == [65537]
+    _expect_timeout(own, clock, channel, after=20)
+
+
+def test_large_line_has_to_be_whole_in_time(own: Stage, clock: Clock) -> None:
+    channel = line_channel(own, max_line=10**6, line_timeout=10)
+    tell(own, channel, b"x" * 200_000)
+    _expect_timeout(own, clock, channel, after=10)
+
+
+def test_line_behind_one_whose_hook_takes_long_has_the_whole_time(own: Stage, clock: Clock) -> None:
+    def line_received(self: Any, line: bytes) -> None:
+        if line == b"pause":
+            self.pause_reading()
+        else:
+            clock.now += 9
+
+    channel = line_channel(own, line_timeout=10, line_received=line_received)
+    tell(own, channel, b"pause\r\nslow\r\nx")
+    channel.resume_reading()
+    settle(own)
+    _expect_timeout(own, clock, channel, after=10)
+
+
+@pytest.mark.parametrize("first", [b"", b"x", b"4\r\nx"])
+def test_what_is_given_back_has_the_whole_time(own: Stage, clock: Clock, first: bytes) -> None:
+    channel = _sized(own)
+    tell(own, channel, first)
+    clock.now += 9
+    channel.unread(b"1")
+    settle(own)
+    _expect_timeout(own, clock, channel, after=10)
+
+
+@pytest.mark.parametrize("does", ["receive_exactly", "resume_reading", "unread"])
+def test_what_a_hook_asks_for_costs_no_other_channel_its_time(
+    own: Stage, clock: Clock, does: str
+) -> None:
+    """Where the hook takes long: what has come meanwhile is received first."""
+
+    def line_received(self: Any, line: bytes) -> None:
+        clock.now += 5
+        other.peer.sendall(b"y\r\n")
+        if does == "receive_exactly":
+            self.receive_exactly(9)
+        elif does == "unread":
+            self.unread(b"z")
+        else:
+            self.pause_reading()
+            self.resume_reading()
+
+    other = line_channel(own, line_timeout=10)
+    tell(own, other, b"x")
+    channel = line_channel(own, line_received=line_received)
+    clock.now += 8
+    tell(own, channel, b"line\r\nz")
+    assert other.events == [b"xy"]
+
+
+def test_nothing_has_a_deadline_behind_the_end(own: Stage, clock: Clock) -> None:
+    channel = _sized(own, eof_received=lambda self: True)
+    channel.peer.shutdown(socket.SHUT_WR)
+    settle(own)
+    channel.unread(b"x")
+    settle(own)
+    clock.now += 1000
+    settle(own)
+    assert channel.events == []
+
+
+@pytest.mark.parametrize("where", ["hook", "elsewhere"])
+def test_raw_input_begins_behind_a_line_that_is_dropped(
+    own: Stage, clock: Clock, where: str
+) -> None:
+    """And the line has its deadline until then."""
+    members: dict[str, Any] = {
+        "line_too_long": lambda self, *_: self.read_raw() if where == "hook" else None,
+        "raw_received": lambda self, data: self.events.append(data),
+    }
+    for is_late in (False, True):
+        channel = line_channel(own, max_line=4, line_timeout=10, idle_timeout=None, **members)
+        tell(own, channel, b"123456")
+        if where == "elsewhere":
+            channel.read_raw()
+            settle(own)
+        if is_late:
+            _expect_timeout(own, clock, channel, after=10)
+        else:
+            tell(own, channel, b"78\r\nab", b"cd")
+            assert channel.events == [b"ab", b"cd"]
+            clock.now += 1000
+            settle(own)
+            assert channel.events == [b"ab", b"cd"]
 
 
 def test_body_that_ends_early_has_no_deadline(own: Stage, clock: Clock) -> None:
@@ -343,9 +458,9 @@ def test_who_was_not_read_is_not_idle_since_before(own: Stage, clock: Clock) -> 
 
 def test_deadline_of_a_body_that_closes_nothing_begins_anew(own: Stage, clock: Clock) -> None:
     channel = _sized(own, timed_out=lambda self, which: self.events.append(which))
-    tell(own, channel, b"200000\r\n", b"x" * 65536)
+    tell(own, channel, b"9\r\nx")
     for _ in range(2):
-        clock.now += 20
+        clock.now += 10
         settle(own)
     assert channel.events == ["line"] * 2
 

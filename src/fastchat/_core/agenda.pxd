@@ -47,6 +47,7 @@ cdef class Agenda:
     cdef public bint is_used
 
     @cython.locals(now=double)
+    cpdef double moment(self) except? -1
     cpdef double look(self) except? -1
     cpdef add(self, entry, double due)
     cpdef wake(self)

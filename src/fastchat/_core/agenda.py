@@ -201,16 +201,20 @@ class Agenda:
         self.is_used = False
         self.look()
 
-    def look(self) -> float:
-        """Look at the clock, and return what it says, in seconds."""
+    def moment(self) -> float:
+        """What the clock says, in seconds; ``now``, by which deadlines pass, stays as it is."""
         names = self.family.names
         now: float
         if cython.compiled and self._is_real and names["time"] is time:  # compiled only
             now = _time_names["monotonic"]()
         else:
             now = self.system.monotonic(names)
-        self.now = now
         return now
+
+    def look(self) -> float:
+        """Look at the clock, and return what it says, in seconds."""
+        self.now = self.moment()
+        return self.now
 
     def entries(self) -> int:
         """How many entries there are, also such as stand for nothing."""

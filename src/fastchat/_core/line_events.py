@@ -87,8 +87,8 @@ __all__ = [
 
 # How much of a line line_too_long() gets, in bytes.
 _PREFIX = 1024
-# How much of a body has to come in ``line_timeout``, in bytes, unless the rest is less.
-_SHARE = 65536
+# How much of a body has to come in ``line_timeout``, in KiB, unless the rest is less.
+_SHARE = 64
 # Beside the flags of a poller: that the loop may not know what is wanted.
 _UNKNOWN = 1 << 16
 
@@ -406,6 +406,7 @@ def unread(state: LineState, what: list[bytes] | bytes) -> None:
         data = as_bytes(what, "unread() takes a list of lines, or bytes")
         state.keep_batch()
         put_before(state, data)
+    state.began = 0.0
     change(state)
 
 
@@ -420,7 +421,7 @@ def resume(state: LineState) -> None:
     if state.stops & PAUSED:
         state.stops &= ~PAUSED
         if state.agenda is not None:
-            state.heard = state.agenda.look()
+            state.heard = state.agenda.moment()
             restart_line(state)
         if not state.stops & (BUSY | FULL) and has_input(state):
             state.requeue()
@@ -516,9 +517,7 @@ def _deadlines(state: LineState) -> list[tuple[float, str]]:
     if not state.stops & (CLOSING | PAUSED | FULL):
         found.append((state.heard + state.idle_timeout, "idle"))
         if state.began:
-            # Of a body for each share that has come once more: few bytes hold no connection.
-            shares = len(state.buffer) // _SHARE if state.mode == EXACT else 0
-            due = state.began + state.line_timeout * (1 + shares)
+            due = state.began + state.line_timeout
             if state.stops & HELD:  # what waits is given first, and may be the whole line
                 due = max(due, state.agenda.now + 1)
             found.append((due, "line"))
@@ -540,6 +539,12 @@ def restart_line(state: LineState) -> None:
     """Let what has begun have its whole time from now on: its peer is heard again."""
     state.began = 0.0
     state.mark_begun()
+    state.begun_kib = len(state.buffer) // 1024
+
+
+def _share_came(state: LineState) -> bool:
+    """Whether enough of a body has come since its deadline began: few bytes hold no connection."""
+    return len(state.buffer) // 1024 - state.begun_kib >= _SHARE
 
 
 def look(state: LineState) -> None:
@@ -548,7 +553,10 @@ def look(state: LineState) -> None:
     due, which = min(_deadlines(state), default=(math.inf, ""))
     try:
         if due <= now and not state.stops & (BUSY | GONE):
+            comes = which == "line" and state.mode == EXACT and _share_came(state)
             begin_anew(state, which)
+            if comes:
+                return
             if which == "linger":
                 finish(state)
             elif state.stops & CLOSING:

@@ -49,6 +49,7 @@ cdef class LineState:
     cdef public unsigned char is_unread
     cdef public unsigned char has_shut
     cdef public unsigned char is_overdue
+    cdef public unsigned int begun_kib
     cdef public Py_ssize_t exact
     cdef public object held
     cdef public list batch

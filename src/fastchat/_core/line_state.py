@@ -126,6 +126,7 @@ class LineState:
             "is_ending",  # by shut_down()
             "is_unread",  # and what the socket has is still to be received
             "has_shut",  # whether the own half of the connection is shut
+            "begun_kib",  # how many KiB of it had come before ``began``
             "is_overdue",  # whether it closes because input did not come in time
             "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
             "batch",  # the lines that line_received() gets, and which is next
@@ -183,6 +184,7 @@ class LineState:
         self.is_unread = False
         self.has_shut = False
         self.is_overdue = False
+        self.begun_kib: int = 0
         self.held: deque[Any] | None = None
         self.batch: list[bytes] | None = None
         self.next_line: int = 0
@@ -272,7 +274,8 @@ class LineState:
         mode: int = self.mode  # which a hook may have changed
         if not mode and (buffer._waiting() or buffer._is_skipping):
             if not self.began:
-                self.began = self.heard
+                # What was there before may be asked for long after it came.
+                self.began = self.heard if data else self.agenda.moment()
             if too_long is not None:
                 self.events.tell_long(self, too_long.prefix, too_long.size)
             elif buffer._waiting() > self.max_line and not self.stops:
@@ -290,10 +293,11 @@ class LineState:
     def mark_begun(self) -> None:
         """Note since when a line or a body waits that is not whole, 0 where none does."""
         buffer = self.buffer
-        if not (buffer._waiting() or buffer._is_skipping):
+        if self.has_ended or not (buffer._waiting() or buffer._is_skipping):
             self.began = 0.0
         elif not self.began:
-            self.began = self.agenda.look()
+            self.began = self.agenda.moment()
+            self.begun_kib = 0
 
     def feed(self, data: bytes) -> None:
         """Let *data* wait, behind all input."""
@@ -430,8 +434,10 @@ class LineState:
     def give_raw(self) -> bool:
         """Let the hook have what waits and is no line, and send what it answers.
 
-        Whether there was any.
+        Whether there was any; none is before a line has ended that is being dropped.
         """
+        if self.buffer._is_skipping:
+            return False
         data: Any = self.buffer.rest() if self.mode == RAW else self.buffer.take(self.exact)
         if data is None or (self.mode == RAW and not data):
             return False
