@@ -69,11 +69,17 @@ def test_a_timer_bounds_a_body(own: Stage, clock: Clock, is_slow: bool) -> None:
 
 
 def _sized(own: Stage, **members: Any) -> Any:
-    """A channel that takes a body behind each line that is a number."""
+    """A channel that takes a body behind each line that is a number, and pauses behind a minus."""
+
+    def line_received(self: Any, line: bytes) -> None:
+        self.receive_exactly(abs(int(line)))
+        if line.startswith(b"-"):
+            self.pause_reading()
+
     members = {
         "line_timeout": 10,
         "idle_timeout": None,
-        "line_received": lambda self, line: self.receive_exactly(int(line)),
+        "line_received": line_received,
         "raw_received": lambda self, data: self.events.append(len(data)),
         **members,
     }
@@ -180,7 +186,7 @@ def _behind_a_pause(own: Stage, clock: Clock, channel: Any) -> None:
 
 @_way
 def _behind_a_pause_of_its_hook(own: Stage, clock: Clock, channel: Any) -> None:
-    tell(own, channel, b"-3\r\nx")  # see the test
+    tell(own, channel, b"-3\r\nx")
     clock.now += 1000
     settle(own)
     channel.resume_reading()
@@ -232,12 +238,7 @@ def test_body_has_to_be_whole_in_time(
 ) -> None:
     """From its first byte, however it is asked for; and what interrupts that begins it anew."""
 
-    def line_received(self: Any, line: bytes) -> None:
-        self.receive_exactly(abs(int(line)))
-        if line.startswith(b"-"):
-            self.pause_reading()
-
-    channel = _sized(own, line_received=line_received)
+    channel = _sized(own)
     settle(own)
     way(own, clock, channel)
     settle(own)
@@ -250,12 +251,7 @@ def test_body_that_is_whole_in_time(
 ) -> None:
     """What comes behind it has no deadline before it begins, and then its own."""
 
-    def line_received(self: Any, line: bytes) -> None:
-        self.receive_exactly(abs(int(line)))
-        if line.startswith(b"-"):
-            self.pause_reading()
-
-    channel = _sized(own, line_received=line_received)
+    channel = _sized(own)
     settle(own)
     way(own, clock, channel)
     clock.now += 6
