@@ -237,7 +237,6 @@ def test_body_has_to_be_whole_in_time(
     own: Stage, clock: Clock, way: Callable[[Stage, Clock, Any], None]
 ) -> None:
     """From its first byte, however it is asked for; and what interrupts that begins it anew."""
-
     channel = _sized(own)
     settle(own)
     way(own, clock, channel)
@@ -250,7 +249,6 @@ def test_body_that_is_whole_in_time(
     own: Stage, clock: Clock, way: Callable[[Stage, Clock, Any], None]
 ) -> None:
     """What comes behind it has no deadline before it begins, and then its own."""
-
     channel = _sized(own)
     settle(own)
     way(own, clock, channel)
@@ -448,6 +446,22 @@ def test_who_was_not_read_is_not_idle_since_before(own: Stage, clock: Clock) -> 
     channel.pause_reading()
     clock.now += 1000
     channel.resume_reading()
+    settle(own)
+    assert channel.events == []
+
+
+@pytest.mark.parametrize("size", [1, 5_000_000])
+def test_reply_behind_a_pause_is_not_of_before_it(own: Stage, clock: Clock, size: int) -> None:
+    def line_received(self: Any, line: bytes) -> Any:
+        return self.pause_reading() if line == b"pause" else b"x" * size
+
+    channel = line_channel(own, idle_timeout=10, line_received=line_received)
+    tell(own, channel, b"pause\r\nline\r\n")
+    clock.now += 1000
+    channel.resume_reading()
+    settle(own)
+    assert channel.events == []
+    clock.now += 9
     settle(own)
     assert channel.events == []
 

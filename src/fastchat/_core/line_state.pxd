@@ -150,6 +150,7 @@ cdef class LineState:
     @cython.locals(sent=Py_ssize_t)
     cpdef transmit(self, bytes data)
 
+    @cython.locals(now=double)
     cpdef enqueue(self, bytes data, Py_ssize_t sent)
 
     @cython.locals(sent=Py_ssize_t, left=Py_ssize_t)

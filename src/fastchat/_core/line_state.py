@@ -126,7 +126,6 @@ class LineState:
             "is_ending",  # by shut_down()
             "is_unread",  # and what the socket has is still to be received
             "has_shut",  # whether the own half of the connection is shut
-            "begun_kib",  # how many KiB of it had come before ``began``
             "is_overdue",  # whether it closes because input did not come in time
             "held",  # lists of lines that were cut and not given; a tuple has one too long; or None
             "batch",  # the lines that line_received() gets, and which is next
@@ -149,6 +148,7 @@ class LineState:
             "armed",  # for when it has an entry in the agenda, 0 for none
             "heard",  # when input came last or output went
             "began",  # when the line or the body that waits began, 0 where none does
+            "begun_kib",  # how many KiB of a body had come when its time began anew, else 0
             "wrote",  # when the kernel took output last, or output began to wait
             "max_line",
             "lines_per_pass",
@@ -570,7 +570,9 @@ class LineState:
         if not self.waiting:
             sent = self.send_some(data)
             if sent == len(data):
-                self.heard = self.wrote = self.agenda.now
+                self.wrote = self.agenda.now
+                if self.heard < self.wrote:  # resume() may have looked at the clock since
+                    self.heard = self.wrote
                 return
             if sent < 0:
                 return
@@ -587,7 +589,8 @@ class LineState:
         if not self.waiting:
             self.offset = sent
             self.taken = 0
-            self.wrote = self.agenda.now
+            now = self.agenda.now
+            self.wrote = self.heard if self.heard > now else now
         if self.waiting and len(self.queue[-1]) + len(data) <= TOGETHER:
             self.queue[-1] += data
         else:
